@@ -1,0 +1,49 @@
+# Every command sets up what it needs in .venv; only Python 3.11 or 3.12 and make must be there.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PACKAGES := config connectors events flows operators
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench soak clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Tidewax needs Python 3.11 or 3.12 (Bytewax has no wheels for others): install one, or name it with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+install: .venv/installed ## install into .venv
+
+demo: .venv/installed ## backtest on a generated market, and print what came out
+	$(BIN)/tidewax demo
+
+check: .venv/developed ## lint, types, import contracts, fast tests: under two minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test: .venv/developed ## everything: lint, types, contracts, laws, crashes, command line, doctests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules $(PACKAGES) tests
+
+bench: .venv/developed ## print the benchmark tables
+	$(BIN)/python -m benchmarks
+
+soak: .venv/developed ## the long runs: every law with many seeds, many kills
+	TIDEWAX_SOAK=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+clean: ## remove what was installed and generated
+	rm -rf .venv .cache demo build *.egg-info

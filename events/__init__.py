@@ -1,0 +1,1 @@
+"""What flows through the graph: row types, records, frames, identities and codecs. Imports nothing of the project."""

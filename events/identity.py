@@ -1,0 +1,78 @@
+"""Deterministic identities: ids, canonical JSON, the analysis hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+ANALYSIS_SECTIONS: Final = (
+    "alerts",
+    "bars",
+    "confluence",
+    "dimensions",
+    "indicators",
+    "instruments",
+    "outcomes",
+    "signals",
+)
+
+
+def id_of(*parts: object) -> str:
+    """The id made of these parts: 16 hex digits.
+
+    >>> id_of("bar", "binance:BTC/USDT", "time", "1m", 1700001000000000000)
+    'd9a40501517f15d7'
+    """
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def id_hash(trade_id: str) -> int:
+    """A trade id that is not an integer, as a 64-bit one; negative, so that it never meets an integer id.
+
+    >>> id_hash("b2f0-11") < 0
+    True
+    """
+    return -1 - (int.from_bytes(hashlib.blake2b(trade_id.encode(), digest_size=8).digest(), "big") >> 1)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else value + 0.0
+    if isinstance(value, Mapping):
+        return {str(key): _clean(item) for key, item in value.items() if key != "emitted_at"}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with one spelling for one value: sorted keys, no white space, NaN as null, -0.0 as 0.0, without `emitted_at`.
+
+    >>> canonical_json({"b": float("nan"), "a": -0.0})
+    '{"a":0.0,"b":null}'
+    """
+    return json.dumps(_clean(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def tree_hash(tree: Any) -> str:
+    """16 hex digits that identify a tree of plain data.
+
+    >>> tree_hash({"a": 1}) == tree_hash({"a": 1})
+    True
+    """
+    return hashlib.sha256(canonical_json(tree).encode()).hexdigest()[:16]
+
+
+def analysis_hash(tree: Mapping[str, Any]) -> str:
+    """The hash of everything that decides what is computed; sources, sinks, chunk sizes and paths are not in it.
+
+    Args:
+        tree: the resolved settings; sections other than those of the analysis are ignored, absent ones count as empty.
+
+    >>> analysis_hash({"outcomes": {"fee_bps": 5.0}}) == analysis_hash({"outcomes": {"fee_bps": 5.0}, "sinks": {"a": 1}})
+    True
+    """
+    return tree_hash({section: tree.get(section, {}) for section in ANALYSIS_SECTIONS})

@@ -1,0 +1,148 @@
+"""Row types: numpy structured dtypes without padding, so that the bytes of the rows are the rows.
+
+Every row begins with `available_at`, the time from which it may be used. Times are ns, prices in quote, quantities in base
+units, rates plain fractions. Null is NaN in float and `NEVER` in int64 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+TRADE: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # = the venue's time of the trade; it assigns the trade to its bar
+        ("ts_recv", "i8"),  # source clock when it was read; equal to available_at in files that do not say
+        ("seq", "i8"),  # breaks ties: the id where it is an integer, else the source's counter
+        (
+            "trade_id",
+            "i8",
+        ),  # the integer id, a 64-bit hash of another kind of id (events.identity.id_hash), NEVER without one
+        ("price", "f8"),
+        ("qty", "f8"),  # base units
+        ("side", "i4"),  # taker: +1 bought, -1 sold, 0 unknown
+        ("flags", "u4"),  # MALFORMED: the source could not decode the record
+    ]
+)
+
+FUNDING: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_event", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),
+        ("rate", "f8"),  # per interval
+        ("interval_h", "f8"),
+        ("ts_next", "i8"),
+        ("mark", "f8"),
+        ("index", "f8"),
+        ("predicted", "i4"),
+        ("flags", "u4"),
+    ]
+)
+
+BAR: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # = ts_close
+        ("g", "i8"),  # absolute index, ts_open // timeframe
+        ("ts_open", "i8"),
+        ("ts_close", "i8"),
+        ("open", "f8"),
+        ("high", "f8"),
+        ("low", "f8"),
+        ("close", "f8"),
+        ("volume", "f8"),
+        ("quote_volume", "f8"),
+        ("buy_volume", "f8"),
+        ("sell_volume", "f8"),
+        ("signed_volume", "f8"),
+        ("n_trades", "i8"),
+        ("n_buy", "i8"),
+        ("n_sell", "i8"),
+        ("vwap", "f8"),
+        ("max_trade", "f8"),
+        ("ts_first", "i8"),
+        ("ts_last", "i8"),
+        ("n_missing", "i8"),
+        ("flags", "u2"),
+    ]
+)
+
+GAP_ROW: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("since", "i8"),
+        ("until", "i8"),  # NEVER while it lasts
+        ("reason", "i8"),  # code of events.schema.GAP_REASON_NAMES
+        ("id_from", "i8"),
+        ("id_to", "i8"),
+    ]
+)
+
+
+def feature_row(width: int) -> np.dtype[Any]:
+    """The dtype of a feature row of `width` columns: one block of values, one of statuses.
+
+    >>> feature_row(3)["values"].shape
+    (3,)
+    """
+    return np.dtype(
+        [
+            ("available_at", "i8"),
+            ("g", "i8"),
+            ("ts_open", "i8"),
+            ("ts_close", "i8"),
+            ("flags", "u2"),
+            ("values", "f8", (width,)),
+            ("status", "u1", (width,)),
+        ]
+    )
+
+
+def confluence_row(dimensions: int, gates: int) -> np.dtype[Any]:
+    """The dtype of a confluence row over so many dimensions and gates."""
+    per_dimension = (dimensions,)
+    return np.dtype(
+        [
+            ("available_at", "i8"),  # = ts, the close of the base bar
+            ("score", "f8"),
+            ("m", "f8"),
+            ("coverage", "f8"),
+            ("agreement", "f8"),
+            ("dispersion", "f8"),
+            ("theta", "f8"),
+            ("theta_source", "u1"),  # 0 fixed, 1 prior, 2 quantile
+            ("warming", "u1"),
+            ("state", "i1"),  # entry state: +1 LONG, -1 SHORT, 0 NEUTRAL
+            ("state_since", "i8"),
+            ("u", "f8", per_dimension),
+            ("weight", "f8", per_dimension),
+            ("q", "f8", per_dimension),
+            ("contribution", "f8", per_dimension),
+            ("status", "u1", per_dimension),
+            ("gates", "u1", (gates,)),
+        ]
+    )
+
+
+def flat_columns(dtype: np.dtype[Any], blocks: dict[str, Sequence[str]]) -> tuple[tuple[str, str, int | None], ...]:
+    """(column name, field, position in its block) of a dtype whose blocks have these column names.
+
+    `available_at` is left out where the row also has `ts_close`; else it is called `ts`.
+
+    >>> [name for name, _, _ in flat_columns(feature_row(1), {"values": ["rsi_14"], "status": ["rsi_14.status"]})]
+    ['g', 'ts_open', 'ts_close', 'flags', 'rsi_14', 'rsi_14.status']
+    """
+    names = dtype.names or ()
+    columns: list[tuple[str, str, int | None]] = []
+    for field in names:
+        if field in blocks:
+            columns += [(name, field, k) for k, name in enumerate(blocks[field])]
+        elif field == "available_at":
+            if "ts_close" not in names:
+                columns.append(("ts", field, None))
+        else:
+            columns.append((field, field, None))
+    return tuple(columns)

@@ -1,0 +1,66 @@
+"""The one place for the schema version, and the codes that rows carry.
+
+`SCHEMA_VERSION` changes with any change of a row type, a record or a digest. Codes are plain integers, because kernels
+compile them in; `*_NAMES` give their words, for people and for sinks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+
+NEVER: Final = -(2**63)
+"""Before all time; the null of int64 columns."""
+
+# Status of a value: it is NaN from COLD on.
+SETTLED: Final = 0
+CONVERGED: Final = 1
+WARMING: Final = 2
+COLD: Final = 3
+MISSING: Final = 4
+SILENT: Final = 5
+STATUS_NAMES: Final = ("settled", "converged", "warming", "cold", "missing", "silent")
+
+# Flags of a bar (bits).
+SYNTHETIC: Final = 1
+PARTIAL: Final = 2
+GAP: Final = 4
+FOLD_MISSING: Final = 8
+FLUSHED: Final = 16
+DAY_CUT: Final = 32
+FROM_OHLCV: Final = 64
+UNVERIFIED: Final = 256
+BAR_FLAG_NAMES: Final = {
+    SYNTHETIC: "synthetic",
+    PARTIAL: "partial",
+    GAP: "gap",
+    FOLD_MISSING: "fold_missing",
+    FLUSHED: "flushed",
+    DAY_CUT: "day_cut",
+    FROM_OHLCV: "from_ohlcv",
+    UNVERIFIED: "unverified",
+}
+
+# Flags of an input row (bits).
+MALFORMED: Final = 1
+
+# Kinds of control rows.
+VOID: Final = 1
+HOLE: Final = 2
+COVERAGE: Final = 3
+BEACON: Final = 4
+END: Final = 5
+CONTROL_NAMES: Final = {VOID: "void", HOLE: "gap", COVERAGE: "coverage", BEACON: "beacon", END: "end"}
+
+# Reasons of a gap.
+ID_HOLE: Final = 1
+RECONNECT: Final = 2
+BOOK_SEQUENCE: Final = 3
+NO_TRADES: Final = 4
+GAP_REASON_NAMES: Final = {
+    ID_HOLE: "id_hole",
+    RECONNECT: "reconnect",
+    BOOK_SEQUENCE: "book_seq",
+    NO_TRADES: "no_trades",
+}

@@ -1,0 +1,1 @@
+"""The one graph, what gives it sources and sinks, and the command line."""

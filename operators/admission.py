@@ -1,0 +1,134 @@
+"""Kernels that decide row by row, in order of arrival, which rows of a stream may enter and how far it is complete.
+
+How frames are cut decides nothing: the watermark rises with each accepted row, W = max(W, available_at - lateness).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from events.frames import Array
+from events.schema import NEVER
+from events.validation import ACCEPTED, DUPLICATE, LATE, funding_fault, trade_fault
+from operators.maths import kernel
+
+STATE = np.dtype(
+    [
+        ("watermark", "i8"),
+        ("newest", "i8"),  # largest available_at accepted
+        ("last_id", "i8"),  # of a sequenced stream
+        ("last_at", "i8"),  # available_at of the last accepted row
+        ("used", "i8"),  # places taken in the table of ids
+        ("reordered", "i8"),
+    ]
+)
+HOLE_SPAN = np.dtype([("since", "i8"), ("until", "i8"), ("id_from", "i8"), ("id_to", "i8")])
+
+
+def new_state() -> Array:
+    """The state of a stream that has not begun."""
+    return np.array([(NEVER, NEVER, NEVER, NEVER, 0, 0)], STATE)
+
+
+@kernel
+def _find(ids: Array, key: int) -> int:
+    """The place of a key in the open-addressing table `ids`, or the free place where it belongs."""
+    mask = len(ids) - 1
+    at = (key ^ (key >> 32)) * 0x9E3779B1 & mask
+    while ids[at] != NEVER and ids[at] != key:
+        at = (at + 1) & mask
+    return at
+
+
+@kernel
+def rebuild(ids: Array, times: Array, watermark: int, new_ids: Array, new_times: Array) -> int:
+    """Move the ids that can still be repeated (time at or above the watermark) to a new table; how many there are."""
+    used = 0
+    for i in range(len(ids)):
+        if ids[i] != NEVER and times[i] >= watermark:
+            at = _find(new_ids, ids[i])
+            new_ids[at], new_times[at] = ids[i], times[i]
+            used += 1
+    return used
+
+
+@kernel
+def admit_trades(
+    rows: Array,
+    start: int,
+    lateness_ns: int,
+    sequenced: bool,
+    state: Array,
+    ids: Array,
+    times: Array,
+    reasons: Array,
+    holes: Array,
+) -> tuple[int, int, int]:
+    """Judge trades from row `start` on: `reasons` per row, `holes` in the ids of a sequenced stream.
+
+    Gives (rows judged up to here, holes found, rows refused); it stops early where the table of ids is half full.
+    """
+    s = state[0]
+    watermark, newest, last_id, last_at, used = s.watermark, s.newest, s.last_id, s.last_at, s.used
+    n_holes, refused, i = 0, 0, start
+    while i < len(rows):
+        at, trade_id = rows[i].available_at, rows[i].trade_id
+        reason = trade_fault(rows[i].price, rows[i].qty, rows[i].side, rows[i].flags)
+        place = -1
+        if reason == ACCEPTED:
+            if sequenced:
+                if last_id != NEVER and trade_id <= last_id:
+                    reason = DUPLICATE
+            elif trade_id != NEVER:
+                if 2 * used >= len(ids):
+                    break
+                place = _find(ids, trade_id)
+                if ids[place] == trade_id and times[place] >= watermark:
+                    reason = DUPLICATE
+            if reason == ACCEPTED and at < watermark:
+                reason = LATE
+        if reason == ACCEPTED:
+            if at < newest:
+                s.reordered += 1
+            if sequenced:
+                if last_id != NEVER and trade_id > last_id + 1:
+                    holes[n_holes].since, holes[n_holes].until = last_at, at
+                    holes[n_holes].id_from, holes[n_holes].id_to = last_id + 1, trade_id - 1
+                    n_holes += 1
+                last_id = trade_id
+            elif place >= 0:
+                if ids[place] == NEVER:
+                    used += 1
+                ids[place], times[place] = trade_id, at
+            last_at = at
+            newest = max(newest, at)
+            watermark = max(watermark, newest - lateness_ns)
+        else:
+            refused += 1
+        reasons[i] = reason
+        i += 1
+    s.watermark, s.newest, s.last_id, s.last_at, s.used = watermark, newest, last_id, last_at, used
+    return i, n_holes, refused
+
+
+@kernel
+def admit_funding(rows: Array, lateness_ns: int, state: Array, reasons: Array) -> int:
+    """Judge funding rows; a sample not newer than the last one is a repeat of it. Gives how many are refused."""
+    s = state[0]
+    refused = 0
+    for i in range(len(rows)):
+        at = rows[i].available_at
+        reason = funding_fault(rows[i].rate, rows[i].interval_h, rows[i].flags)
+        if reason == ACCEPTED:
+            if s.last_id != NEVER and rows[i].ts_event <= s.last_id:
+                reason = DUPLICATE
+            elif at < s.watermark:
+                reason = LATE
+        if reason == ACCEPTED:
+            s.last_id, s.last_at = rows[i].ts_event, at
+            s.newest = max(s.newest, at)
+            s.watermark = max(s.watermark, s.newest - lateness_ns)
+        else:
+            refused += 1
+        reasons[i] = reason
+    return refused

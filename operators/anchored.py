@@ -1,0 +1,101 @@
+"""One indicator over the anchored bars of one timeframe: batch calls for many bars, handles for one, the same bits.
+
+Handles only cache: `serving` was opened on the start of the history of the running block, `coming` is opened on the running
+block in its last bars, one indicator a bar, so that crossing into the next block costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from events.frames import Array
+from operators.indicators import Indicator
+
+Window = Callable[[int, int], list[Array]]
+"""The indicator's inputs over the remembered bars [first, end)."""
+Failure = tuple[int, str]
+"""(row, what was raised)."""
+
+
+class Anchored:
+    """Evaluates one indicator. `turn` staggers the opening of handles among indicators."""
+
+    def __init__(self, indicator: Indicator, turn: int) -> None:
+        self.indicator, self.turn = indicator, turn
+        self.serving: Any = None
+        self.coming: Any = None
+        self.block: int | None = None
+
+    def blocks(self, g: Array) -> Iterator[tuple[int, int, int]]:
+        """(block, first, end) of the runs of rows of `g` that share a block of this indicator's history."""
+        block = g // self.indicator.history
+        cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(g)]
+        for first, end in pairwise(cuts):
+            yield int(block[first]), first, end
+
+    def call(self, window: Window, since: int, end: int, n: int) -> tuple[Array, list[Failure]]:
+        """The last `n` values over bars [since, end) by a call; bar by bar if it raises, so that a failure costs the same bars
+        however they come.
+        """
+        width = len(self.indicator.columns)
+        try:
+            return self._checked(window(since, end), n), []
+        except Exception:
+            out, failures = np.full((n, width), np.nan), []
+            for row in range(n):
+                try:
+                    out[row] = self._checked(window(since, end - n + row + 1), 1)[0]
+                except Exception as error:
+                    failures.append((row, f"{type(error).__name__}: {error}"))
+            return out, failures
+
+    def _checked(self, inputs: list[Array], n: int) -> Array:
+        columns = self.indicator.batch(*inputs)
+        length, width = len(inputs[0]), len(self.indicator.columns)
+        if len(columns) != width or any(len(column) != length for column in columns):
+            got = ", ".join(str(len(column)) for column in columns)
+            raise ValueError(f"{width} column(s) of {length} values are expected, it gave lengths {got}")
+        out = np.empty((n, width))
+        for k, column in enumerate(columns):
+            out[:, k] = column[-n:]
+        return out
+
+    def drop(self) -> None:
+        """Forget the handles: the bars come in blocks now."""
+        self.serving = self.coming = None
+        self.block = None
+
+    def update(self, window: Window, g: int, since: int, block_since: int, end: int) -> tuple[Array, list[Failure]]:
+        """The value at the newest bar (of index `g`), over bars [since, end), by its handle, by a call where there is none.
+
+        `block_since` is the first remembered bar of the running block: where the next block's history starts.
+        """
+        block = g // self.indicator.history
+        if self.block is not None and block != self.block:
+            self.serving = self.coming if block == self.block + 1 else None
+            self.coming = None
+        self.block = block
+        try:
+            self.serving, value = self._step(self.serving, window, since, end)
+        except Exception:
+            self.serving = None
+            out, failures = self.call(window, since, end, 1)
+        else:
+            out, failures = np.array([value], np.float64).reshape(1, -1), []
+        if g % self.indicator.history >= self.indicator.history - 1 - self.turn and self.indicator.open is not None:
+            with suppress(Exception):
+                self.coming, _ = self._step(self.coming, window, block_since, end)
+        return out, failures
+
+    def _step(self, handle: Any, window: Window, since: int, end: int) -> tuple[Any, Any]:
+        if handle is not None:
+            return handle, handle.update(*[column[0] for column in window(end - 1, end)])
+        if self.indicator.open is None:
+            raise LookupError("no handle")
+        handle = self.indicator.open(*window(since, end))
+        return handle, handle.value

@@ -1,0 +1,143 @@
+"""Time bars: the base timeframe from trades, longer ones folded from its closed bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from events.frames import Array, Rows
+from events.rows import BAR, GAP_ROW, TRADE
+from events.schema import BEACON, COVERAGE, END, FLUSHED, GAP, HOLE, NEVER, NO_TRADES, UNVERIFIED
+from operators.bar_kernels import EXTRA, PAUSE, build, close_fold, fold
+
+_NO_TRADES = np.empty(0, TRADE)
+_NO_TRADES.flags.writeable = False  # kernels compile once more for writeable rows
+_NO_CONTROL: tuple[tuple[int, ...], ...] = ()
+
+
+class Bars:
+    """In: "trades". Out: "bars.{timeframe}", shortest first, "gaps", and at the end of a bounded run "bars.open.{timeframe}".
+
+    Bars leave when the watermark passes a boundary of the base; between two boundaries a trade costs one kernel call. The base
+    promises up to the boundary itself (t + 1 ns), a longer timeframe up to its next close, which is all that it can have: its
+    indicators, their snapshots and the joins sleep until then. A quiet market is filled with at most `max_fill` synthetic bars
+    in a row, so neither a gap nor a bad timestamp allocates by its length.
+
+    Args:
+        timeframes: (name, length in ns), the base first; the others are multiples of it, in rising order.
+        max_fill: synthetic bars in a row, at least 1.
+    """
+
+    instrument = ""
+
+    def __init__(self, timeframes: tuple[tuple[str, int], ...], max_fill: int) -> None:
+        self.timeframes, self.max_fill = timeframes, max_fill
+        self.base_ns = timeframes[0][1]
+        self.outputs = (
+            *(f"bars.{name}" for name, _ in timeframes),
+            *(f"bars.open.{name}" for name, _ in timeframes),
+            "gaps",
+        )
+        self.length = {f"bars.{name}": length for name, length in timeframes}
+        self.open = [np.zeros(1, BAR) for _ in timeframes]
+        self.extra = [np.zeros(1, EXTRA) for _ in timeframes]
+        self.extra[0]["coverage"] = NEVER
+        self.boundary = NEVER
+        self.ended = False
+
+    def promise(self, name: str, watermark: int) -> int:
+        """Bars: see the class. Open bars and gaps promise nothing; nobody waits for them."""
+        length = self.length.get(name)
+        if length is None:
+            return NEVER
+        boundary = watermark // self.base_ns * self.base_ns
+        return boundary + 1 if length == self.base_ns else (boundary // length + 1) * length
+
+    def advance(
+        self, watermark: int, rows: Mapping[str, Array], control: Mapping[str, Array]
+    ) -> Iterable[tuple[str, Rows]]:
+        """Build and fold."""
+        if self.ended:
+            return
+        trades = rows.get("trades", _NO_TRADES)
+        said = control["trades"].tolist() if "trades" in control else _NO_CONTROL
+        boundary = watermark // self.base_ns * self.base_ns
+        if said:
+            covered = [c[2] for c in said if c[1] == COVERAGE]
+            if covered:
+                self.extra[0]["coverage"] = covered[-1]
+        holes = sorted((c[2], c[3]) for c in said if c[1] == HOLE)
+        bars, pauses = self._build(trades, boundary, holes)
+        for c in said:
+            if c[1] == BEACON:
+                bars["flags"][(bars["ts_close"] > c[2]) & (bars["ts_close"] <= c[3])] |= UNVERIFIED
+        if boundary > self.boundary:
+            self.boundary = boundary
+            yield "bars." + self.timeframes[0][0], bars
+            for k, (name, length) in enumerate(self.timeframes[1:], 1):
+                out = np.empty(min(len(bars), self._span(bars, boundary, length)) + 1, BAR)
+                n = fold(bars, boundary, self.base_ns, length, self.open[k], self.extra[k], out)
+                yield f"bars.{name}", out[:n]
+        if len(pauses):
+            gaps = np.empty(len(pauses), GAP_ROW)
+            gaps["since"], gaps["until"] = pauses["since"], pauses["until"]
+            gaps["available_at"] = np.where(pauses["until"] == NEVER, pauses["since"], pauses["until"])
+            gaps["reason"], gaps["id_from"], gaps["id_to"] = NO_TRADES, NEVER, NEVER
+            yield "gaps", gaps
+        if any(c[1] == END for c in said):
+            self.ended = True
+            yield from self._flush()
+
+    def _span(self, bars: Array, boundary: int, length: int) -> int:
+        return int((boundary - bars["ts_open"][0]) // length) + 1 if len(bars) else 0
+
+    def _build(self, trades: Array, boundary: int, holes: list[tuple[int, int]]) -> tuple[Array, Array]:
+        """Base bars that close, and pauses; a hole is entered after the last trade before it."""
+        out = np.empty(self._most(trades, boundary, len(holes)), BAR)
+        pauses = np.empty(2 * (len(out) // self.max_fill + len(holes) + 1) + 2, PAUSE)
+        bar, extra, n, p, at = self.open[0], self.extra[0], 0, 0, 0
+        for since, until in holes:
+            end = int(trades["available_at"].searchsorted(since, side="right"))
+            part = since // self.base_ns * self.base_ns
+            more, paused = build(trades[at:end], part, self.base_ns, self.max_fill, bar, extra, out[n:], pauses[p:])
+            n, p, at = n + more, p + paused, end
+            if extra["active"][0]:
+                bar["flags"] |= GAP
+                resumes = until // self.base_ns * self.base_ns
+                if resumes > bar["ts_open"][0]:
+                    extra["jump"] = resumes
+        more, paused = build(trades[at:], boundary, self.base_ns, self.max_fill, bar, extra, out[n:], pauses[p:])
+        return out[: n + more], pauses[: p + paused]
+
+    def _most(self, trades: Array, boundary: int, holes: int) -> int:
+        """At most so many base bars can close: bounded by rows, never by the time between them."""
+        if boundary <= self.boundary:
+            return 0
+        by_rows = (len(trades) + holes + 1) * (self.max_fill + 1)
+        since = self.boundary
+        if since == NEVER:
+            since = int(trades["available_at"][0]) if len(trades) else boundary
+        return min(by_rows, (boundary - since) // self.base_ns + 1) + holes
+
+    def _flush(self) -> Iterable[tuple[str, Rows]]:
+        """The bars that are still open when a bounded run ends. They feed nothing."""
+        for (name, length), bar, extra in zip(self.timeframes, self.open, self.extra):
+            if extra["active"][0] and (length != self.base_ns or bar["n_trades"][0]):
+                flushed = bar.copy()
+                close_fold(flushed[0], extra[0], 0)
+                flushed["n_missing"] = length // self.base_ns - extra["members"][0] if length != self.base_ns else 0
+                flushed["flags"] = bar["flags"] | FLUSHED
+                yield f"bars.open.{name}", flushed
+
+    def snapshot(self) -> Any:
+        """The open bar of each timeframe."""
+        bars, extras = (b"".join(a.tobytes() for a in arrays) for arrays in (self.open, self.extra))
+        return bars, extras, self.boundary, self.ended
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        bars, extras, self.boundary, self.ended = snapshot
+        self.open = [row.reshape(1).copy() for row in np.frombuffer(bars, BAR)]
+        self.extra = [row.reshape(1).copy() for row in np.frombuffer(extras, EXTRA)]

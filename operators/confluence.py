@@ -1,0 +1,183 @@
+"""Confluence: what all features of an instrument say together at the close of each base bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from events.frames import Array, Rows
+from events.rows import BAR, confluence_row
+from events.schema import FOLD_MISSING, GAP, NEVER, SETTLED, WARMING
+from operators.confluence_kernels import blend, combine, empty_scores, hysteresis, prior_theta
+from operators.history import Analysis
+from operators.latest import AsOf, Input
+
+GATES: Final = ("coverage", "ready", "gap", "agreement")
+"""What may block an entry, in the order of the gates of a confluence row."""
+
+FIXED: Final = 0
+PRIOR: Final = 1
+THETA_SOURCES: Final = ("fixed", "prior", "quantile")
+
+
+class ConfluenceSettings(NamedTuple):
+    """What decides a score, as plain data.
+
+    Attributes:
+        timeframes: (name, length in ns, weight in the blend), the base first.
+        dimensions: (name, weight), those that take part, in registry order.
+        risk_timeframe: whose ATR sizes stops.
+        theta: the threshold in points, or None for the prior of the voting set.
+        theta_base: P of the prior.
+        release: points by which a score must fall back.
+        min_coverage, min_agreement: gates.
+        require_settled: whether the gate `ready` asks for settled values throughout.
+    """
+
+    timeframes: tuple[tuple[str, int, float], ...]
+    dimensions: tuple[tuple[str, float], ...]
+    risk_timeframe: str
+    theta: float | None = None
+    theta_base: float = 16.0
+    release: float = 5.0
+    min_coverage: float = 0.6
+    min_agreement: float = 0.0
+    require_settled: bool = False
+
+
+def votes_row(timeframes: int, features: int) -> np.dtype[Any]:
+    """The dtype of what signals need beside a confluence row: the base bar, ATR, and each feature's points of the score."""
+    prices = [(name, "f8") for name in ("open", "high", "low", "close", "atr")]
+    return np.dtype([("available_at", "i8"), *prices, ("flags", "u2"), ("points", "f8", (timeframes, features))])
+
+
+class Confluence:
+    """In: base bars and the features of all timeframes. Out: "confluence", one row per base bar, and "votes" beside it.
+
+    Args:
+        settings: see `ConfluenceSettings`.
+        analysis: the columns of the feature rows; every timeframe has the same.
+        atr: the column of the ATR that stops are sized by.
+    """
+
+    instrument = ""
+    outputs = ("confluence", "votes")
+
+    def __init__(self, settings: ConfluenceSettings, analysis: Analysis, atr: str = "atr_14") -> None:
+        self.settings = settings
+        self.clock = f"bars.{settings.timeframes[0][0]}"
+        names = [name for name, _ in settings.dimensions]
+        self.scores = [score for score in analysis.scores if score.dimension in names]
+        self.columns = np.array([analysis.index[score.column] for score in self.scores], np.int64)
+        self.feature_weight = np.array([score.weight for score in self.scores])
+        self.dimension_of = np.array([names.index(score.dimension) for score in self.scores], np.int64)
+        self.weight = np.array([weight for _, weight in settings.dimensions])
+        self.blend_weight = np.array([weight for _, _, weight in settings.timeframes])
+        self.atr = analysis.index[atr]
+        self.risk = [name for name, _, _ in settings.timeframes].index(settings.risk_timeframe)
+        self.features = tuple(f"features.{name}" for name, _, _ in settings.timeframes)
+        ttl_ns = [2 * length - 1 for _, length, _ in settings.timeframes]  # a bar's features live two bars
+        self.join = AsOf(tuple(Input(f, analysis.dtype, ttl) for f, ttl in zip(self.features, ttl_ns)))
+        self.dtype = confluence_row(len(names), len(GATES))
+        self.votes = votes_row(len(self.features), len(self.scores))
+        self.state = np.array([0, NEVER], np.int64)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """All that it waits for; the base bars drive."""
+        return (self.clock, *self.features)
+
+    def promise(self, name: str, watermark: int) -> int:
+        """As far as its inputs."""
+        return watermark
+
+    def advance(
+        self, watermark: int, rows: Mapping[str, Array], control: Mapping[str, Array]
+    ) -> Iterable[tuple[str, Rows]]:
+        """Score every base bar that closed."""
+        bars = rows.get(self.clock, _NO_BARS)
+        times = np.ascontiguousarray(bars["available_at"])
+        joined = self.join.advance(watermark, times, rows, control)
+        if not len(bars):
+            return
+        n, shape = len(bars), (len(bars), len(self.features), len(self.scores))
+        u, status = np.empty(shape), np.empty(shape, np.uint8)
+        for s, name in enumerate(self.features):
+            found, _ = joined[name]
+            u[:, s], status[:, s] = found["values"][:, self.columns], found["status"][:, self.columns]
+        out, votes = np.empty(n, self.dtype), np.empty(n, self.votes)
+        u_d, q_d = np.empty((n, len(self.weight))), np.empty((n, len(self.weight)))
+        status_d, warming, share = np.empty(u_d.shape, np.uint8), np.zeros(n, np.uint8), np.zeros(shape)
+        blend(
+            u,
+            status,
+            self.blend_weight,
+            self.feature_weight,
+            self.dimension_of,
+            u_d,
+            q_d,
+            status_d,
+            share,
+            warming,
+        )
+        m, coverage, agreement, dispersion, unit, mask = empty_scores(n, len(self.weight))
+        combine(u_d, q_d, status_d, self.weight, m, coverage, agreement, dispersion, unit, mask)
+        theta = self._theta(mask)
+        state, since = np.empty(n, np.int64), np.empty(n, np.int64)
+        score = 50.0 + 50.0 * m
+        hysteresis(score, theta, self.settings.release, times, self.state, state, since)
+        for field, values in (
+            ("available_at", times), ("score", score), ("m", m), ("coverage", coverage), ("agreement", agreement),
+            ("dispersion", dispersion), ("theta", theta), ("warming", warming), ("state", state), ("state_since", since),
+            ("u", u_d), ("weight", self.weight), ("q", q_d), ("contribution", unit * u_d), ("status", status_d),
+        ):  # fmt: skip
+            out[field] = values
+        out["theta_source"] = PRIOR if self.settings.theta is None else FIXED
+        self._gates(out["gates"], bars, joined, coverage, agreement, status)
+        for field in ("available_at", "open", "high", "low", "close", "flags"):
+            votes[field] = bars[field]
+        votes["atr"] = joined[self.features[self.risk]][0]["values"][:, self.atr]
+        votes["points"] = share * unit[:, None, self.dimension_of]
+        yield "confluence", out
+        yield "votes", votes
+
+    def _theta(self, mask: Array) -> Array:
+        if self.settings.theta is not None:
+            return np.full(len(mask), self.settings.theta)
+        sets, which = np.unique(mask, return_inverse=True)
+        return np.array([prior_theta(self.weight, int(a), self.settings.theta_base) for a in sets])[which]
+
+    def _gates(
+        self,
+        gates: Array,
+        bars: Array,
+        joined: dict[str, tuple[Array, Array]],
+        coverage: Array,
+        agreement: Array,
+        status: Array,
+    ) -> None:
+        settings = self.settings
+        ready = np.ones(len(bars), np.bool_)
+        for name in {self.features[0], self.features[self.risk]}:
+            ready &= joined[name][0]["status"][:, self.atr] <= WARMING
+        if settings.require_settled:
+            voting = (status <= WARMING) & (self.blend_weight > 0)[None, :, None]
+            ready &= ~(voting & (status > SETTLED)).any(axis=(1, 2))
+        gates[:, 0] = coverage >= settings.min_coverage
+        gates[:, 1] = ready
+        gates[:, 2] = bars["flags"] & (GAP | FOLD_MISSING) == 0
+        gates[:, 3] = True if settings.min_agreement <= 0 else agreement >= settings.min_agreement
+
+    def snapshot(self) -> Any:
+        """The newest features, and the entry state."""
+        return self.join.snapshot(), tuple(self.state.tolist())
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        self.join.restore(snapshot[0])
+        self.state = np.array(snapshot[1], np.int64)
+
+
+_NO_BARS = np.empty(0, BAR)

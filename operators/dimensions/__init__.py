@@ -1,0 +1,13 @@
+"""Dimensions: what a score is made of. A score column maps feature columns of one bar to a direction u in [-1, 1]."""
+
+from operators.dimensions.base import Score
+from operators.dimensions.structure import STRUCTURE
+from operators.dimensions.technical import TECHNICAL
+
+SCORES: tuple[Score, ...] = (*STRUCTURE, *TECHNICAL)
+"""All score columns, in registry order: sums run in this order."""
+
+DIMENSIONS: tuple[str, ...] = tuple(dict.fromkeys(score.dimension for score in SCORES))
+"""The dimensions there are, in registry order."""
+
+__all__ = ["DIMENSIONS", "SCORES", "Score"]

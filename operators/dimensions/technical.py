@@ -1,0 +1,71 @@
+"""The technical dimension: oscillators and trend indicators."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from events.frames import Array
+from operators.dimensions.base import Score
+from operators.maths import clip, kernel, soft
+
+
+@kernel
+def p_trend(adx: float) -> float:
+    """How much of a trend ADX shows, in [0, 1]: clip((ADX - 20) / 20), a smooth blend weight.
+
+    >>> round(p_trend(25.900417795427618), 12)
+    0.295020889771
+    """
+    return clip((adx - 20.0) / 20.0, 0.0, 1.0)
+
+
+@kernel
+def rsi_score(rsi: Array, adx: Array) -> Array:
+    """Momentum in a trend, contrarian beyond 30/70 in a range.
+
+    >>> float(round(rsi_score(np.array([69.52086770008617]), np.array([25.900417795427618]))[0], 12))
+    0.11518127516
+    """
+    out = np.empty(len(rsi))
+    for i in range(len(rsi)):
+        p = p_trend(adx[i])
+        out[i] = clip(p * (rsi[i] - 50.0) / 50.0 - (1.0 - p) * soft(rsi[i] - 50.0, 20.0) / 30.0, -1.0, 1.0)
+    return out
+
+
+@kernel
+def adx_score(plus_di: Array, minus_di: Array, adx: Array) -> Array:
+    """Direction of movement times its strength; 0 where both directions are 0.
+
+    >>> plus, minus, adx = np.array([31.821064292315675]), np.array([13.465359833456608]), np.array([25.900417795427618])
+    >>> float(round(adx_score(plus, minus, adx)[0], 12))
+    0.262451950883
+    """
+    out = np.empty(len(adx))
+    for i in range(len(adx)):
+        total = plus_di[i] + minus_di[i]
+        direction = (plus_di[i] - minus_di[i]) / total if total != 0.0 else 0.0 * adx[i]
+        out[i] = direction * clip(adx[i] / 40.0, 0.0, 1.0)
+    return out
+
+
+@kernel
+def macd_score(hist: Array, atr: Array) -> Array:
+    """Tanh of the histogram in ATR; missing where ATR is 0.
+
+    >>> float(round(macd_score(np.array([0.8465822962744427]), np.array([2.2256754568523833]))[0], 12))
+    0.363029576526
+    """
+    out = np.empty(len(hist))
+    for i in range(len(hist)):
+        out[i] = math.tanh(hist[i] / atr[i]) if atr[i] != 0.0 else math.nan
+    return out
+
+
+TECHNICAL = (
+    Score("rsi", "technical", 0.18, ("rsi_14", "adx_14"), rsi_score),
+    Score("adx", "technical", 0.18, ("plus_di_14", "minus_di_14", "adx_14"), adx_score),
+    Score("macd", "technical", 0.14, ("macd_12_26_9.hist", "atr_14"), macd_score),
+)

@@ -1,0 +1,192 @@
+"""Where rows enter the graph: validated, de-duplicated, with an exact watermark; what is refused becomes a dead letter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from events.frames import NO_ROWS, Array, Frame, concat, control
+from events.records import DeadLetter, IntakeCounts
+from events.rows import GAP_ROW
+from events.schema import END, HOLE, ID_HOLE, NEVER
+from events.validation import DUPLICATE, REASONS
+from operators.admission import HOLE_SPAN, admit_funding, admit_trades, new_state, rebuild
+
+STEP = "intake"
+_EMPTY_TABLE = 256
+
+
+class _Stream:
+    """One stream of one instrument: what it has seen, and what it is about to hand on."""
+
+    def __init__(self, name: str, lateness_ns: int, sequenced: bool) -> None:
+        self.name, self.lateness_ns, self.sequenced = name, lateness_ns, sequenced
+        self.state = new_state()
+        self.ids, self.times = np.full(_EMPTY_TABLE, NEVER), np.full(_EMPTY_TABLE, NEVER)
+        self.received = self.accepted = 0
+        self.rejected: dict[str, int] = {}
+        self.rows: list[Array] = []
+        self.control: list[Array] = []
+        self.handed = NEVER
+
+    def judge(self, rows: Array) -> tuple[Array, int, Array]:
+        """(reason per row, rows refused, holes in the ids)."""
+        reasons = np.zeros(len(rows), np.uint8)
+        if self.name == "funding":
+            return reasons, admit_funding(rows, self.lateness_ns, self.state, reasons), np.empty(0, HOLE_SPAN)
+        if self.name != "trades":
+            raise ValueError(f"no rules of admission for a stream {self.name!r}")
+        holes, found, refused, at = np.empty(len(rows) if self.sequenced else 0, HOLE_SPAN), 0, 0, 0
+        while at < len(rows):
+            at, n, bad = admit_trades(
+                rows,
+                at,
+                self.lateness_ns,
+                self.sequenced,
+                self.state,
+                self.ids,
+                self.times,
+                reasons,
+                holes[found:],
+            )
+            found, refused = found + n, refused + bad
+            if at < len(rows):
+                self._forget()
+        return reasons, refused, holes[:found]
+
+    def _forget(self) -> None:
+        """Drop ids that cannot be repeated any more; a larger table where most of them still can."""
+        watermark = int(self.state["watermark"][0])
+        live = int(np.count_nonzero((self.ids != NEVER) & (self.times >= watermark)))
+        size = max(_EMPTY_TABLE, 1 << (4 * live).bit_length())
+        ids, times = np.full(size, NEVER), np.full(size, NEVER)
+        self.state["used"] = rebuild(self.ids, self.times, watermark, ids, times)
+        self.ids, self.times = ids, times
+
+    def snapshot(self) -> Any:
+        live = (self.ids != NEVER) & (self.times >= self.state["watermark"][0])
+        order = np.lexsort((self.ids[live], self.times[live]))
+        memory = self.ids[live][order], self.times[live][order]
+        counts = self.received, self.accepted, tuple(sorted(self.rejected.items()))
+        return self.state.tobytes(), memory, counts, self.handed
+
+    def restore(self, snapshot: Any) -> None:
+        state, (ids, times), (self.received, self.accepted, rejected), self.handed = snapshot
+        self.state = np.frombuffer(state, self.state.dtype).copy()
+        self.rejected = dict(rejected)
+        size = max(_EMPTY_TABLE, 1 << (4 * len(ids)).bit_length())
+        self.ids, self.times = np.full(size, NEVER), np.full(size, NEVER)
+        self.state["used"] = rebuild(ids, times, NEVER, self.ids, self.times)
+
+
+class Intake:
+    """A stage. In: frames as sources send them. Out: the same streams, valid and with exact watermarks; "gaps", "dead_letters",
+    and "counts" when a stream ends.
+
+    Args:
+        lateness_ns: by how much rows may be out of order, per stream; 0 for one not named.
+        sequenced: the streams whose ids are consecutive integers, by instrument; a jump in them is a hole, stated as such.
+    """
+
+    def __init__(self, lateness_ns: dict[str, int] | None = None, sequenced: frozenset[str] = frozenset()) -> None:
+        self.lateness_ns, self.sequenced = lateness_ns or {}, sequenced
+        self.streams: dict[str, _Stream] = {}
+        self.instrument = ""
+        self.dead: list[DeadLetter] = []
+        self.gaps: list[Array] = []
+        self.ended: list[IntakeCounts] = []
+
+    def push(self, frame: Frame) -> None:
+        """Judge a frame's rows, one after the other."""
+        self.instrument = frame.instrument
+        stream = self._stream(frame.name)
+        if len(frame.rows):
+            reasons, refused, holes = stream.judge(frame.rows)
+            if refused:
+                self._refuse(stream, frame.rows, reasons)
+            kept = frame.rows[reasons == 0] if refused else frame.rows
+            if len(kept):
+                stream.rows.append(kept)
+            for since, until, id_from, id_to in holes.tolist():
+                stream.control.append(control(HOLE, since, since, until, ID_HOLE, id_from, id_to))
+                self.gaps.append(np.array([(until, since, until, ID_HOLE, id_from, id_to)], GAP_ROW))
+            stream.received += len(frame.rows)
+            stream.accepted += len(kept)
+        if frame.watermark > stream.state["watermark"][0]:
+            stream.state["watermark"] = frame.watermark
+        if len(frame.control):
+            stream.control.append(frame.control)
+            for ts in frame.control["available_at"][frame.control["kind"] == END].tolist():
+                self.ended.append(self._count(stream, ts))
+
+    def advance(self) -> list[Frame]:
+        """What was accepted since the last time."""
+        out = []
+        for stream in self.streams.values():
+            watermark = int(stream.state["watermark"][0])
+            if stream.rows or stream.control or watermark > stream.handed:
+                rows = concat(stream.rows) if stream.rows else NO_ROWS
+                frame = Frame(self.instrument, stream.name, rows, watermark)
+                out.append(frame._replace(control=concat(stream.control)) if stream.control else frame)
+                stream.rows, stream.control, stream.handed = [], [], watermark
+        if self.gaps:
+            out.append(Frame(self.instrument, "gaps", concat(self.gaps), NEVER))
+        if self.dead:
+            out.append(Frame(self.instrument, "dead_letters", tuple(self.dead), NEVER))
+        if self.ended:
+            out.append(Frame(self.instrument, "counts", tuple(self.ended), NEVER))
+        self.gaps, self.dead, self.ended = [], [], []
+        return out
+
+    def _stream(self, name: str) -> _Stream:
+        if name not in self.streams:
+            sequenced = name == "trades" and self.instrument in self.sequenced
+            self.streams[name] = _Stream(name, self.lateness_ns.get(name, 0), sequenced)
+        return self.streams[name]
+
+    def _refuse(self, stream: _Stream, rows: Array, reasons: Array) -> None:
+        names = rows.dtype.names or ()
+        for i in np.flatnonzero(reasons).tolist():
+            reason = REASONS[reasons[i]]
+            stream.rejected[reason] = stream.rejected.get(reason, 0) + 1
+            if reasons[i] == DUPLICATE:
+                continue  # a repeat is no loss: counted, nothing more
+            raw = dict(zip(names, rows[i].tolist()))
+            at = raw["available_at"]
+            said = f"{stream.name} row {stream.received + i} of {self.instrument}: {reason.lower().replace('_', ' ')}"
+            self.dead.append(
+                DeadLetter(
+                    key=self.instrument,
+                    ts=at,
+                    source=f"{self.instrument}/{stream.name}",
+                    offset=stream.received + i,
+                    ts_event=raw.get("ts_event", at),
+                    ts_recv=raw["ts_recv"],
+                    step=STEP,
+                    reason=reason,
+                    detail=said,
+                    raw=raw,
+                )
+            )
+
+    def _count(self, stream: _Stream, ts: int) -> IntakeCounts:
+        return IntakeCounts(
+            key=self.instrument,
+            ts=ts,
+            name=stream.name,
+            received=stream.received,
+            accepted=stream.accepted,
+            reordered=int(stream.state["reordered"][0]),
+            rejected=dict(sorted(stream.rejected.items())),
+        )
+
+    def snapshot(self) -> Any:
+        """Watermarks, ids that may be repeated, and counts, per stream."""
+        return self.instrument, {name: stream.snapshot() for name, stream in self.streams.items()}
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        self.instrument, streams = snapshot
+        for name, state in streams.items():
+            self._stream(name).restore(state)

@@ -1,0 +1,108 @@
+"""The one place where the engine meets the cores; nothing else under `operators` imports Bytewax."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+
+from events.errors import StateMismatch
+from events.frames import Array, Frame
+from events.identity import tree_hash
+from events.schema import SCHEMA_VERSION
+from operators.core import Core, Stage
+from operators.ordered import Ordered
+
+log = logging.getLogger(__name__)
+Frames = KeyedStream[Frame]
+
+
+def _plain(parameter: Any) -> Any:
+    """A parameter as plain data: by its `identity()`, where it has one."""
+    if hasattr(parameter, "identity"):
+        return parameter.identity()
+    return [_plain(item) for item in parameter] if isinstance(parameter, tuple | list) else parameter
+
+
+def _share(rows: Any) -> None:
+    if not isinstance(rows, tuple):
+        array: Array = rows
+        array.flags.writeable = False
+
+
+class _Logic(StatefulBatchLogic[Frame, Frame, Any]):
+    """One stage for one instrument. Its snapshots are (schema version, hash of the step's settings, payload)."""
+
+    def __init__(self, step: str, identity: str, stage: Stage, resume: Any) -> None:
+        self.step, self.identity, self.stage = step, identity, stage
+        if resume is not None:
+            schema, settings, payload = resume
+            if (schema, settings) != (SCHEMA_VERSION, identity):
+                raise StateMismatch(
+                    f"step {step!r}: its stored state is of schema {schema} and settings {settings}, this program has "
+                    f"schema {SCHEMA_VERSION} and settings {identity}. Go back to the settings of the stored run, or start over."
+                )
+            stage.restore(payload)
+
+    def on_batch(self, values: list[Frame]) -> tuple[Iterable[Frame], bool]:
+        try:
+            for frame in values:
+                _share(frame.rows)  # arrays come writeable from sources and from other processes
+                self.stage.push(frame)
+            out = self.stage.advance()
+        except Exception:  # Bytewax loses tracebacks between processes, so it is told here
+            log.exception("step %r stopped the flow at %s", self.step, values[0].instrument)
+            raise
+        for frame in out:
+            _share(frame.rows)  # branches of the graph share them
+        return out, StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[Frame], bool]:
+        """Nothing: the end of a run is not an event of the market."""
+        return (), StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> Any:
+        return SCHEMA_VERSION, self.identity, self.stage.snapshot()
+
+
+def staged(step: str, build: Callable[[], Stage], settings: Any, *ups: Frames) -> Frames:
+    """Run a stage for every instrument.
+
+    Args:
+        step: the id of the step, a constant: stored state is found by it.
+        build: makes the stage of one instrument.
+        settings: plain data that decides what the stage computes; stored state of other settings is refused.
+        ups: the streams of frames it takes, in any order.
+    """
+    identity = tree_hash(settings)
+    up = merge(f"{step}_in", *ups)
+    return op.stateful_batch(step, up, lambda resume: _Logic(step, identity, build(), resume))
+
+
+def keyed(
+    step: str, core: Callable[..., Core], parameters: tuple[Any, ...], streams: tuple[str, ...], *ups: Frames
+) -> Frames:
+    """Run `core(*parameters)` for every instrument behind the ordered merge of `streams`, the first of which drives.
+
+    `parameters` are plain data or say what they are with a method `identity()`.
+    """
+    settings = [core.__name__, _plain(parameters), list(streams)]
+    return staged(step, lambda: Ordered(core(*parameters), streams), settings, *ups)
+
+
+def merge(step: str, *ups: Frames) -> Frames:
+    """All frames in any order, which is order enough for `keyed`."""
+    return ups[0] if len(ups) == 1 else op.merge(step, *ups)
+
+
+def omit(step: str, up: Frames, *names: str) -> Frames:
+    """All frames but those of these streams."""
+    return op.filter(step, up, lambda item: item[1].name not in names)
+
+
+def pick(step: str, up: Frames, *names: str) -> Frames:
+    """The frames of these streams."""
+    return op.filter(step, up, lambda item: item[1].name in names)

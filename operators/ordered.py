@@ -1,0 +1,157 @@
+"""The one primitive: rows of several streams, handed on only when nothing below them can still come.
+
+The first of the streams drives: its own voids are waited for, and are passed on under the names of the outputs. A void of
+another stream stands in for it: the stream's effective watermark is then past the void's end. Since a void is known by the
+time it is effective, and hides the stream in all of [since, until] whatever rows still come, arrival decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from events.frames import NO_ROWS, Array, Frame, concat, control
+from events.schema import NEVER, VOID
+from operators.core import Core
+from operators.maths import kernel
+
+
+@kernel
+def _cut(available_at: Array, seq: Array, watermark: int) -> int:
+    """How many rows lie below the watermark; -1 if the rows are not in canonical order."""
+    n = 0
+    for i in range(len(available_at)):
+        if i and (
+            available_at[i] < available_at[i - 1] or (available_at[i] == available_at[i - 1] and seq[i] < seq[i - 1])
+        ):
+            return -1
+        n += available_at[i] < watermark
+    return n
+
+
+def _seq(rows: Array) -> Array:
+    return rows["seq"] if "seq" in (rows.dtype.names or ()) else rows["available_at"]  # derived streams have no ties
+
+
+class Ordered:
+    """Holds back what `core` may not see yet. `streams`: all that it waits for; one that nobody sends must not be among them."""
+
+    def __init__(self, core: Core, streams: tuple[str, ...]) -> None:
+        self.core, self.streams = core, streams
+        self.watermark = dict.fromkeys(streams, NEVER)
+        self.waiting: dict[str, list[Array]] = {name: [] for name in streams}
+        self.controls: dict[str, list[Array]] = {name: [] for name in streams}
+        self.voids: dict[str, list[tuple[int, int]]] = {}  # of the streams that do not drive: (since, until)
+        self.forward: list[Frame] = []
+        self.instrument = ""
+        self.reached = NEVER  # what the core has consumed
+        self.handed = dict(self.watermark)  # up to where each stream's rows were handed on
+        self.promised = dict.fromkeys(core.outputs, NEVER)
+
+    def push(self, frame: Frame) -> None:
+        """Take a frame in; nothing is computed yet, so many small frames cost one `advance`."""
+        name = frame.name
+        if not self.instrument:
+            self.instrument = self.core.instrument = frame.instrument
+        if len(frame.rows):
+            self.waiting[name].append(frame.rows)
+        if len(frame.control):
+            self._take_control(name, frame.control)
+        self.watermark[name] = max(self.watermark[name], frame.watermark)
+
+    def advance(self) -> list[Frame]:
+        """The frames that the core makes of what has become certain."""
+        out, self.forward = self.forward, []
+        watermark = min(self.watermark.values()) if not self.voids else min(map(self._effective, self.streams))
+        if watermark <= self.reached:
+            return out
+        rows, controls = {}, {}
+        for name in self.streams:
+            limit = min(watermark, self.watermark[name])
+            if self.waiting[name]:
+                taken = self._take(name, limit)
+                if len(taken):
+                    rows[name] = taken
+            self.handed[name] = max(self.handed[name], limit)
+            if self.controls[name]:
+                known = concat(self.controls[name])
+                due = known["available_at"] < watermark
+                if due.any():
+                    controls[name] = known[due]
+                    self.controls[name] = [known[~due]] if not due.all() else []
+        self.reached = watermark
+        if self.voids:
+            kept = {name: [v for v in voids if v[1] >= watermark] for name, voids in self.voids.items()}
+            self.voids = {name: voids for name, voids in kept.items() if voids}
+        made: dict[str, Any] = {}
+        for name, produced in self.core.advance(watermark, rows, controls):
+            if len(produced):
+                made[name] = produced
+        for name in self.core.outputs:
+            promise = self.core.promise(name, watermark)
+            if name in made or promise > self.promised[name]:
+                self.promised[name] = promise
+                out.append(Frame(self.instrument, name, made.get(name, NO_ROWS), promise))
+        return out
+
+    def _take_control(self, name: str, rows: Array) -> None:
+        if name == self.streams[0]:
+            is_void = rows["kind"] == VOID
+            for row in rows[is_void].tolist():
+                for output in self.core.outputs:
+                    since = self.core.promise(output, row[2])
+                    if since <= row[3]:
+                        void = control(VOID, since, since, row[3])
+                        self.forward.append(Frame(self.instrument, output, NO_ROWS, NEVER, void))
+            rows = rows[~is_void]
+        else:
+            for row in rows[rows["kind"] == VOID].tolist():
+                self.voids.setdefault(name, []).append((row[2], row[3]))
+        if len(rows):
+            self.controls[name].append(rows)
+
+    def _effective(self, name: str) -> int:
+        watermark = self.watermark[name]
+        for since, until in sorted(self.voids.get(name, ())):
+            if since <= watermark <= until:
+                watermark = until + 1
+        return watermark
+
+    def _take(self, name: str, watermark: int) -> Array:
+        rows = concat(self.waiting[name])
+        n = _cut(rows["available_at"], _seq(rows), watermark)
+        if n < 0:
+            rows = rows[np.lexsort((_seq(rows), rows["available_at"]))]
+            n = _cut(rows["available_at"], _seq(rows), watermark)
+        if rows["available_at"][0] < self.handed[name]:
+            raise ValueError(
+                f"{name} of {self.instrument}: a row of {rows['available_at'][0]} came after everything before "
+                f"{self.handed[name]} was promised; whoever makes the watermark must take late rows out"
+            )
+        self.waiting[name] = [rows[n:]] if n < len(rows) else []
+        return rows[:n]
+
+    def snapshot(self) -> Any:
+        """Everything `restore` needs."""
+        waiting = {name: concat(parts) for name, parts in self.waiting.items() if parts}
+        controls = {name: concat(parts) for name, parts in self.controls.items() if parts}
+        voids = {name: tuple(spans) for name, spans in self.voids.items()}
+        marks = (dict(self.watermark), self.reached, dict(self.handed), dict(self.promised))
+        return self.instrument, marks, waiting, controls, voids, tuple(self.forward), self.core.snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        self.instrument, marks, waiting, controls, voids, forward, core = snapshot
+        self.core.instrument = self.instrument
+        self.watermark, self.reached, self.handed, self.promised = (
+            dict(marks[0]),
+            marks[1],
+            dict(marks[2]),
+            dict(marks[3]),
+        )
+        self.waiting = {name: [waiting[name]] if name in waiting else [] for name in self.streams}
+        self.controls = {name: [controls[name]] if name in controls else [] for name in self.streams}
+        self.voids = {name: list(spans) for name, spans in voids.items()}
+        self.forward = list(forward)
+        self.core.restore(core)

@@ -1,0 +1,65 @@
+"""Risk levels and size of a signal: advisory figures, pure functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+from events.records import Size
+
+STOP_MIN: Final = 0.003
+STOP_MAX: Final = 0.10
+MULTIPLES: Final = (1.0, 2.0, 3.0)
+TARGET_SIZES: Final = (0.5, 0.3, 0.2)
+
+
+class RiskSettings(NamedTuple):
+    """How stops and sizes are made.
+
+    Attributes:
+        stop_atr: k, the stop's distance in ATR.
+        equity: in quote units, None for no size.
+        risk: fraction of the equity at risk in one signal.
+        cap: largest notional as a fraction of the equity.
+        leverage: largest notional in multiples of the equity.
+        lot: step of quantities.
+    """
+
+    stop_atr: float = 2.0
+    equity: float | None = None
+    risk: float = 0.01
+    cap: float = 0.10
+    leverage: float = 3.0
+    lot: float = 1e-8
+
+
+def levels(direction: int, price: float, atr: float, stop_atr: float = 2.0) -> tuple[float, tuple[float, ...], float]:
+    """(stop, targets, distance) of an entry at `price`: the stop at `stop_atr` ATR, kept within 0.3 % and 10 % of the price.
+
+    >>> levels(1, 60000.0, 210.0)
+    (59580.0, (60420.0, 60840.0, 61260.0), 420.0)
+    >>> levels(-1, 60000.0, 50.0)[0]
+    60180.0
+    """
+    distance = min(max(stop_atr * atr, STOP_MIN * price), STOP_MAX * price)
+    targets = tuple(price + direction * multiple * distance for multiple in MULTIPLES)
+    return price - direction * distance, targets, distance
+
+
+def size(price: float, distance: float, settings: RiskSettings) -> tuple[Size | None, str | None]:
+    """(size, None), or (None, reason); never rounded up.
+
+    >>> size(60000.0, 420.0, RiskSettings(equity=10000.0, lot=0.001))[0].qty
+    0.016
+    >>> size(60000.0, 3000.0, RiskSettings(equity=100.0, lot=0.001))
+    (None, 'below_minimum')
+    """
+    equity = settings.equity
+    if equity is None:
+        return None, "no_equity"
+    wanted = min(equity * settings.risk / distance, equity * settings.cap / price, settings.leverage * equity / price)
+    steps = math.floor(wanted / settings.lot + 1e-9)
+    if steps < 1:
+        return None, "below_minimum"
+    qty = round(steps * settings.lot, 12)
+    return Size(qty=qty, notional=qty * price, risk=qty * distance), None

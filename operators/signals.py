@@ -1,0 +1,227 @@
+"""Signals and their outcomes: one core per instrument, which holds at most one open signal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from events.frames import Array, Rows
+from events.identity import id_of
+from events.records import DimensionShare, Outcome, Record, Side, Signal, SignalUpdate
+from events.schema import NEVER
+from operators.position import BaseBar, Position, Step
+from operators.risk import MULTIPLES, TARGET_SIZES, RiskSettings, levels, size
+
+GRACE_BARS: Final = 3
+"""How many base bars after a change of state blocked gates may still open."""
+TOP: Final = 3
+
+
+class SignalSettings(NamedTuple):
+    """What decides signals, as plain data.
+
+    Attributes:
+        timeframe: (name, length in ns) of the risk timeframe.
+        base_ns: length of the base bars.
+        dimensions: names, in registry order.
+        features: (dimension, name) of the feature columns of votes.
+        timeframes: names of the timeframes of votes.
+        analysis_hash: of the run; part of every signal's id.
+        cooldown_bars, hold_bars: in bars of the risk timeframe.
+        fee_bps, slip_bps: costs of a fill.
+        risk: see `RiskSettings`.
+    """
+
+    timeframe: tuple[str, int]
+    base_ns: int
+    dimensions: tuple[str, ...]
+    features: tuple[tuple[str, str], ...]
+    timeframes: tuple[str, ...]
+    analysis_hash: str
+    cooldown_bars: int = 3
+    hold_bars: int = 48
+    fee_bps: float = 5.0
+    slip_bps: float = 2.0
+    risk: RiskSettings = RiskSettings()
+
+
+class Signals:
+    """In: "confluence" and "votes". Out: "signals", "updates" (each step in a signal's life), "outcomes".
+
+    Order at a boundary: fill, stop, target and time on the base bar that closed; then the score; then reversal; then a new signal.
+    A signal is made when the entry state changes to LONG or SHORT and all gates are open, or on the first of the next three base
+    bars on which they are.
+    """
+
+    instrument = ""
+    outputs = ("signals", "updates", "outcomes")
+    streams = ("confluence", "votes")
+
+    def __init__(self, settings: SignalSettings) -> None:
+        self.settings = settings
+        self.open: Position | None = None
+        self.state = 0
+        self.grace = 0  # base bars left in which a blocked change may still signal
+        self.cool_until = NEVER
+
+    def promise(self, name: str, watermark: int) -> int:
+        """As far as its inputs."""
+        return watermark
+
+    def advance(
+        self, watermark: int, rows: Mapping[str, Array], control: Mapping[str, Array]
+    ) -> Iterable[tuple[str, Rows]]:
+        """Walk the boundaries at which something can happen."""
+        if "confluence" not in rows:
+            return
+        scores, votes = rows["confluence"], rows["votes"]
+        state = scores["state"].astype(np.int64)
+        changes = np.flatnonzero(state != np.append(self.state, state[:-1]))
+        out: dict[str, list[Record]] = {name: [] for name in self.outputs}
+        i = 0
+        while i < len(scores):
+            if self.open is None and self.grace == 0:  # idle until the state changes
+                later = changes[changes.searchsorted(i) :]
+                if not len(later):
+                    break
+                i = int(later[0])
+            self._at(scores[i], votes[i], int(state[i - 1]) if i else self.state, out)
+            i += 1
+        if len(state):
+            self.state = int(state[-1])
+        for name, records in out.items():
+            if records:
+                yield name, tuple(records)
+
+    def _at(self, score: Any, votes: Any, before: int, out: dict[str, list[Record]]) -> None:
+        ts, state = int(score["available_at"]), int(score["state"])
+        if self.open is not None:
+            bar = BaseBar(ts, *votes[["open", "high", "low", "close", "flags"]].item())
+            self._told(self.open.on_bar(bar, self.settings.base_ns), ts, out)
+        if self.open is not None and self.open.state == "ACTIVE" and state == -self.open.direction:
+            self._told([self.open.close("reversal", float(votes["close"]))], ts, out)
+        changed = state != before
+        if changed:
+            self.grace = 0
+        elif self.grace:
+            self.grace -= 1
+            changed = True
+        if state == 0 or not changed or self.open is not None or ts < self.cool_until:
+            self.grace = self.grace if state else 0
+            return
+        if all(score["gates"]):
+            self.grace = 0
+            self._signal(score, votes, state, ts, out)
+        elif state != before:
+            self.grace = GRACE_BARS
+
+    def _signal(self, score: Any, votes: Any, state: int, ts: int, out: dict[str, list[Record]]) -> None:
+        s = self.settings
+        price, atr = float(votes["close"]), float(votes["atr"])
+        stop, targets, distance = levels(state, price, atr, s.risk.stop_atr)
+        advised, why_not = size(price, distance, s.risk)
+        side: Side = "LONG" if state > 0 else "SHORT"
+        tf, tf_ns = s.timeframe
+        signal_id = id_of("signal", self.instrument, tf, ts, side, s.analysis_hash)
+        agreement = None if np.isnan(score["agreement"]) else float(score["agreement"])
+        common = {
+            "score": float(score["score"]), "agreement": agreement, "coverage": float(score["coverage"]),
+            "theta": float(score["theta"]),
+        }  # fmt: skip
+        out["signals"].append(
+            Signal(
+                key=self.instrument,
+                ts=ts,
+                signal_id=signal_id,
+                tf=tf,
+                side=side,
+                **common,
+                strength=abs(float(score["m"])),
+                dispersion=float(score["dispersion"]),
+                warming=bool(score["warming"]),
+                price=price,
+                atr=atr,
+                valid_bars=1,
+                stop=stop,
+                targets=targets,
+                target_sizes=TARGET_SIZES,
+                stop_source="atr",
+                rr=sum(part * multiple for part, multiple in zip(TARGET_SIZES, MULTIPLES)),
+                risk_pct=abs(price - stop) / price,
+                size=advised,
+                size_reason=why_not,
+                components=self._components(score, votes),
+                analysis_hash=s.analysis_hash,
+            )
+        )
+        self.open = Position(
+            signal_id=signal_id, direction=state, ts=ts, price=price, stop=stop, targets=targets, sizes=TARGET_SIZES,
+            valid_until=ts + s.base_ns, hold_ns=s.hold_bars * tf_ns, fee=s.fee_bps * 1e-4, slip=s.slip_bps * 1e-4, **common,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self._told([Step(None, "PENDING", "new", price)], ts, out)
+
+    def _components(self, score: Any, votes: Any) -> dict[str, DimensionShare]:
+        found = {}
+        for d, name in enumerate(self.settings.dimensions):
+            if np.isnan(score["u"][d]):
+                continue
+            points = {
+                f"{feature}@{timeframe}": float(votes["points"][s, f])
+                for s, timeframe in enumerate(self.settings.timeframes)
+                for f, (dimension, feature) in enumerate(self.settings.features)
+                if dimension == name and votes["points"][s, f] != 0.0
+            }
+            top = sorted(points, key=lambda feature: (-abs(points[feature]), feature))[:TOP]
+            found[name] = DimensionShare(
+                u=float(score["u"][d]), weight=float(score["weight"][d]), q=float(score["q"][d]),
+                contribution=float(score["contribution"][d]), top={feature: points[feature] for feature in top},
+            )  # fmt: skip
+        return found
+
+    def _told(self, steps: list[Step], ts: int, out: dict[str, list[Record]]) -> None:
+        position = self.open
+        if position is None:
+            return
+        for step in steps:
+            out["updates"].append(
+                SignalUpdate(
+                    key=self.instrument,
+                    ts=ts,
+                    signal_id=position.signal_id,
+                    seq=position.seq,
+                    from_state=step.before,
+                    to=step.after,
+                    price=step.price,
+                    reason=step.reason,
+                    size_closed=step.closed,
+                    r_gross=step.r_gross,
+                    r_net=step.r_net,
+                    analysis_hash=self.settings.analysis_hash,
+                )
+            )
+            position.seq += 1
+            if step.after in ("CLOSED", "CANCELLED", "EXPIRED"):
+                self.open = None
+                self.cool_until = ts + self.settings.cooldown_bars * self.settings.timeframe[1]
+                if step.after == "CLOSED":
+                    out["outcomes"].append(self._outcome(position, step, ts))
+
+    def _outcome(self, position: Position, step: Step, ts: int) -> Outcome:
+        return Outcome(
+            key=self.instrument, ts=ts, signal_id=position.signal_id, side="LONG" if position.direction > 0 else "SHORT",
+            ts_open=position.entry_ts, ts_close=ts, exit_reason=step.reason, r_gross=position.r_gross, r_net=position.r_net,
+            mfe=position.mfe, mae=position.mae, bars_held=position.bars, fees=position.fees, slippage=position.slippage,
+            funding=0.0, score=position.score, agreement=position.agreement, coverage=position.coverage,
+            theta=position.theta, analysis_hash=self.settings.analysis_hash,
+        )  # fmt: skip
+
+    def snapshot(self) -> Any:
+        """The open signal, the entry state and the cool-down."""
+        return self.open and self.open.snapshot(), self.state, self.grace, self.cool_until
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        position, self.state, self.grace, self.cool_until = snapshot
+        self.open = Position(**position) if position else None
