@@ -4,7 +4,8 @@ TidewaxError
 ├── InputError       a file or feed cannot be used as it is
 ├── SettingsError    a setting is unknown, of the wrong type or out of range
 ├── RunError         a run directory or store cannot be used for this run
-└── StateMismatch    stored state is of other settings or of another version
+├── StateMismatch    stored state is of other settings or of another version
+└── StepError        a step failed on what it was given: a mistake in the program or a plugin
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class RunError(TidewaxError):
 
 class StateMismatch(TidewaxError):
     """Stored state is of other settings or of another version."""
+
+
+class StepError(TidewaxError):
+    """A step failed on what it was given: a mistake in the program or a plugin."""

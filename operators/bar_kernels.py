@@ -58,6 +58,8 @@ def build(
             if x.jump > ts_open:
                 ts_open, flags = x.jump, GAP
             x.jump = 0
+            if ts_open < x.coverage:  # NEVER, where nobody said, is before all
+                flags |= PARTIAL
             if x.fills >= max_fill:
                 x.active, x.fills = 0, 0
                 pauses[n_pauses].since, pauses[n_pauses].until = ts_open, NEVER

@@ -46,6 +46,7 @@ class Bars:
         self.extra[0]["coverage"] = NEVER
         self.boundary = NEVER
         self.ended = False
+        self.beacons: tuple[tuple[int, int], ...] = ()  # spans whose bars nobody verified
 
     def promise(self, name: str, watermark: int) -> int:
         """Bars: see the class. Open bars and gaps promise nothing; nobody waits for them."""
@@ -70,9 +71,10 @@ class Bars:
                 self.extra[0]["coverage"] = covered[-1]
         holes = sorted((c[2], c[3]) for c in said if c[1] == HOLE)
         bars, pauses = self._build(trades, boundary, holes)
-        for c in said:
-            if c[1] == BEACON:
-                bars["flags"][(bars["ts_close"] > c[2]) & (bars["ts_close"] <= c[3])] |= UNVERIFIED
+        self.beacons += tuple((c[2], c[3]) for c in said if c[1] == BEACON)
+        for since, until in self.beacons:
+            bars["flags"][(bars["ts_close"] > since) & (bars["ts_close"] <= until)] |= UNVERIFIED
+        self.beacons = tuple(beacon for beacon in self.beacons if beacon[1] > boundary)
         if boundary > self.boundary:
             self.boundary = boundary
             yield "bars." + self.timeframes[0][0], bars
@@ -134,10 +136,10 @@ class Bars:
     def snapshot(self) -> Any:
         """The open bar of each timeframe."""
         bars, extras = (b"".join(a.tobytes() for a in arrays) for arrays in (self.open, self.extra))
-        return bars, extras, self.boundary, self.ended
+        return bars, extras, self.boundary, self.ended, self.beacons
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        bars, extras, self.boundary, self.ended = snapshot
+        bars, extras, self.boundary, self.ended, self.beacons = snapshot
         self.open = [row.reshape(1).copy() for row in np.frombuffer(bars, BAR)]
         self.extra = [row.reshape(1).copy() for row in np.frombuffer(extras, EXTRA)]

@@ -139,7 +139,7 @@ class Confluence:
         for field in ("available_at", "open", "high", "low", "close", "flags"):
             votes[field] = bars[field]
         votes["atr"] = joined[self.features[self.risk]][0]["values"][:, self.atr]
-        votes["points"] = share * unit[:, None, self.dimension_of]
+        votes["points"] = share * np.nan_to_num(unit)[:, None, self.dimension_of]
         yield "confluence", out
         yield "votes", votes
 

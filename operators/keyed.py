@@ -9,7 +9,7 @@ from typing import Any
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from events.errors import StateMismatch
+from events.errors import StateMismatch, StepError
 from events.frames import Array, Frame
 from events.identity import tree_hash
 from events.schema import SCHEMA_VERSION
@@ -53,9 +53,10 @@ class _Logic(StatefulBatchLogic[Frame, Frame, Any]):
                 _share(frame.rows)  # arrays come writeable from sources and from other processes
                 self.stage.push(frame)
             out = self.stage.advance()
-        except Exception:  # Bytewax loses tracebacks between processes, so it is told here
-            log.exception("step %r stopped the flow at %s", self.step, values[0].instrument)
-            raise
+        except Exception as error:
+            said = f"step {self.step!r} stopped the flow at {values[0].instrument}: {type(error).__name__}: {error}"
+            log.exception(said)  # Bytewax loses tracebacks between processes, so it is told here
+            raise StepError(said) from error
         for frame in out:
             _share(frame.rows)  # branches of the graph share them
         return out, StatefulBatchLogic.RETAIN

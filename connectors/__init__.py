@@ -1,0 +1,1 @@
+"""All that touches the outside world: sources, sinks and files."""

@@ -1,0 +1,227 @@
+"""From a table with named columns to TRADE rows, in whole columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from connectors.files.instruments import check_instrument, no_instrument
+from connectors.files.kernels import fill
+from connectors.files.layouts import Binding
+from connectors.files.stamps import TimeColumn
+from connectors.files.values import Integers, ids, numbers, sides, sides_of_maker
+from events.errors import InputError
+from events.frames import Array
+from events.schema import MALFORMED, NEVER
+from events.validation import first_faulty_trade
+
+BadRows = Literal["refuse", "dead-letter"]
+
+DEAD_LETTER_HINT: Final = (
+    "Correct the row, or pass --bad-rows dead-letter to go on without such rows and have them listed."
+)
+
+
+class Piece(NamedTuple):
+    """Some rows of a file as a table, and how a message finds one of them.
+
+    Attributes:
+        table: the columns by their names in the file.
+        where: row number or line of the row at a position, in words.
+        bytes_done: how many bytes of the file have been read so far.
+        malformed: positions of rows that have not as many fields as the file has columns.
+    """
+
+    table: pl.DataFrame
+    where: Callable[[int], str]
+    bytes_done: int
+    malformed: Sequence[int] = ()
+
+
+def row_from(first: int) -> Callable[[int], str]:
+    """Words for the row at a position of a piece whose first row has this number.
+
+    >>> row_from(11)(0)
+    'row 11'
+    """
+    return lambda i: f"row {first + i}"
+
+
+def line_of(numbers: Sequence[int]) -> Callable[[int], str]:
+    """Words for the row at a position of a piece whose rows come from these lines.
+
+    >>> line_of([2, 5])(1)
+    'line 5'
+    """
+    return lambda i: f"line {numbers[i]}"
+
+
+class Block(NamedTuple):
+    """Trades of a file in the order of the file.
+
+    Attributes:
+        rows: the trades; `seq` is NEVER where the id gives none.
+        keys: the largest `available_at` of the file up to each row.
+        instruments: the instruments they are of.
+        codes: which of the instruments each row is of; None: all of the only one.
+        uncounted: whether a `seq` is NEVER.
+        bytes_done: how many bytes of the file have been read so far.
+    """
+
+    rows: Array
+    keys: Integers
+    instruments: tuple[str, ...]
+    codes: NDArray[np.intp] | None
+    uncounted: bool
+    bytes_done: int
+
+    def cut(self, first: int, end: int) -> Block:
+        """The rows from one position to another."""
+        codes = None if self.codes is None else self.codes[first:end]
+        return self._replace(rows=self.rows[first:end], keys=self.keys[first:end], codes=codes)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """How a file is to be understood.
+
+    Attributes:
+        label: the file, as messages name it.
+        name: its file name.
+        binding: its layout and columns.
+        given: the instrument that the user named.
+        by_name: the instrument that the file's name says.
+    """
+
+    label: str
+    name: str
+    binding: Binding
+    given: str | None
+    by_name: str | None = None
+
+
+class Decoder:
+    """Decodes one file, piece by piece from its beginning."""
+
+    def __init__(self, meaning: Meaning, bad_rows: BadRows) -> None:
+        self._meaning, self._refuse = meaning, bad_rows == "refuse"
+        columns = meaning.binding.columns
+        self._time = TimeColumn(columns["time"], meaning.label)
+        self._recv = TimeColumn(columns["recv"], meaning.label, nullable=True) if "recv" in columns else None
+        self._symbol: str | None = None
+        self._last_ns = NEVER
+
+    def decode(self, piece: Piece) -> Block:
+        """The trades of a piece.
+
+        Raises:
+            InputError: a time cannot be read; the instrument is none or another; or a bad row is refused.
+        """
+        table, columns = piece.table, self._meaning.binding.columns
+        count = table.height
+        times, bad_time = self._time.decode(table[columns["time"]])
+        received, bad_recv = times, -1
+        if self._recv is not None:
+            received, bad_recv = self._recv.decode(table[columns["recv"]])
+        trade_id, seq = ids(table[columns["id"]] if "id" in columns else None, count)
+        price, no_price = numbers(table[columns["price"]])
+        qty, no_qty = numbers(table[columns["qty"]])
+        flags = np.zeros(count, np.uint32)
+        for bad in (no_price, no_qty, list(piece.malformed)):
+            if bad is not None:
+                flags[bad] |= MALFORMED
+        if "side" in columns:
+            side = sides(table[columns["side"]])
+        elif "maker" in columns:
+            side = sides_of_maker(table[columns["maker"]])
+        else:
+            side = np.zeros(count, np.int32)
+        rows, keys, bad_row = fill(
+            self._last_ns, times, received, trade_id, seq, price=price, qty=qty, side=side, flags=flags
+        )
+        self._check(piece, rows, bad_row if self._refuse else -1, bad_time, bad_recv)
+        self._last_ns = int(keys[-1])
+        instruments, codes = self._instruments(piece)
+        return Block(rows, keys, instruments, codes, bool((seq == NEVER).any()), piece.bytes_done)
+
+    def _check(self, piece: Piece, rows: Array, bad_row: int, bad_time: int, bad_recv: int) -> None:
+        columns = self._meaning.binding.columns
+        stamps = [(i, self._time, "time") for i in (bad_time,) if i >= 0]
+        stamps += [(i, self._recv, "recv") for i in (bad_recv,) if i >= 0 and self._recv is not None]
+        for i, column, role in sorted(stamps, key=lambda stamp: stamp[0])[:1]:
+            if bad_row < 0 or i <= bad_row:
+                value = piece.table[columns[role]][i]
+                raise InputError(f"{self._meaning.label}, {piece.where(i)}: {column.explain(value)}.")
+        fault = first_faulty_trade(rows[bad_row : bad_row + 1]) if bad_row >= 0 else None
+        if fault is not None:
+            i, reason = bad_row, fault[1]
+            raise InputError(
+                f"{self._meaning.label}, {piece.where(i)}: {self._why(piece, i, reason)}. {DEAD_LETTER_HINT}"
+            )
+
+    def _why(self, piece: Piece, i: int, reason: str) -> str:
+        columns = self._meaning.binding.columns
+        if i in piece.malformed:
+            return f"{reason}, the row has not as many fields as the file has columns"
+        held = {role: piece.table[columns[role]][i] for role in ("price", "qty", "side", "maker") if role in columns}
+        if reason == "MALFORMED":
+            for role in ("price", "qty"):
+                if numbers(piece.table[columns[role]][i : i + 1])[1] is not None:
+                    return f"{reason}, {role} {held[role]!r} is not a number"
+        return f"{reason}, the row has " + ", ".join(f"{columns[role]} {value!r}" for role, value in held.items())
+
+    def _instruments(self, piece: Piece) -> tuple[tuple[str, ...], NDArray[np.intp] | None]:
+        meaning, table = self._meaning, piece.table
+        columns = meaning.binding.columns
+        if "instrument" in columns:
+            names = table[columns["instrument"]].cast(pl.String)
+        elif "symbol" in columns and "exchange" in columns:
+            names = table[columns["exchange"]].cast(pl.String) + ":" + table[columns["symbol"]].cast(pl.String)
+        else:
+            if "symbol" in columns:
+                self._one_symbol(piece, table[columns["symbol"]].cast(pl.String))
+            only = meaning.given or meaning.by_name
+            if only is None:
+                raise no_instrument(meaning.label, meaning.name, self._symbol)
+            return (only,), None
+        found = names.unique(maintain_order=True).to_list()
+        for name in found:
+            where = f"{meaning.label}, {piece.where(_first(names, name))}"
+            if meaning.given is not None and name != meaning.given:
+                raise InputError(
+                    f"{where}: the trade is of {name!r}, not of --instrument {meaning.given}. Leave --instrument "
+                    "out: the file says itself which instruments it holds."
+                )
+            check_instrument(name or "", where)
+        if len(found) == 1:
+            return (found[0],), None
+        codes = names.replace_strict(found, list(range(len(found))), return_dtype=pl.Int64).to_numpy()
+        return tuple(found), codes
+
+    def _one_symbol(self, piece: Piece, symbols: pl.Series) -> None:
+        """Check that a file which names no exchange holds one symbol, and the one of `--instrument`."""
+        for symbol in symbols.unique(maintain_order=True).to_list():
+            if self._symbol is None:
+                self._symbol = symbol
+                given = self._meaning.given
+                if given is not None and "/" in (symbol or "") and given.split(":", 1)[1] != symbol:
+                    raise InputError(
+                        f"{self._meaning.label}: its trades are of {symbol!r}, not of --instrument {given}."
+                    )
+            if symbol != self._symbol:
+                where = piece.where(_first(symbols, symbol))
+                raise InputError(
+                    f"{self._meaning.label}, {where}: the file holds several symbols ({self._symbol!r}, {symbol!r}) and names "
+                    "no exchange, so --instrument cannot say what they are. Add a column `instrument` "
+                    "(exchange:BASE/QUOTE), or split the file by symbol."
+                )
+
+
+def _first(column: pl.Series, value: str | None) -> int:
+    found = column.eq_missing(value).arg_max()
+    return found or 0

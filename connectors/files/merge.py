@@ -1,0 +1,201 @@
+"""All files of a run as one sequence of blocks by time, in constant memory.
+
+The key of a row within its file is the largest `available_at` of the file so far: a file keeps its own order, and a
+row that comes late in it stays visibly late. A block holds the rows whose keys are below the horizon, the smallest
+last key among the files that are being read, so that rows of one time come out together, whatever file they are in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from connectors.files.decode import Block
+from connectors.files.inputs import Inputs
+from connectors.files.kernels import in_order
+from events.frames import Array, concat
+from events.schema import NEVER
+
+
+class Merged(NamedTuple):
+    """The next rows of the run.
+
+    Attributes:
+        rows: the trades by instrument, read-only; instruments in the order of their first trades' files.
+        horizon: no row below it is left, but for rows that are late in their file; None: no row is left.
+        ended: instruments of which no row is left, each named once, with their largest `available_at`, in the last
+            block with that of the run.
+    """
+
+    rows: dict[str, Array]
+    horizon: int | None
+    ended: tuple[tuple[str, int], ...]
+
+
+class _Reading:
+    """A file that is being read: its blocks that are not handed out yet."""
+
+    def __init__(self, index: int, blocks: Generator[Block, None, None]) -> None:
+        self.index, self._blocks = index, blocks
+        self._held: deque[Block] = deque()
+        self.last = NEVER
+        self.finished = False
+        self.bytes_done = 0
+
+    def load(self) -> None:
+        """Read one more block."""
+        block = next(self._blocks, None)
+        if block is None:
+            self.finished = True
+            return
+        self.last = int(block.keys[-1])
+        self.bytes_done = block.bytes_done
+        self._held.append(block)
+
+    def take(self, horizon: int | None) -> Iterator[Block]:
+        """The held rows with keys below the horizon."""
+        while self._held:
+            block = self._held[0]
+            count = len(block.keys)
+            cut = count if horizon is None else int(np.searchsorted(block.keys, horizon))
+            if cut:
+                yield block.cut(0, cut)
+            if cut < count:
+                self._held[0] = block.cut(cut, count)
+                return
+            self._held.popleft()
+
+    @property
+    def empty(self) -> bool:
+        return not self._held
+
+    def close(self) -> None:
+        self._blocks.close()
+
+
+class Merge:
+    """Iterates over the merged blocks of a run.
+
+    Attributes:
+        bytes_done: bytes of the files read so far.
+        newest_ns: largest `available_at` handed out so far, NEVER before the first.
+        instruments: all instruments met so far.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._waiting = deque(sorted(range(len(inputs.files)), key=lambda i: (inputs.first_ns[i], i)))
+        self._reading: list[_Reading] = []
+        self._newest = dict.fromkeys(inputs.instruments, NEVER)
+        self._count = dict.fromkeys(inputs.instruments, 0)
+        self._ended: set[str] = set()
+        self._finished_bytes = 0
+        self._files_left: dict[str | None, int] = {}
+        for file in inputs.files:
+            self._files_left[file.instrument] = self._files_left.get(file.instrument, 0) + 1
+        self.bytes_done = 0
+        self.newest_ns = NEVER
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """All instruments met so far, those of the heads of the files included."""
+        return tuple(self._newest)
+
+    def __iter__(self) -> Iterator[Merged]:
+        return self
+
+    def __next__(self) -> Merged:
+        """The next block, with one row or more.
+
+        Raises:
+            InputError: a file is damaged or holds what cannot be used.
+        """
+        while self._reading or self._waiting:
+            horizon = self._advance()
+            rows = self._collect(horizon)
+            if rows:
+                return Merged(rows, horizon, self._find_ended(horizon is None))
+        raise StopIteration
+
+    def close(self) -> None:
+        """Close the files that are open."""
+        for reading in self._reading:
+            reading.close()
+        self._reading.clear()
+        self._waiting.clear()
+
+    def _advance(self) -> int | None:
+        """Read until the horizon can rise, open the files it reaches; the horizon."""
+        low = min((r.last for r in self._reading if not r.finished), default=None)
+        for reading in self._reading:
+            if not reading.finished and reading.last == low:
+                reading.load()
+        while True:
+            horizon = min((r.last for r in self._reading if not r.finished), default=None)
+            if not self._waiting or (horizon is not None and self._inputs.first_ns[self._waiting[0]] >= horizon):
+                break
+            self._open(self._waiting.popleft())
+        self._note_bytes()
+        return horizon
+
+    def _open(self, index: int) -> None:
+        inputs = self._inputs
+        reading = _Reading(index, inputs.files[index].blocks(inputs.bad_rows, inputs.rows_per_block, ahead=True))
+        self._reading.append(reading)
+        reading.load()
+
+    def _note_bytes(self) -> None:
+        self.bytes_done = self._finished_bytes + sum(reading.bytes_done for reading in self._reading)
+
+    def _collect(self, horizon: int | None) -> dict[str, Array]:
+        parts: dict[str, list[Block]] = {}
+        for reading in sorted(self._reading, key=lambda reading: reading.index):
+            for block in reading.take(horizon):
+                for name, part in _by_instrument(block):
+                    parts.setdefault(name, []).append(part)
+        for reading in self._reading:
+            if reading.finished and reading.empty:
+                reading.close()
+                self._finished_bytes += self._inputs.files[reading.index].size
+                self._files_left[self._inputs.files[reading.index].instrument] -= 1
+        self._reading = [reading for reading in self._reading if not (reading.finished and reading.empty)]
+        for name in parts:
+            self._newest.setdefault(name, NEVER)
+            self._count.setdefault(name, 0)
+        self._note_bytes()
+        return {name: self._joined(name, parts[name]) for name in self._newest if name in parts}
+
+    def _joined(self, name: str, parts: list[Block]) -> Array:
+        """The parts as one array in merged order, counters filled in."""
+        keys = parts[0].keys if len(parts) == 1 else np.concatenate([part.keys for part in parts])
+        rows = in_order(concat([part.rows for part in parts]), keys)
+        if any(part.uncounted for part in parts):
+            counted = rows["seq"] == NEVER
+            if not rows.flags.writeable:
+                rows = rows.copy()
+            rows["seq"][counted] = self._count[name] + np.flatnonzero(counted)
+        rows.flags.writeable = False
+        self._count[name] += len(rows)
+        self._newest[name] = max(self._newest[name], int(rows["available_at"].max()))
+        self.newest_ns = max(self.newest_ns, self._newest[name])
+        return rows
+
+    def _find_ended(self, last: bool) -> tuple[tuple[str, int], ...]:
+        if self._files_left.get(None):
+            return ()
+        ended = [name for name in self._newest if name not in self._ended and not self._files_left.get(name)]
+        self._ended.update(ended)
+        return tuple((name, self.newest_ns if last else self._newest[name]) for name in ended)
+
+
+def _by_instrument(block: Block) -> Iterator[tuple[str, Block]]:
+    if block.codes is None:
+        yield block.instruments[0], block
+        return
+    for code, name in enumerate(block.instruments):
+        mine = np.flatnonzero(block.codes == code)
+        if len(mine):
+            yield name, block._replace(rows=block.rows[mine], keys=block.keys[mine], codes=None)

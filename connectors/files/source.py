@@ -1,0 +1,186 @@
+"""The files of a run as a Bytewax source of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from connectors.files.inputs import Inputs
+from connectors.files.merge import Merge, Merged
+from events.errors import InputError
+from events.frames import Frame, control
+from events.rows import TRADE
+from events.schema import END, NEVER
+from events.times import MINUTE_NS
+
+FileState = tuple[str, int, int, bool]
+"""(fingerprint of the inputs, merged blocks handed out in full, rows handed out of the next one, whether it is done)."""
+
+PARTITION: Final = "files"
+_STREAM: Final = "trades"
+_BATCH_ROWS: Final = 100_000
+_BATCH_FRAMES: Final = 64
+_SKIPPED_BLOCKS: Final = 4
+_NO_TRADES: Final = np.empty(0, TRADE)
+_NO_TRADES.flags.writeable = False
+
+
+class Progress:
+    """How far a run has come; another thread may read it at any time.
+
+    Attributes:
+        bytes_read: bytes of the files read so far.
+        total_bytes: bytes of all files.
+        newest_ns: largest `available_at` read so far, NEVER before the first row.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self.bytes_read = 0
+        self.total_bytes = total_bytes
+        self.newest_ns = NEVER
+
+
+class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
+    """Trades of files as frames `trades` of their instruments, merged by time, and heartbeats between them.
+
+    Frames with rows carry no watermark (NEVER): whoever takes them in derives it from the rows. After each merged
+    block every instrument gets a heartbeat: the minute up to which all rows of the run are out, less the lateness. An
+    instrument ends with a frame whose control says END, when its files are exhausted or at the end of the run.
+
+    Args:
+        inputs: the files, from `open_inputs`.
+        chunk: how many rows a frame holds at most.
+        lateness_ns: how far behind the merged position heartbeats stay.
+        on_error: is called with an InputError met during the run, which then ends without END; None: it is raised.
+
+    Attributes:
+        progress: how far the run has come.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        chunk: int,
+        lateness_ns: int = 0,
+        on_error: Callable[[InputError], None] | None = None,
+    ) -> None:
+        if chunk < 1:
+            raise ValueError(f"chunk is {chunk}: a frame holds one row or more")
+        if lateness_ns < 0:
+            raise ValueError(f"lateness_ns is {lateness_ns}: it cannot be negative")
+        self.inputs, self.chunk, self.lateness_ns, self.on_error = inputs, chunk, lateness_ns, on_error
+        self.progress = Progress(inputs.total_bytes)
+
+    def list_parts(self) -> list[str]:
+        """The one partition."""
+        return [PARTITION]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: FileState | None) -> FilePartition:
+        """The partition, from the beginning or from where a run stopped, maybe with another `chunk`.
+
+        Raises:
+            InputError: the state is of other files.
+        """
+        fingerprint = self.inputs.fingerprint
+        if resume_state is not None and resume_state[0] != fingerprint:
+            raise InputError(
+                "The run was stopped while it read other files, so it cannot go on with these. Name the same files in "
+                "the same order, with the same --instrument, or start a new run."
+            )
+        return FilePartition(self, resume_state or (fingerprint, 0, 0, False))
+
+
+class FilePartition(StatefulSourcePartition[tuple[str, Frame], FileState]):
+    """Hands out the frames of all files; its state is a position in the sequence of merged blocks."""
+
+    def __init__(self, source: FileSource, state: FileState) -> None:
+        self._source = source
+        self._fingerprint, self._resume_block, self._rows_out, self._done = state
+        self._merge = Merge(source.inputs)
+        self._number = -1  # of the current block
+        self._block: Merged | None = None
+        self._watermarks: dict[str, int] = {}
+
+    def next_batch(self) -> list[tuple[str, Frame]]:
+        """Some frames, up to about 100,000 rows of one merged block; none while a resumed run finds its place.
+
+        Raises:
+            StopIteration: all is handed out, or an error was reported.
+            InputError: a file cannot be read on, and nobody is told of errors otherwise.
+        """
+        if self._done:
+            raise StopIteration
+        try:
+            if self._block is None and not self._load():
+                return []
+        except InputError as error:
+            if self._source.on_error is None:
+                raise
+            self._source.on_error(error)
+            raise StopIteration from None
+        return self._frames()
+
+    def snapshot(self) -> FileState:
+        """The position after the last frame handed out."""
+        return (
+            self._fingerprint,
+            max(self._resume_block, self._number + (self._block is None)),
+            self._rows_out,
+            self._done,
+        )
+
+    def close(self) -> None:
+        """Close the files."""
+        self._merge.close()
+
+    def _load(self) -> bool:
+        """Make the next block current; False while blocks are skipped that a former run handed out."""
+        for _ in range(_SKIPPED_BLOCKS):
+            block = next(self._merge)
+            self._number += 1
+            progress = self._source.progress
+            progress.bytes_read, progress.newest_ns = self._merge.bytes_done, self._merge.newest_ns
+            if self._number >= self._resume_block:
+                self._block = block
+                return True
+            self._tail(block)
+        return False
+
+    def _frames(self) -> list[tuple[str, Frame]]:
+        block, out, rows_in_batch, start = self._block, list[tuple[str, Frame]](), 0, 0
+        assert block is not None
+        for instrument, rows in block.rows.items():
+            end = start + len(rows)
+            while self._rows_out < end:
+                if rows_in_batch >= _BATCH_ROWS or len(out) >= _BATCH_FRAMES:
+                    return out
+                first = self._rows_out - start
+                part = rows[first : first + self._source.chunk]
+                out.append((instrument, Frame(instrument, _STREAM, part, NEVER)))
+                self._rows_out += len(part)
+                rows_in_batch += len(part)
+            start = end
+        out += self._tail(block)
+        self._block, self._rows_out = None, 0
+        self._done = block.horizon is None
+        return out
+
+    def _tail(self, block: Merged) -> list[tuple[str, Frame]]:
+        """The frames without rows after a block: ENDs, and heartbeats where the minute has risen."""
+        out: list[tuple[str, Frame]] = []
+        for instrument, last_ns in block.ended:
+            self._watermarks[instrument] = last_ns + 1
+            end = Frame(instrument, _STREAM, _NO_TRADES, last_ns + 1, control(END, last_ns))
+            out.append((instrument, end))
+        if block.horizon is None:
+            watermark = self._merge.newest_ns + 1
+        else:
+            watermark = (block.horizon - self._source.lateness_ns) // MINUTE_NS * MINUTE_NS
+        for instrument in self._merge.instruments:
+            if watermark > self._watermarks.get(instrument, NEVER):
+                self._watermarks[instrument] = watermark
+                out.append((instrument, Frame(instrument, _STREAM, _NO_TRADES, watermark)))
+        return out

@@ -1,0 +1,170 @@
+"""The command line: `tidewax`, or `python -m flows`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from config import Settings, load
+from connectors.files import LAYOUTS, Inputs, open_inputs
+from connectors.simulator import Market, write_trades
+from events.errors import SettingsError, StepError, TidewaxError
+from events.times import DAY_NS, timeframe_ns
+from flows.backtest import Backtest
+from flows.barsfile import write_bars
+from flows.picture import mermaid
+from flows.report import print_report
+from flows.rundir import RunDirectory
+from flows.verify import verify as compare
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Market data to bars, indicators, confluence scores and signals.",
+)
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="Files of trades: CSV or JSON lines (.gz, .zip), Parquet, Feather.", metavar="INPUT..."),
+]
+Layout = Annotated[
+    str | None, typer.Option(help=f"What the columns mean: {', '.join(LAYOUTS)}; found by looking, if not given.")
+]
+Instrument = Annotated[str | None, typer.Option(help="exchange:BASE/QUOTE, where the file does not say.")]
+BadRows = Annotated[str, typer.Option(help="What becomes of rows that cannot be used: refuse or dead-letter.")]
+Config = Annotated[str | None, typer.Option(help="A settings file, or a shipped profile: default, short.")]
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _inputs(files: list[Path], layout: str | None, instrument: str | None, bad_rows: str) -> Inputs:
+    if bad_rows not in ("refuse", "dead-letter"):
+        raise SettingsError(f"--bad-rows is {bad_rows!r}, it must be refuse or dead-letter")
+    return open_inputs(files, layout, instrument, bad_rows)  # type: ignore[arg-type]
+
+
+@app.command()
+def bars(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Where to: a .parquet, .feather or .csv file.")],
+    timeframe: Annotated[str, typer.Option(help="One or more, separated by commas.")] = "1m",
+    instrument: Instrument = None,
+    layout: Layout = None,
+    bad_rows: BadRows = "refuse",
+) -> None:
+    """Make time bars of trades."""
+    wanted = tuple(dict.fromkeys(name.strip() for name in timeframe.split(",")))
+    try:
+        ordered = tuple(sorted({*wanted, "1m"}, key=timeframe_ns))
+    except ValueError as error:
+        raise SettingsError(f"--timeframe: {error}") from None
+    settings = Settings.model_validate(
+        {"bars": {"time": ordered}, "confluence": {"blend": {"1m": 1.0}}, "signals": {"tf": "1m"}}
+    )
+    rows = write_bars(settings, _inputs(files, layout, instrument, bad_rows), wanted, out)
+    _console().print(f"{out}: " + ", ".join(f"{n:,} bars of {name}" for name, n in rows.items()), soft_wrap=True)
+
+
+@app.command()
+def backtest(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="The run directory.")],
+    config: Config = None,
+    chunk: Annotated[int | None, typer.Option(help="Rows a frame; changes no result.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
+    instrument: Instrument = None,
+    layout: Layout = None,
+    bad_rows: BadRows = "refuse",
+    again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
+) -> None:
+    """Run the whole graph over files of trades; goes on where it was stopped."""
+    given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
+    _backtest(files, out, load(config, {"run": given} if given else None), instrument, layout, bad_rows, again)
+
+
+def _backtest(
+    files: list[Path],
+    out: Path,
+    settings: Settings,
+    instrument: str | None,
+    layout: str | None,
+    bad_rows: str,
+    again: bool,
+) -> None:
+    inputs, console = _inputs(files, layout, instrument, bad_rows), _console()
+    with RunDirectory(out) as directory:
+        stored = directory.read()
+        if stored is not None and stored["state"] == "finished" and not again:
+            directory.tidy()
+            console.print(
+                f"{out} holds a finished run ({stored['signals']} signals); --again starts over", soft_wrap=True
+            )
+            return
+        if again:
+            directory.clear()
+        run = Backtest(settings, inputs, directory)
+        print_report(run.run(), out, run.plan, console)
+
+
+@app.command()
+def verify(
+    a: Annotated[Path, typer.Argument(metavar="DIR_A")], b: Annotated[Path, typer.Argument(metavar="DIR_B")]
+) -> None:
+    """Compare two runs: equal, or the first row that differs (exit code 1)."""
+    verdict, console = compare(a, b), _console()
+    for note in verdict.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    for difference in verdict.differences:
+        console.print(f"different: {difference}", soft_wrap=True)
+    if verdict.differences:
+        raise typer.Exit(1)
+    console.print(f"equal: {verdict.digests} digests over {verdict.rows:,} rows")
+
+
+@app.command()
+def graph(config: Config = None) -> None:
+    """Print the flow as a Mermaid diagram."""
+    print(mermaid(load(config)))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to.")] = Path("demo"),
+    days: Annotated[float, typer.Option(help="How many days of trades to generate.", min=0.5)] = 3.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 1,
+) -> None:
+    """Backtest a generated market: synthetic data, no network, no keys."""
+    market = Market(seed=seed), Market("synthetic:ETH/USDT", 3_000.0, seed=seed + 1)
+    path = out / f"synthetic-trades-seed{seed}-{days:g}d.parquet"
+    n = write_trades(path, market, 19_675 * DAY_NS, days)
+    _console().print(
+        f"{path}: {n:,} synthetic trades of {len(market)} instruments, made by a seeded model", soft_wrap=True
+    )
+    _backtest([path], out / "run", load(), None, None, "refuse", again=True)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command; what a user can do something about is told as a sentence, exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        return app(arguments)
+    except TidewaxError as error:
+        print(f"tidewax: {error}", file=sys.stderr)
+        if isinstance(error, StepError):
+            print("TIDEWAX_DEBUG=1 shows where; the run goes on from its last snapshot.", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("tidewax: stopped; the same command goes on from the last snapshot", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

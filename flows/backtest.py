@@ -1,0 +1,148 @@
+"""Backtest: the graph over files, into a run directory.
+
+`tidewax backtest` is the command; `python -m bytewax.run flows.backtest` runs the same flow under the engine's own runner,
+configured by the settings file named in TIDEWAX_CONFIG (its sections `input` and `output`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from pathlib import Path
+from typing import Any
+
+from bytewax.dataflow import Dataflow
+
+from config import Settings, load
+from connectors.files import FileSource, Inputs, open_inputs
+from connectors.segments import SegmentSink, roll
+from connectors.sqlite import SqliteSink
+from events.errors import InputError, RunError, SettingsError, TidewaxError
+from events.streams import Stream
+from flows.engine import dataflow, make_store, run_flow
+from flows.graph import build
+from flows.plan import Plan
+from flows.provenance import run_header
+from flows.report import summarise
+from flows.rundir import RunDirectory, first_difference
+
+
+class Backtest:
+    """A backtest into a run directory, from nothing or from where it was stopped.
+
+    Args:
+        settings: of the analysis, and how the run is cut up.
+        inputs: the files.
+        directory: locked, and empty or of an unfinished run.
+    """
+
+    def __init__(self, settings: Settings, inputs: Inputs, directory: RunDirectory) -> None:
+        self.settings, self.inputs, self.directory = settings, inputs, directory
+        self.plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
+        self.failure: InputError | None = None
+        self.header = run_header(settings, inputs, self.streams)
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """All that leaves the graph."""
+        return self.plan.streams
+
+    def flow(self) -> Dataflow:
+        """The flow, with all sinks."""
+        chunk, lateness_ns = self.settings.run.chunk, self.plan.lateness_ns["trades"]
+        source = FileSource(self.inputs, chunk, lateness_ns, on_error=self._fail)
+        identity = self.settings.analysis_hash
+        segments = SegmentSink(self.directory.path, self.streams, identity)
+        sqlite = SqliteSink(self.directory.sqlite, self.streams, identity)
+        return dataflow("backtest", source, lambda market: build(market, self.plan), segments, sqlite)
+
+    def _fail(self, error: InputError) -> None:
+        self.failure = error
+
+    def begin(self) -> bool:
+        """Make the directory ready; whether an unfinished run goes on in it.
+
+        Raises:
+            RunError: the unfinished run is of other settings or files.
+        """
+        stored = self.directory.read()
+        if stored is None:
+            self.directory.clear()
+            self.directory.write(self.header | {"state": "unfinished"})
+        elif stored["analysis_hash"] != self.header["analysis_hash"]:
+            setting = first_difference(self.header["analysis"], stored["analysis"])
+            raise RunError(
+                f"{self.directory.path} holds an unfinished run of other settings: {setting}. Run with those, or --again"
+            )
+        elif stored["fingerprint"] != self.header["fingerprint"]:
+            raise RunError(
+                f"{self.directory.path} holds an unfinished run over other files. Name the same files, or --again"
+            )
+        if not self.directory.recovery.exists():
+            make_store(self.directory.recovery)
+            return False
+        return stored is not None
+
+    def run(self) -> dict[str, Any]:
+        """Run to the end, or on from where it was stopped; what run.json says.
+
+        Raises:
+            InputError: a file turned out to be damaged; nothing is left of a run that began with it.
+        """
+        resumed = self.begin()
+        run = self.settings.run
+        run_flow(self.flow(), run.workers, run.epoch_s, self.directory.recovery)
+        if self.failure is not None:
+            if not resumed:
+                self.directory.discard()
+            raise self.failure
+        return self.finish()
+
+    def finish(self) -> dict[str, Any]:
+        """Make the Parquet files and the final run.json."""
+        rolled = roll(self.directory.path, self.streams, self.settings.analysis_hash)
+        found = {"state": "finished", "rows": rolled.counts, "digests": rolled.digests}
+        run = self.header | found | summarise(self.directory.path, self.plan, rolled.counts)
+        self.directory.finish(run)
+        return run
+
+
+def get_flow() -> Dataflow:
+    """The flow of the settings named in TIDEWAX_CONFIG, for `python -m bytewax.run flows.backtest`.
+
+    The Parquet files and run.json are made when the process ends. Give the runner `-r` to be able to resume.
+
+    Raises:
+        SettingsError: TIDEWAX_CONFIG is not set, or the settings lack `input.files` or `output.directory`.
+    """
+    name = os.environ.get("TIDEWAX_CONFIG")
+    if not name:
+        raise SettingsError("set TIDEWAX_CONFIG to a settings file with input.files and output.directory")
+    settings = load(name)
+    if not settings.input.files or not settings.output.directory:
+        raise SettingsError(f"{name} needs input.files and output.directory to run a backtest")
+    given = settings.input
+    inputs = open_inputs([Path(file) for file in given.files], given.layout, given.instrument, given.bad_rows)
+    directory = RunDirectory(Path(settings.output.directory))
+    backtest = Backtest(settings, inputs, directory)
+    stored = directory.read()
+    if stored is not None and stored["state"] == "finished":
+        raise RunError(f"{directory.path} holds a finished run: give output.directory another one")
+    directory.write(backtest.header | {"state": "unfinished"})
+    atexit.register(_finish, backtest)
+    return backtest.flow()
+
+
+def __getattr__(name: str) -> Dataflow:
+    """`flow`, made when the engine's runner asks for it."""
+    if name == "flow":
+        return get_flow()
+    raise AttributeError(name)
+
+
+def _finish(backtest: Backtest) -> None:
+    try:
+        if backtest.failure is None:
+            backtest.finish()
+    except TidewaxError as error:
+        print(f"tidewax: {error}")

@@ -1,0 +1,96 @@
+"""The engine as flows use it: build a flow from files to sinks, run it, and tell what stopped it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.run import cli_main
+
+from connectors.files import FileSource
+from connectors.segments import SegmentSink
+from connectors.sqlite import SqliteSink
+from events.errors import TidewaxError
+from operators.keyed import Frames
+
+
+def dataflow(
+    name: str, source: FileSource, graph: Callable[[Frames], Frames], *sinks: SegmentSink | SqliteSink
+) -> Dataflow:
+    """A flow from files through `graph` to sinks. Step ids are constants: stored state is found by them."""
+    flow = Dataflow(name)
+    out = graph(op.input("files", flow, source))
+    for sink in sinks:
+        op.output("sqlite" if isinstance(sink, SqliteSink) else "segments", out, sink)
+    return flow
+
+
+def make_store(path: Path) -> None:
+    """Make a recovery store of one partition, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    init_db_dir(part, 1)  # type: ignore[no-untyped-call]
+    part.rename(path)
+
+
+def run_flow(flow: Dataflow, workers: int = 1, epoch_s: float = 10.0, store: Path | None = None) -> None:
+    """Run a flow to its end, or on from where its store says it was stopped.
+
+    Raises:
+        TidewaxError: what a user can do something about, dug out of what the engine wrapped it in.
+    """
+    recovery: dict[str, Any] = {}
+    if store is not None:
+        recovery["recovery_config"] = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
+    try:
+        with _engine_noise():
+            cli_main(  # type: ignore[no-untyped-call]
+                flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
+            )
+    except Exception as error:
+        for cause in _causes(error):
+            if isinstance(cause, TidewaxError):
+                raise cause from None
+        raise
+
+
+@contextmanager
+def _engine_noise() -> Iterator[None]:
+    """Hold back what is written to standard error while the engine runs, unless TIDEWAX_DEBUG is set.
+
+    A failing worker prints pages of its stack, which hide the sentence that matters. After a clean end it is shown.
+    """
+    if os.environ.get("TIDEWAX_DEBUG"):
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+        noise.seek(0)
+        sys.stderr.write(noise.read().decode(errors="replace"))
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

@@ -1,0 +1,53 @@
+"""What a run was: versions, platform, settings, inputs. Equal bytes are claimed per platform, so a run says which it was."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from config import Settings
+from connectors.files import Inputs
+from events.identity import tree_hash
+from events.schema import SCHEMA_VERSION
+from events.streams import Stream
+
+_LIBRARIES: Final = ("bytewax", "numpy", "numba", "llvmlite", "TA-Lib", "polars", "pyarrow", "pydantic")
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def processor_features() -> list[str]:
+    """The processor features that compiled maths may use, as the compiler names them."""
+    from llvmlite import binding  # noqa: PLC0415  (slow to import, and only runs need it)
+
+    return sorted(name for name, has in binding.get_host_cpu_features().items() if has)
+
+
+def run_header(settings: Settings, inputs: Inputs, streams: Mapping[str, Stream]) -> dict[str, Any]:
+    """The part of run.json that is known before the run."""
+    return {
+        "tidewax": _version("tidewax"),
+        "schema_v": SCHEMA_VERSION,
+        "python": platform.python_version(),
+        "libraries": {library: _version(library) for library in _LIBRARIES},
+        "platform": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "processor_features": processor_features(),
+        },
+        "analysis_hash": settings.analysis_hash,
+        "analysis": settings.analysis(),
+        "settings": settings.model_dump(mode="json"),
+        "settings_hash": tree_hash(settings.model_dump(mode="json")),
+        "presets": dict.fromkeys(inputs.instruments, settings.preset),
+        "inputs": inputs.describe(),
+        "fingerprint": inputs.fingerprint,
+        "streams": list(streams),
+    }

@@ -1,0 +1,140 @@
+"""The directory of a run: what is in it, who may use it, and whether the run is new, unfinished or finished.
+
+run.json           what ran, and when it is finished: counts, reasons, digests
+<stream>.parquet   one per stream                  dead_letters.jsonl
+tidewax.sqlite     the same streams for queries
+recovery/ segments/ lock    only while the run is not finished
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from events.errors import RunError
+
+RUN_FILE: Final = "run.json"
+_WORKING: Final = ("recovery", "segments")
+_OURS: Final = (*_WORKING, "recovery.part", "lock", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
+
+
+class RunDirectory:
+    """A locked run directory; use it as a context manager.
+
+    Args:
+        path: of the directory; it is made if it is not there.
+
+    Raises:
+        RunError: it holds something else, cannot be written, or another process runs in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.made = not path.exists()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            foreign = [] if (path / RUN_FILE).exists() else [f.name for f in path.iterdir() if f.name not in _OURS]
+            if foreign:
+                raise RunError(
+                    f"{path} holds other files ({foreign[0]}) and no {RUN_FILE}: "
+                    "give --out an empty directory, or one of a former run"
+                )
+            self._lock = (path / "lock").open("w")
+        except OSError as error:
+            raise RunError(f"the run directory {path} cannot be used: {error.strerror or error}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"another process runs in {path}: wait for it, or give --out another directory") from None
+
+    def __enter__(self) -> RunDirectory:
+        """The directory, locked."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Unlock."""
+        (self.path / "lock").unlink(missing_ok=True)
+        self._lock.close()
+
+    @property
+    def recovery(self) -> Path:
+        """Where the engine keeps its snapshots."""
+        return self.path / "recovery"
+
+    @property
+    def sqlite(self) -> Path:
+        """The SQLite file."""
+        return self.path / "tidewax.sqlite"
+
+    def read(self) -> dict[str, Any] | None:
+        """What run.json says, None without one."""
+        return read_run(self.path) if (self.path / RUN_FILE).exists() else None
+
+    def write(self, run: dict[str, Any]) -> None:
+        """Write run.json, whole or not at all."""
+        temporary = self.path / f"{RUN_FILE}.part"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(run, file, indent=1, sort_keys=True, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / RUN_FILE)
+
+    def clear(self) -> None:
+        """Remove all that a run leaves here, and nothing else."""
+        for name in (*_WORKING, "recovery.part"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for pattern in ("*.parquet", "dead_letters.jsonl", "tidewax.sqlite*", f"{RUN_FILE}*", "*.part"):
+            for file in self.path.glob(pattern):
+                file.unlink()
+
+    def discard(self) -> None:
+        """Leave nothing behind of a run that could not be; the directory itself goes if this run made it."""
+        self.clear()
+        if self.made:
+            (self.path / "lock").unlink(missing_ok=True)
+            self.path.rmdir()
+
+    def finish(self, run: dict[str, Any]) -> None:
+        """Write the final run.json, then remove what only an unfinished run needs."""
+        self.write(run)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished run needs."""
+        for name in _WORKING:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The run.json of a run directory.
+
+    Raises:
+        RunError: there is none, or it cannot be read.
+    """
+    try:
+        run: dict[str, Any] = json.loads((path / RUN_FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is no run directory: there is no {RUN_FILE} in it") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path / RUN_FILE} cannot be read: {error}") from None
+    return run
+
+
+def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
+    """The first setting in which two trees differ, as a phrase; None where they are equal.
+
+    >>> first_difference({"a": {"b": 1}}, {"a": {"b": 2}})
+    'a.b is 1, it was 2'
+    """
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            found = first_difference(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
+            if found:
+                return found
+        return None
+    return None if ours == theirs else f"{path} is {ours}, it was {theirs}"

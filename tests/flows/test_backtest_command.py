@@ -1,0 +1,224 @@
+"""`tidewax backtest` and `verify` as a user runs them: real trades, chunks, workers, kills, resumption."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import polars as pl
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from commands import ROOT, command, environment, start
+
+SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
+ASTER = "aster:BTC/USDT:USDT"
+KILLS = 10
+SHORT_EPOCHS = (
+    "bars:\n  time: [1m, 5m]\nconfluence:\n  blend: {1m: 0.7, 5m: 0.3}\nsignals:\n  tf: 1m\nrun:\n  epoch_s: 0\n"
+)
+
+
+def backtest(file: Path, out: Path, *options: object) -> dict:
+    done = command("backtest", file, "--out", out, *options)
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "run.json").read_text())
+
+
+def written(run: Path) -> int:
+    """Bytes of output so far."""
+    with suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in (run / "segments").iterdir())
+    return 0
+
+
+def rows_of(run: Path, table: str) -> int:
+    with closing(sqlite3.connect(run / "tidewax.sqlite")) as db:
+        return int(db.execute(f'select count(*) from "{table}"').fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("kraken_freqtrade/BTC_USDT-trades.feather", "kraken:BTC/USDT"),
+        ("freqtrade_testdata/XRP_ETH-trades.feather", "binance:XRP/ETH"),
+    ],
+)
+def test_days_of_trades_end_with_signals_under_the_defaults(market_data, tmp_path, file, key):
+    run = backtest(market_data / file, tmp_path / "run", "--instrument", key)
+    assert run["signals"] > 0
+    assert rows_of(tmp_path / "run", "signals") == run["signals"]
+    assert run["presets"] == {key: "price6"}
+    assert run["state"] == "finished"
+    assert set(run["digests"]["confluence"][key]) == set(run["digests"]["bars.1m"][key])
+    files = {p.name for p in (tmp_path / "run").iterdir()}
+    streams = set(run["streams"]) - {"dead_letters"}
+    assert files == {f"{name}.parquet" for name in streams} | {"run.json", "tidewax.sqlite", "dead_letters.jsonl"}
+    for name in streams:
+        kept = pl.read_parquet(tmp_path / "run" / f"{name}.parquet")
+        assert len(kept) == sum(run["rows"][name].values()) == rows_of(tmp_path / "run", name.replace(".", "_"))
+
+
+def test_an_hour_of_trades_signals_under_the_short_profile_and_the_default_says_what_is_cold(market_data, tmp_path):
+    file = market_data / "aster_2025-09-24" / "trades_BTCUSDT.csv"
+    short = backtest(file, tmp_path / "short", "--instrument", ASTER, "--config", "short")
+    assert short["signals"] > 0
+    done = command("backtest", file, "--out", tmp_path / "default", "--instrument", ASTER)
+    assert done.returncode == 0, done.stderr
+    assert "no signal" in done.stdout
+    assert "coverage" in done.stdout
+    assert "4h: still cold" in done.stdout
+    cold = json.loads((tmp_path / "default" / "run.json").read_text())["cold"][ASTER]
+    assert cold["30m"]["rsi_14"] == "2025-09-24T19:00:00Z"
+    assert "1m" not in cold
+    different = command("verify", tmp_path / "short", tmp_path / "default")
+    assert different.returncode == 1
+    assert "bars.time" in different.stdout
+
+
+@pytest.fixture(scope="module")
+def reference(market_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    settings = folder / "settings.yaml"
+    settings.write_text(SHORT_EPOCHS)
+    file = market_data / "aster_2025-09-24" / "trades_BTCUSDT.csv"
+    run = backtest(file, folder / "run", "--instrument", ASTER, "--config", settings, "--chunk", "5000")
+    assert run["signals"] > 0
+    return file, settings, folder / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [("--chunk", 1), ("--chunk", 7, "--workers", 2), ("--chunk", 100_000, "--workers", 2)], ids=str
+)
+def test_chunks_and_workers_change_nothing(reference, tmp_path, options):
+    file, settings, run = reference
+    backtest(file, tmp_path / "run", "--instrument", ASTER, "--config", settings, *options)
+    done = command("verify", run, tmp_path / "run")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("equal: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3 if SOAK else 1))
+def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(reference, tmp_path, seed):
+    """kill -9, and on with another chunk and number of workers, ten times; moments are random stretches of written output."""
+    file, settings, run = reference
+    r, kills, out = random.Random(seed), 0, tmp_path / "run"
+    while kills < KILLS:
+        more = ("--chunk", r.choice([1, 7, 31]), "--workers", r.choice([1, 2]))
+        process = start("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings, *more)
+        stretch = written(out) + r.randrange(1, 55_000)
+        while process.poll() is None and written(out) < stretch:
+            time.sleep(r.random() * 0.02)
+        finished = process.poll() is not None
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        _, said = process.communicate()
+        assert not finished, said
+        kills += 1
+    backtest(file, out, "--instrument", ASTER, "--config", settings, "--chunk", "5000")
+    done = command("verify", run, out)
+    assert done.returncode == 0, done.stdout
+    ours, theirs = (json.loads((path / "run.json").read_text()) for path in (run, out))
+    for key in ("rows", "digests", "reasons", "trades", "signals", "entries", "cold"):
+        assert ours[key] == theirs[key], key
+    for name in ours["streams"]:
+        assert rows_of(run, name.replace(".", "_")) == rows_of(out, name.replace(".", "_")), name
+
+
+def test_a_finished_directory_says_so_and_again_starts_over(reference, tmp_path):
+    file, settings, _ = reference
+    arguments = ("backtest", file, "--out", tmp_path / "run", "--instrument", ASTER, "--config", settings)
+    first = command(*arguments)
+    assert "signals" in first.stdout
+    before = (tmp_path / "run" / "run.json").stat().st_mtime_ns
+    second = command(*arguments)
+    assert second.returncode == 0
+    assert "finished run" in second.stdout
+    assert (tmp_path / "run" / "run.json").stat().st_mtime_ns == before
+    third = command(*arguments, "--again")
+    assert third.returncode == 0, third.stderr
+    assert (tmp_path / "run" / "run.json").stat().st_mtime_ns > before
+
+
+def test_an_unfinished_run_of_other_settings_or_files_is_refused_with_the_setting(reference, tmp_path):
+    file, settings, _ = reference
+    out = tmp_path / "run"
+    out.mkdir()
+    process = start("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings, "--chunk", 1)
+    while not (out / "recovery").exists():
+        assert process.poll() is None, process.communicate()
+    busy = command("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert "another process runs" in busy.stderr
+    other = command("backtest", file, "--out", out, "--instrument", ASTER)
+    assert other.returncode == 1
+    assert "bars.time" in other.stderr
+    elsewhere = command("backtest", file, "--out", out, "--instrument", "other:BTC/USDT", "--config", settings)
+    assert "other files" in elsewhere.stderr
+    unfinished = command("verify", out, out)
+    assert "unfinished" in unfinished.stderr
+
+
+def test_verify_names_the_first_row_that_differs(reference, tmp_path):
+    file, settings, run = reference
+    lines = file.read_text().splitlines()
+    middle = len(lines) // 2
+    fields = lines[middle].split(",")
+    fields[4] = "123.456"
+    lines[middle] = ",".join(fields)
+    changed = tmp_path / file.name
+    changed.write_text("\n".join(lines) + "\n")
+    backtest(changed, tmp_path / "run", "--instrument", ASTER, "--config", settings)
+    done = command("verify", run, tmp_path / "run")
+    assert done.returncode == 1
+    assert "different: bars.1m of aster:BTC/USDT:USDT on 2025-09-24: row " in done.stdout
+    assert "volume is" in done.stdout
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    table = pq.read_table(copy / "bars.1m.parquet")
+    volume = pc.multiply(table.column("volume"), 1.0000001)
+    pq.write_table(table.set_column(table.schema.get_field_index("volume"), "volume", volume), copy / "bars.1m.parquet")
+    tampered = command("verify", run, copy)
+    assert tampered.returncode == 1
+    assert "changed since" in tampered.stdout
+
+
+def test_the_engines_own_runner_gives_the_same_run(reference, tmp_path):
+    file, settings, run = reference
+    config = tmp_path / "run.yaml"
+    inputs = f"input:\n  files: [{file}]\n  instrument: {ASTER}\noutput:\n  directory: {tmp_path / 'run'}\n"
+    config.write_text(settings.read_text() + inputs)
+    line = [sys.executable, "-m", "bytewax.run", "flows.backtest"]
+    done = subprocess.run(
+        line, env=environment(TIDEWAX_CONFIG=str(config)), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert command("verify", run, tmp_path / "run").returncode == 0
+
+
+def test_the_graph_is_drawn_from_the_flow():
+    done = command("graph")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("flowchart")
+    for step in ("intake", "bars", "features_30m", "confluence", "signals"):
+        assert step in done.stdout
+
+
+def test_the_demo_runs_on_a_generated_market_that_says_so(tmp_path):
+    done = command("demo", "--out", tmp_path / "demo", "--days", "2")
+    assert done.returncode == 0, done.stderr
+    assert "synthetic" in done.stdout
+    assert "signals" in done.stdout
+    assert json.loads((tmp_path / "demo" / "run" / "run.json").read_text())["signals"] > 0

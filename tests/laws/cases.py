@@ -1,0 +1,168 @@
+"""One case per core: how it is made, and streams that exercise it. Cores are found by walking the package, never listed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from lab import ALL, KEY, START, Joined, deliver, drive, funding, trades
+
+import operators
+from events.frames import Array, control
+from events.rows import BAR, FUNDING
+from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, VOID
+from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from operators.bars import Bars
+from operators.confluence import Confluence, ConfluenceSettings
+from operators.dimensions import SCORES
+from operators.history import Analysis, Features
+from operators.indicators import Indicator, talib_indicator
+from operators.latest import Input, Latest
+from operators.signals import Signals, SignalSettings
+
+TIMEFRAMES = (("1m", MINUTE_NS), ("5m", 5 * MINUTE_NS), ("30m", 30 * MINUTE_NS))
+DEFAULT_CALLS: tuple[tuple[str, dict[str, int]], ...] = (
+    ("RSI", {}), ("ATR", {}), ("ADX", {}), ("PLUS_DI", {}), ("MINUS_DI", {}), ("MACD", {}), ("EMA", {"timeperiod": 50}),
+)  # fmt: skip
+
+
+class Case(NamedTuple):
+    """`core` makes the core; `streams` are its inputs, the driving one first; `controls` what is said about them."""
+
+    core: Callable[[], Any]
+    streams: dict[str, Array]
+    controls: dict[str, Array] = {}  # noqa: RUF012
+    outputs: tuple[str, ...] = ()
+    late_rows: bool = False  # whether the rows come out of order, by up to two seconds
+
+
+def found_cores() -> set[type]:
+    """Every class of the package `operators` that is a core."""
+    cores = set()
+    for module in pkgutil.walk_packages(operators.__path__, "operators."):
+        for _, item in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            methods = ("advance", "promise", "snapshot", "restore")
+            if item.__module__ == module.name and all(hasattr(item, m) for m in methods) and not _is_protocol(item):
+                cores.add(item)
+    return cores
+
+
+def _is_protocol(item: type) -> bool:
+    return bool(getattr(item, "_is_protocol", False))
+
+
+@cache
+def analysis() -> Analysis:
+    """The default columns."""
+    return Analysis(tuple(talib_indicator(fn, **parameters) for fn, parameters in DEFAULT_CALLS), SCORES)
+
+
+def breaking(bad_close: float) -> Analysis:
+    """The default columns, one that raises as long as a certain close is in its history, and one that gives Inf there."""
+
+    def twice(close: Array) -> Array:
+        if bad_close in close:
+            raise ArithmeticError("a price it cannot bear")
+        return close * 2.0
+
+    def inverse(close: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return 1.0 / (close - bad_close)
+
+    def plugin(name: str, function: Callable[..., Any]) -> Indicator:
+        return Indicator((name,), function, ("close",), 64, 1, 0, ("lab", name))
+
+    return Analysis((*analysis().indicators, plugin("twice", twice), plugin("inverse", inverse)), ())
+
+
+CONFLUENCE = ConfluenceSettings(
+    timeframes=(("1m", MINUTE_NS, 0.7), ("5m", 5 * MINUTE_NS, 0.3), ("30m", 30 * MINUTE_NS, 0.0)),
+    dimensions=(("structure", 0.15), ("technical", 0.10)),
+    risk_timeframe="1m",
+)
+SIGNALS = SignalSettings(
+    timeframe=("1m", MINUTE_NS),
+    base_ns=MINUTE_NS,
+    dimensions=("structure", "technical"),
+    features=tuple((score.dimension, score.name) for score in SCORES),
+    timeframes=tuple(name for name, _ in TIMEFRAMES),
+    analysis_hash="0" * 16,
+)
+
+
+@cache
+def made() -> dict[str, Any]:
+    """What each core makes of the lab's market: the inputs of the next one."""
+    ticks = trades(9_000, 1, 4 * SECOND_NS, gap_ns=3 * DAY_NS)
+    out = drive(lambda: Bars(TIMEFRAMES, 60), ["trades"], deliver({"trades": ticks}, ALL))
+    for name, length in TIMEFRAMES:
+        source = {f"bars.{name}": out[f"bars.{name}"]}
+        out |= drive(lambda n=name, t=length: Features(n, t, analysis()), source, deliver(source, ALL))
+    joined = {name: out[name] for name in ("bars.1m", *(f"features.{n}" for n, _ in TIMEFRAMES))}
+    out |= drive(lambda: Confluence(CONFLUENCE, analysis()), joined, deliver(joined, ALL))
+    made = {name: out[name] for name in ("confluence", "votes")}
+    out |= drive(lambda: Signals(SIGNALS), made, deliver(made, ALL))
+    return {"trades": ticks, **out}
+
+
+def cases() -> dict[str, Case]:
+    """All cases, by name; the name begins with that of the core."""
+    m = made()
+    ticks, rates = m["trades"], funding(700, 2)
+    shuffled = trades(4_000, 1, 8 * SECOND_NS, gap_ns=3 * DAY_NS, shuffle_ns=2 * SECOND_NS)
+    said = np.concatenate(
+        [
+            control(COVERAGE, START, START // MINUTE_NS * MINUTE_NS + 7 * MINUTE_NS),
+            control(HOLE, int(ticks["available_at"][500]), *map(int, ticks["available_at"][500:502]), ID_HOLE, 7, 9),
+            control(HOLE, int(ticks["available_at"][900]), *map(int, ticks["available_at"][[900, 990]]), ID_HOLE, 7, 9),
+            control(BEACON, START + 50 * MINUTE_NS, START + 50 * MINUTE_NS, START + HOUR_NS),
+        ]
+    )
+    holed = np.concatenate([ticks[:901], ticks[990:3_000]])
+    down = control(VOID, START + 100 * MINUTE_NS, START + 100 * MINUTE_NS, START + 126 * MINUTE_NS)
+    inputs = (Input("bars.5m", BAR, HOUR_NS), Input("funding", FUNDING, 6 * MINUTE_NS))
+    joined = {name: m[name] for name in ("bars.1m", *(f"features.{n}" for n, _ in TIMEFRAMES))}
+    holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
+    return {
+        "Bars": Case(
+            lambda: Bars(TIMEFRAMES, 60), {"trades": ticks}, outputs=("bars.1m", "bars.5m", "bars.30m", "gaps")
+        ),
+        "Bars, out of order": Case(
+            lambda: Bars(TIMEFRAMES, 60), {"trades": shuffled}, outputs=("bars.1m",), late_rows=True
+        ),
+        "Bars, with statements": Case(
+            lambda: Bars(TIMEFRAMES, 5), {"trades": holed}, {"trades": said}, ("bars.1m", "gaps")
+        ),
+        "Features": Case(
+            lambda: Features("1m", MINUTE_NS, breaking(float(m["bars.1m"]["close"][100]))),
+            {"bars.1m": m["bars.1m"]},
+            outputs=("features.1m", "dead_letters"),
+        ),
+        "Features, bars missing": Case(
+            lambda: Features("1m", MINUTE_NS, analysis()), {"bars.1m": holes}, outputs=("features.1m",)
+        ),
+        "Features, 5m": Case(
+            lambda: Features("5m", 5 * MINUTE_NS, analysis()), {"bars.5m": m["bars.5m"]}, outputs=("features.5m",)
+        ),
+        "Latest": Case(lambda: Latest("funding", 30 * MINUTE_NS), {"funding": rates}, outputs=("funding",)),
+        "Joined": Case(
+            lambda: Joined("joined", "bars.1m", inputs),
+            {"bars.1m": m["bars.1m"], "bars.5m": m["bars.5m"], "funding": rates},
+            {"funding": down},
+            ("joined",),
+        ),
+        "Confluence": Case(lambda: Confluence(CONFLUENCE, analysis()), joined, outputs=("confluence", "votes")),
+        "Signals": Case(
+            lambda: Signals(SIGNALS),
+            {"confluence": m["confluence"], "votes": m["votes"]},
+            outputs=("signals", "updates", "outcomes"),
+        ),
+    }
+
+
+__all__ = ["CONFLUENCE", "KEY", "NEVER", "SIGNALS", "TIMEFRAMES", "Case", "analysis", "cases", "found_cores", "made"]

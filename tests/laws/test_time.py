@@ -1,0 +1,132 @@
+"""The time vectors of the specification: exclusive watermarks, rows on boundaries, voids, in every interleaving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from lab import KEY, Joined, together
+
+from events.frames import NO_ROWS, Frame, control
+from events.rows import TRADE
+from events.schema import NEVER, VOID
+from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from operators.bars import Bars
+from operators.latest import Input, Latest
+from operators.ordered import Ordered
+
+T = 1_700_006_400 * SECOND_NS
+CLOCK = np.dtype([("available_at", "i8")])
+RATE = np.dtype([("available_at", "i8"), ("seq", "i8"), ("rate", "f8")])
+
+
+def clock_row(at: int) -> Frame:
+    return Frame(KEY, "clock", np.array([(at,)], CLOCK), at)
+
+
+def rate_row(at: int, rate: float, seq: int) -> Frame:
+    return Frame(KEY, "rates", np.array([(at, seq, rate)], RATE), at)
+
+
+def beat(name: str, at: int) -> Frame:
+    return Frame(KEY, name, NO_ROWS, at)
+
+
+def void(since: int, until: int) -> Frame:
+    return Frame(KEY, "rates", NO_ROWS, NEVER, control(VOID, since, since, until))
+
+
+CLOCK_FRAMES = [
+    f for at in (T, T + MINUTE_NS, T + 2 * MINUTE_NS) for f in (clock_row(at), beat("clock", at + 1))
+]  # fmt: skip
+
+
+def interleavings(a: list[Frame], b: list[Frame]) -> Iterator[list[Frame]]:
+    if not a or not b:
+        yield a + b
+        return
+    for rest in interleavings(a[1:], b):
+        yield [a[0], *rest]
+    for rest in interleavings(a, b[1:]):
+        yield [b[0], *rest]
+
+
+def joined(frames: list[Frame], ttl_ns: int, reduced: bool) -> list[tuple[int, float, int]]:
+    """(time, rate, age) of each clock row; `reduced`: the rates go through `Latest` first, voids and all."""
+    join = Ordered(Joined("out", "clock", (Input("rates", RATE, ttl_ns),)), ("clock", "rates"))
+    latest, out = Ordered(Latest("rates", MINUTE_NS), ("rates",)), []
+    for frame in frames:
+        if reduced and frame.name == "rates":
+            latest.push(frame)
+            parts = latest.advance()
+        else:
+            parts = [frame]
+        for part in parts:
+            join.push(part)
+            out += join.advance()
+    rows = together(out).get("out", np.empty(0, [("available_at", "i8")]))
+    return [(int(r["available_at"]), float(r["rates"]["rate"]), int(r["rates.age"])) for r in rows]
+
+
+def check(rates: list[Frame], ttl_ns: int, expected: list[tuple[float | None, int]], count: int, reduced: bool) -> None:
+    seen: Any = []
+    for frames in interleavings(CLOCK_FRAMES, rates):
+        seen.append(joined(frames, ttl_ns, reduced))
+    assert len(seen) == count
+    wanted = [
+        (T + k * MINUTE_NS, rate, age * SECOND_NS) if rate is not None else (T + k * MINUTE_NS, None, NEVER)
+        for k, (rate, age) in enumerate(expected)
+    ]
+    for rows in seen:
+        assert [(t, None if rate != rate else rate, age) for t, rate, age in rows] == wanted  # noqa: PLR0124
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_rate_on_the_boundary_counts_in_all_210_interleavings(reduced):
+    rates = [
+        rate_row(T - 8 * HOUR_NS, 0.00005, 0),
+        rate_row(T, 0.0001, 1),
+        beat("rates", T + SECOND_NS),
+        beat("rates", T + 130 * SECOND_NS),
+    ]
+    check(rates, DAY_NS, [(0.0001, 0), (0.0001, 60), (0.0001, 120)], 210, reduced)
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_void_hides_its_stream_in_all_462_interleavings(reduced):
+    k1, k2 = rate_row(T - 100 * SECOND_NS, 0.0004, 0), rate_row(T + 20 * SECOND_NS, 0.0006, 1)
+    end = beat("rates", T + 121 * SECOND_NS)
+    voids = [void(T - 100 * SECOND_NS, T), void(T + 1, T + MINUTE_NS)]
+    check([k1, *voids, k2, end], 180 * SECOND_NS, [(None, 0), (None, 0), (0.0006, 100)], 462, reduced)
+    check([k1, k2, end], 180 * SECOND_NS, [(0.0004, 100), (0.0006, 40), (0.0006, 100)], 84, reduced)
+
+
+def test_a_stream_that_never_comes_is_void_and_holds_nothing():
+    rates = [void(NEVER, T + DAY_NS)]
+    assert [age for _, _, age in joined([*rates, *CLOCK_FRAMES], DAY_NS, False)] == [NEVER] * 3
+
+
+def test_a_bar_closes_when_the_watermark_reaches_its_end():
+    """Vector "boundary": trades just before and on the boundary; the row on it belongs to the next bar."""
+    ticks = np.zeros(3, TRADE)
+    ticks["available_at"] = [T - 30 * SECOND_NS, T - 1, T]
+    ticks["seq"], ticks["price"], ticks["qty"] = [0, 1, 2], [100.0, 100.5, 101.0], 1.0
+    stage = Ordered(Bars((("1m", MINUTE_NS),), 60), ("trades",))
+    stage.push(Frame(KEY, "trades", ticks[:2], T - 1))
+    assert together(stage.advance()) == {}
+    stage.push(Frame(KEY, "trades", ticks[2:], T))
+    (frame,) = (f for f in stage.advance() if f.name == "bars.1m")
+    assert frame.watermark == T + 1
+    assert frame.rows[["open", "close", "n_trades"]].tolist() == [(100.0, 100.5, 2)]
+
+
+def test_a_row_below_a_promise_stops_with_a_sentence():
+    stage = Ordered(Latest("rates", MINUTE_NS), ("rates",))
+    stage.push(beat("rates", T))
+    stage.advance()
+    stage.push(rate_row(T - 1, 0.1, 0))
+    stage.push(beat("rates", T + 1))
+    with pytest.raises(ValueError, match="came after everything before"):
+        stage.advance()
