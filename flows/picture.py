@@ -17,4 +17,4 @@ def mermaid(settings: Settings) -> str:
     """The graph of these settings as a Mermaid diagram."""
     flow = Dataflow("tidewax")
     output("sinks", build(source("sources", flow, TestingSource([])), Plan(settings)), TestingSink([]))
-    return str(to_mermaid(flow))
+    return str(to_mermaid(flow)).replace('-- "down → up" -->', "-->")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -84,21 +85,24 @@ def _cold(directory: Path, plan: Plan, key: str) -> dict[str, dict[str, str]]:
 
 def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Console) -> None:
     """The table at the end of a backtest, and a sentence for each thing worth knowing."""
-    table = Table(title="paper results; nothing here predicts anything", title_style="dim", title_justify="left")
-    for column in ("instrument", "trades", *(f"{name} bars" for name, _ in plan.timeframes), "signals", "closed"):
-        table.add_column(column, justify="left" if column == "instrument" else "right")
-    table.add_column("R net, mean", justify="right")
+    base = plan.timeframes[0][0]
+    table = Table(
+        box=SIMPLE, title="paper results: nothing here predicts anything", title_style="dim", title_justify="left"
+    )
+    table.add_column("instrument", no_wrap=True)
+    for column in ("trades", f"{base} bars", "signals", "long", "closed", "mean R, net"):
+        table.add_column(column, justify="right", no_wrap=True)
     for key in sorted(run["trades"]):
         signals, outcomes = _records(directory, plan, "signals", key), _records(directory, plan, "outcomes", key)
-        long = sum(isinstance(s, Signal) and s.side == "LONG" for s in signals)
         net = [o.r_net for o in outcomes if isinstance(o, Outcome)]
         table.add_row(
             key,
             f"{run['trades'][key]:,}",
-            *(f"{run['rows'][f'bars.{name}'].get(key, 0):,}" for name, _ in plan.timeframes),
-            f"{len(signals)} ({long} long)" if signals else "0",
+            f"{run['rows'][f'bars.{base}'].get(key, 0):,}",
+            str(len(signals)),
+            str(sum(isinstance(s, Signal) and s.side == "LONG" for s in signals)),
             str(len(net)),
-            f"{sum(net) / len(net):+.2f} (n {len(net)})" if net else "-",
+            f"{sum(net) / len(net):+.2f}" if net else "-",
         )
     console.print(table)
     if run["reasons"]:
@@ -108,9 +112,16 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
             console.print(_why_none(key, entries), soft_wrap=True)
     for key, by_timeframe in run["cold"].items():
         for name, columns in by_timeframe.items():
-            until = ", ".join(f"{column} until {at}" for column, at in columns.items())
-            console.print(f"{key} {name}: still cold: {until}", soft_wrap=True)
+            console.print(f"{key} {name}: still cold: {_until(columns)}", soft_wrap=True)
     console.print(f"{directory}: run.json, one Parquet file per stream, tidewax.sqlite", soft_wrap=True)
+
+
+def _until(columns: dict[str, str]) -> str:
+    """Columns that warm up together, and when."""
+    together: dict[str, list[str]] = {}
+    for column, at in columns.items():
+        together.setdefault(at, []).append(column)
+    return "; ".join(f"{', '.join(names)} until {at}" for at, names in sorted(together.items()))
 
 
 def _why_none(key: str, entries: dict[str, Any]) -> str:
