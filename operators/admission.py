@@ -41,15 +41,28 @@ def _find(ids: Array, key: int) -> int:
 
 
 @kernel
-def rebuild(ids: Array, times: Array, watermark: int, new_ids: Array, new_times: Array) -> int:
-    """Move the ids that can still be repeated (time at or above the watermark) to a new table; how many there are."""
-    used = 0
+def remember(ids: Array, times: Array, table_ids: Array, table_times: Array) -> int:
+    """Put ids into an empty table; how many there are."""
+    for i in range(len(ids)):
+        at = _find(table_ids, ids[i])
+        table_ids[at], table_times[at] = ids[i], times[i]
+    return len(ids)
+
+
+@kernel
+def _sweep(ids: Array, times: Array, watermark: int) -> int:
+    """Drop, in place, the ids that cannot be repeated any more; how many stay."""
+    live = 0
     for i in range(len(ids)):
         if ids[i] != NEVER and times[i] >= watermark:
-            at = _find(new_ids, ids[i])
-            new_ids[at], new_times[at] = ids[i], times[i]
-            used += 1
-    return used
+            live += 1
+    kept_ids, kept_times, n = np.empty(live, np.int64), np.empty(live, np.int64), 0
+    for i in range(len(ids)):
+        if ids[i] != NEVER and times[i] >= watermark:
+            kept_ids[n], kept_times[n] = ids[i], times[i]
+            n += 1
+        ids[i] = NEVER
+    return remember(kept_ids, kept_times, ids, times)
 
 
 @kernel
@@ -66,7 +79,7 @@ def admit_trades(
 ) -> tuple[int, int, int]:
     """Judge trades from row `start` on: `reasons` per row, `holes` in the ids of a sequenced stream.
 
-    Gives (rows judged up to here, holes found, rows refused); it stops early where the table of ids is half full.
+    Gives (rows judged up to here, holes found, rows refused); it stops early where the table of ids needs to grow.
     """
     s = state[0]
     watermark, newest, last_id, last_at, used = s.watermark, s.newest, s.last_id, s.last_at, s.used
@@ -81,7 +94,9 @@ def admit_trades(
                     reason = DUPLICATE
             elif trade_id != NEVER:
                 if 2 * used >= len(ids):
-                    break
+                    used = _sweep(ids, times, watermark)
+                    if 4 * used >= len(ids):
+                        break
                 place = _find(ids, trade_id)
                 if ids[place] == trade_id and times[place] >= watermark:
                     reason = DUPLICATE

@@ -11,10 +11,10 @@ from events.records import DeadLetter, IntakeCounts
 from events.rows import GAP_ROW
 from events.schema import END, HOLE, ID_HOLE, NEVER
 from events.validation import DUPLICATE, REASONS
-from operators.admission import HOLE_SPAN, admit_funding, admit_trades, new_state, rebuild
+from operators.admission import HOLE_SPAN, admit_funding, admit_trades, new_state, remember
 
 STEP = "intake"
-_EMPTY_TABLE = 256
+_TABLE = 2048  # ids, for a start
 
 
 class _Stream:
@@ -23,7 +23,7 @@ class _Stream:
     def __init__(self, name: str, lateness_ns: int, sequenced: bool) -> None:
         self.name, self.lateness_ns, self.sequenced = name, lateness_ns, sequenced
         self.state = new_state()
-        self.ids, self.times = np.full(_EMPTY_TABLE, NEVER), np.full(_EMPTY_TABLE, NEVER)
+        self.ids, self.times = np.full(_TABLE, NEVER), np.full(_TABLE, NEVER)
         self.received = self.accepted = 0
         self.rejected: dict[str, int] = {}
         self.rows: list[Array] = []
@@ -52,32 +52,30 @@ class _Stream:
             )
             found, refused = found + n, refused + bad
             if at < len(rows):
-                self._forget()
+                self._memorise(*self._live())
         return reasons, refused, holes[:found]
 
-    def _forget(self) -> None:
-        """Drop ids that cannot be repeated any more; a larger table where most of them still can."""
-        watermark = int(self.state["watermark"][0])
-        live = int(np.count_nonzero((self.ids != NEVER) & (self.times >= watermark)))
-        size = max(_EMPTY_TABLE, 1 << (4 * live).bit_length())
-        ids, times = np.full(size, NEVER), np.full(size, NEVER)
-        self.state["used"] = rebuild(self.ids, self.times, watermark, ids, times)
-        self.ids, self.times = ids, times
+    def _memorise(self, ids: Array, times: Array) -> None:
+        """A table with these ids and much room."""
+        size = max(_TABLE, 1 << (8 * len(ids)).bit_length())
+        self.ids, self.times = np.full(size, NEVER), np.full(size, NEVER)
+        self.state["used"] = remember(ids, times, self.ids, self.times)
 
-    def snapshot(self) -> Any:
+    def _live(self) -> tuple[Array, Array]:
+        """The ids that can still be repeated, in an order of their own."""
         live = (self.ids != NEVER) & (self.times >= self.state["watermark"][0])
         order = np.lexsort((self.ids[live], self.times[live]))
-        memory = self.ids[live][order], self.times[live][order]
+        return self.ids[live][order], self.times[live][order]
+
+    def snapshot(self) -> Any:
         counts = self.received, self.accepted, tuple(sorted(self.rejected.items()))
-        return self.state.tobytes(), memory, counts, self.handed
+        return self.state.tobytes(), self._live(), counts, self.handed
 
     def restore(self, snapshot: Any) -> None:
         state, (ids, times), (self.received, self.accepted, rejected), self.handed = snapshot
         self.state = np.frombuffer(state, self.state.dtype).copy()
         self.rejected = dict(rejected)
-        size = max(_EMPTY_TABLE, 1 << (4 * len(ids)).bit_length())
-        self.ids, self.times = np.full(size, NEVER), np.full(size, NEVER)
-        self.state["used"] = rebuild(ids, times, NEVER, self.ids, self.times)
+        self._memorise(ids, times)
 
 
 class Intake:

@@ -141,7 +141,7 @@ def test_ids_that_are_forgotten_stay_few():
     stage.push(Frame(KEY, "trades", rows, NEVER))
     stage.advance()
     assert len(pickle.dumps(stage.snapshot())) < 4_000
-    assert len(stage.streams["trades"].ids) <= 1_024
+    assert len(stage.streams["trades"].ids) <= 2_048
 
 
 def test_funding_rates_have_rules_of_their_own():

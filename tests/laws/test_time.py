@@ -108,6 +108,13 @@ def test_a_stream_that_never_comes_is_void_and_holds_nothing():
     assert [age for _, _, age in joined([*rates, *CLOCK_FRAMES], DAY_NS, False)] == [NEVER] * 3
 
 
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_void_releases_the_join_at_once_up_to_its_end_and_no_further(reduced):
+    since = T - 100 * SECOND_NS
+    frames = [rate_row(since, 0.1, 0), *CLOCK_FRAMES, void(since, T + MINUTE_NS)]
+    assert [at for at, _, _ in joined(frames, DAY_NS, reduced)] == [T, T + MINUTE_NS]
+
+
 def test_a_bar_closes_when_the_watermark_reaches_its_end():
     """Vector "boundary": trades just before and on the boundary; the row on it belongs to the next bar."""
     ticks = np.zeros(3, TRADE)
