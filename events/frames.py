@@ -50,13 +50,17 @@ NO_ROWS = _frozen(np.empty(0, [("available_at", "i8")]))
 
 
 class Frame(NamedTuple):
-    """Rows of the stream `name` of `instrument` (`exchange:symbol`), with its exclusive watermark."""
+    """Rows of the stream `name` of `instrument` (`exchange:symbol`), with its exclusive watermark.
+
+    `in_order` says that the rows are in canonical order; whoever says it has looked, so nobody looks again.
+    """
 
     instrument: str
     name: str
     rows: Rows
     watermark: int
     control: Array = NO_CONTROL
+    in_order: bool = False
 
 
 def control(

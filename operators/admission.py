@@ -17,9 +17,11 @@ STATE = np.dtype(
         ("watermark", "i8"),
         ("newest", "i8"),  # largest available_at accepted
         ("last_id", "i8"),  # of a sequenced stream
-        ("last_at", "i8"),  # available_at of the last accepted row
+        ("last_at", "i8"),  # available_at and seq of the last accepted row
+        ("last_seq", "i8"),
         ("used", "i8"),  # places taken in the table of ids
         ("reordered", "i8"),
+        ("in_order", "i8"),  # 1: the rows judged last were in canonical order
     ]
 )
 HOLE_SPAN = np.dtype([("since", "i8"), ("until", "i8"), ("id_from", "i8"), ("id_to", "i8")])
@@ -27,7 +29,7 @@ HOLE_SPAN = np.dtype([("since", "i8"), ("until", "i8"), ("id_from", "i8"), ("id_
 
 def new_state() -> Array:
     """The state of a stream that has not begun."""
-    return np.array([(NEVER, NEVER, NEVER, NEVER, 0, 0)], STATE)
+    return np.array([(NEVER, NEVER, NEVER, NEVER, NEVER, 0, 0, 0)], STATE)
 
 
 @kernel
@@ -83,7 +85,7 @@ def admit_trades(
     """
     s = state[0]
     watermark, newest, last_id, last_at, used = s.watermark, s.newest, s.last_id, s.last_at, s.used
-    n_holes, refused, i = 0, 0, start
+    last_seq, n_holes, refused, i = s.last_seq, 0, 0, start
     while i < len(rows):
         at, trade_id = rows[i].available_at, rows[i].trade_id
         reason = trade_fault(rows[i].price, rows[i].qty, rows[i].side, rows[i].flags)
@@ -115,7 +117,9 @@ def admit_trades(
                 if ids[place] == NEVER:
                     used += 1
                 ids[place], times[place] = trade_id, at
-            last_at = at
+            if at < last_at or (at == last_at and rows[i].seq < last_seq):
+                s.in_order = 0
+            last_at, last_seq = at, rows[i].seq
             newest = max(newest, at)
             watermark = max(watermark, newest - lateness_ns)
         else:
@@ -123,6 +127,7 @@ def admit_trades(
         reasons[i] = reason
         i += 1
     s.watermark, s.newest, s.last_id, s.last_at, s.used = watermark, newest, last_id, last_at, used
+    s.last_seq = last_seq
     return i, n_holes, refused
 
 

@@ -81,7 +81,6 @@ def build(
         if bar.n_trades == 0:
             bar.open = bar.high = bar.low = trades[i].price
             bar.ts_first = now
-            x.parent_ts = NEVER
         high, low, close = bar.high, bar.low, bar.close
         volume, quote_volume, buy, sell = bar.volume, bar.quote_volume, bar.buy_volume, bar.sell_volume
         n_trades, n_buy, n_sell, largest = bar.n_trades, bar.n_buy, bar.n_sell, bar.max_trade
@@ -127,7 +126,7 @@ def _begin(bar: Any, x: Any, ts_open: int, length_ns: int, flags: int) -> None:
 def fold(bars: Array, boundary: int, base_ns: int, length_ns: int, open_bar: Array, extra: Array, out: Array) -> int:
     """Feed closed base bars into the open longer bar; write every bar that closes by `boundary` to `out`, and say how many.
 
-    Prices come from members with trades, if there are any.
+    Prices come from members with trades, if there are any; a synthetic one after them has the last close for all its prices.
     """
     bar, x = open_bar[0], extra[0]
     n, expected = 0, length_ns // base_ns
@@ -143,11 +142,9 @@ def fold(bars: Array, boundary: int, base_ns: int, length_ns: int, open_bar: Arr
         if not x.active:
             _begin(bar, x, part.ts_open // length_ns * length_ns, length_ns, SYNTHETIC)
             x.active = 1
-        if not part.flags & SYNTHETIC or bar.flags & SYNTHETIC:
-            first = x.members == 0 or (bar.flags & SYNTHETIC and not part.flags & SYNTHETIC)
-            if first:
-                bar.open, bar.high, bar.low = part.open, part.high, part.low
-            bar.high, bar.low, bar.close = max(bar.high, part.high), min(bar.low, part.low), part.close
+        if x.members == 0 or (bar.flags & SYNTHETIC and not part.flags & SYNTHETIC):
+            bar.open, bar.high, bar.low = part.open, part.high, part.low
+        bar.high, bar.low, bar.close = max(bar.high, part.high), min(bar.low, part.low), part.close
         bar.volume += part.volume
         bar.quote_volume += part.quote_volume
         bar.buy_volume += part.buy_volume

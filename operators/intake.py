@@ -27,12 +27,14 @@ class _Stream:
         self.received = self.accepted = 0
         self.rejected: dict[str, int] = {}
         self.rows: list[Array] = []
+        self.in_order = True
         self.control: list[Array] = []
         self.handed = NEVER
 
     def judge(self, rows: Array) -> tuple[Array, int, Array]:
         """(reason per row, rows refused, holes in the ids)."""
         reasons = np.zeros(len(rows), np.uint8)
+        self.state["in_order"] = self.name == "trades"
         if self.name == "funding":
             return reasons, admit_funding(rows, self.lateness_ns, self.state, reasons), np.empty(0, HOLE_SPAN)
         if self.name != "trades":
@@ -105,6 +107,7 @@ class Intake:
                 self._refuse(stream, frame.rows, reasons)
             kept = frame.rows[reasons == 0] if refused else frame.rows
             if len(kept):
+                stream.in_order &= bool(stream.state["in_order"][0]) and not stream.rows
                 stream.rows.append(kept)
             for since, until, id_from, id_to in holes.tolist():
                 stream.control.append(control(HOLE, since, since, until, ID_HOLE, id_from, id_to))
@@ -125,9 +128,9 @@ class Intake:
             watermark = int(stream.state["watermark"][0])
             if stream.rows or stream.control or watermark > stream.handed:
                 rows = concat(stream.rows) if stream.rows else NO_ROWS
-                frame = Frame(self.instrument, stream.name, rows, watermark)
+                frame = Frame(self.instrument, stream.name, rows, watermark, in_order=stream.in_order)
                 out.append(frame._replace(control=concat(stream.control)) if stream.control else frame)
-                stream.rows, stream.control, stream.handed = [], [], watermark
+                stream.rows, stream.control, stream.handed, stream.in_order = [], [], watermark, True
         if self.gaps:
             out.append(Frame(self.instrument, "gaps", concat(self.gaps), NEVER))
         if self.dead:

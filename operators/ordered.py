@@ -7,6 +7,7 @@ time it is effective, and hides the stream in all of [since, until] whatever row
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,19 @@ from events.schema import NEVER, VOID
 from operators.core import Core
 from operators.maths import kernel
 
+LARGE = 4096
+"""From so many rows on, copying them costs more than another call of a core."""
+
 
 @kernel
-def _cut(available_at: Array, seq: Array, watermark: int) -> int:
-    """How many rows lie below the watermark; -1 if the rows are not in canonical order."""
-    n = 0
-    for i in range(len(available_at)):
-        if i and (
-            available_at[i] < available_at[i - 1] or (available_at[i] == available_at[i - 1] and seq[i] < seq[i - 1])
-        ):
-            return -1
-        n += available_at[i] < watermark
-    return n
+def _sorted(available_at: Array, seq: Array) -> bool:
+    """Whether rows are in canonical order."""
+    for i in range(1, len(available_at)):
+        if available_at[i] < available_at[i - 1]:
+            return False
+        if available_at[i] == available_at[i - 1] and seq[i] < seq[i - 1]:
+            return False
+    return True
 
 
 def _seq(rows: Array) -> Array:
@@ -41,6 +43,7 @@ class Ordered:
         self.core, self.streams = core, streams
         self.watermark = dict.fromkeys(streams, NEVER)
         self.waiting: dict[str, list[Array]] = {name: [] for name in streams}
+        self.in_order = dict.fromkeys(streams, True)  # what waits, each part by itself
         self.controls: dict[str, list[Array]] = {name: [] for name in streams}
         self.voids: dict[str, list[tuple[int, int]]] = {}  # of the streams that do not drive: (since, until)
         self.forward: list[Frame] = []
@@ -56,6 +59,7 @@ class Ordered:
             self.instrument = self.core.instrument = frame.instrument
         if len(frame.rows):
             self.waiting[name].append(frame.rows)
+            self.in_order[name] &= frame.in_order
         if len(frame.control):
             self._take_control(name, frame.control)
         self.watermark[name] = max(self.watermark[name], frame.watermark)
@@ -66,6 +70,29 @@ class Ordered:
         watermark = min(self.watermark.values()) if not self.voids else min(map(self._effective, self.streams))
         if watermark <= self.reached:
             return out
+        for step in self._steps(watermark):
+            out += self._advance(step)
+        return out
+
+    def _steps(self, watermark: int) -> Iterator[int]:
+        """The watermark, in two steps where that saves copying a large part behind what waited for it.
+
+        What a core makes does not depend on the steps by which its watermark rises.
+        """
+        name = self.streams[0]
+        parts = self.waiting[name]
+        if len(self.streams) == 1 and self.in_order[name] and len(parts) == 2 and len(parts[1]) >= LARGE:
+            first, rest = parts
+            at = rest["available_at"]
+            if first["available_at"][-1] <= at[0] < watermark - 1:
+                ties = int(at.searchsorted(at[0], side="right"))
+                self.waiting[name], self.in_order[name] = [concat([first, rest[:ties]])], False
+                yield int(at[0]) + 1
+                self.waiting[name], self.in_order[name] = [rest[ties:]], True
+        yield watermark
+
+    def _advance(self, watermark: int) -> list[Frame]:
+        """Take the core to this watermark."""
         rows, controls = {}, {}
         for name in self.streams:
             limit = min(watermark, self.watermark[name])
@@ -84,6 +111,7 @@ class Ordered:
         if self.voids:
             kept = {name: [v for v in voids if v[1] >= watermark] for name, voids in self.voids.items()}
             self.voids = {name: voids for name, voids in kept.items() if voids}
+        out: list[Frame] = []
         made: dict[str, Any] = {}
         for name, produced in self.core.advance(watermark, rows, controls):
             if len(produced):
@@ -92,7 +120,7 @@ class Ordered:
             promise = self.core.promise(name, watermark)
             if name in made or promise > self.promised[name]:
                 self.promised[name] = promise
-                out.append(Frame(self.instrument, name, made.get(name, NO_ROWS), promise))
+                out.append(Frame(self.instrument, name, made.get(name, NO_ROWS), promise, in_order=True))
         return out
 
     def _take_control(self, name: str, rows: Array) -> None:
@@ -119,17 +147,18 @@ class Ordered:
         return watermark
 
     def _take(self, name: str, watermark: int) -> Array:
-        rows = concat(self.waiting[name])
-        n = _cut(rows["available_at"], _seq(rows), watermark)
-        if n < 0:
+        parts = self.waiting[name]
+        rows = concat(parts)
+        known = self.in_order[name] and len(parts) == 1
+        if not known and not _sorted(rows["available_at"], _seq(rows)):
             rows = rows[np.lexsort((_seq(rows), rows["available_at"]))]
-            n = _cut(rows["available_at"], _seq(rows), watermark)
+        n = int(rows["available_at"].searchsorted(watermark))
         if rows["available_at"][0] < self.handed[name]:
             raise ValueError(
                 f"{name} of {self.instrument}: a row of {rows['available_at'][0]} came after everything before "
                 f"{self.handed[name]} was promised; whoever makes the watermark must take late rows out"
             )
-        self.waiting[name] = [rows[n:]] if n < len(rows) else []
+        self.waiting[name], self.in_order[name] = [rows[n:]] if n < len(rows) else [], True
         return rows[:n]
 
     def snapshot(self) -> Any:
@@ -152,6 +181,7 @@ class Ordered:
         )
         self.waiting = {name: [waiting[name]] if name in waiting else [] for name in self.streams}
         self.controls = {name: [controls[name]] if name in controls else [] for name in self.streams}
+        self.in_order = dict.fromkeys(self.streams, False)
         self.voids = {name: list(spans) for name, spans in voids.items()}
         self.forward = list(forward)
         self.core.restore(core)

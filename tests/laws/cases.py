@@ -127,6 +127,8 @@ def cases() -> dict[str, Case]:
     down = control(VOID, START + 100 * MINUTE_NS, START + 100 * MINUTE_NS, START + 126 * MINUTE_NS)
     inputs = (Input("bars.5m", BAR, HOUR_NS), Input("funding", FUNDING, 6 * MINUTE_NS))
     joined = {name: m[name] for name in ("bars.1m", *(f"features.{n}" for n, _ in TIMEFRAMES))}
+    shut = m["confluence"].copy()
+    shut["gates"][:, 0] = np.random.default_rng(5).random(len(shut)) < 0.3
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
     return {
         "Bars": Case(
@@ -157,6 +159,9 @@ def cases() -> dict[str, Case]:
             ("joined",),
         ),
         "Confluence": Case(lambda: Confluence(CONFLUENCE, analysis()), joined, outputs=("confluence", "votes")),
+        "Signals, gates shut": Case(
+            lambda: Signals(SIGNALS), {"confluence": shut, "votes": m["votes"]}, outputs=("signals", "updates")
+        ),
         "Signals": Case(
             lambda: Signals(SIGNALS),
             {"confluence": m["confluence"], "votes": m["votes"]},

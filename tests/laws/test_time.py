@@ -129,6 +129,11 @@ def test_a_bar_closes_when_the_watermark_reaches_its_end():
     assert frame.rows[["open", "close", "n_trades"]].tolist() == [(100.0, 100.5, 2)]
 
 
+def test_a_row_lives_up_to_its_time_to_live_and_not_longer():
+    out = joined([rate_row(T, 0.1, 0), beat("rates", T + DAY_NS), *CLOCK_FRAMES], MINUTE_NS, False)
+    assert [age for _, _, age in out] == [0, MINUTE_NS, NEVER]
+
+
 def test_a_row_below_a_promise_stops_with_a_sentence():
     stage = Ordered(Latest("rates", MINUTE_NS), ("rates",))
     stage.push(beat("rates", T))

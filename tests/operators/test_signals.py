@@ -74,6 +74,12 @@ def test_a_pending_signal_may_never_be_filled(bar, state, reason):
     assert (step.before, step.after, step.reason, p.state) == ("PENDING", state, reason, state)
 
 
+def test_a_bar_that_touches_the_stop_or_a_target_reaches_it():
+    p = position(1)
+    assert [s.reason for s in p.on_bar(BaseBar(MINUTE_NS, 100, 102, 99, 101, 0), MINUTE_NS)] == ["filled", "tp1"]
+    assert [s.reason for s in p.on_bar(BaseBar(2 * MINUTE_NS, 100, 101, 98, 101, 0), MINUTE_NS)] == ["sl"]
+
+
 def test_levels_are_kept_within_bounds():
     assert levels(1, 60000.0, 210.0) == (59580.0, (60420.0, 60840.0, 61260.0), 420.0)
     assert levels(-1, 60000.0, 50.0)[:2] == (60180.0, (59820.0, 59640.0, 59460.0))
