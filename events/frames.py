@@ -87,7 +87,8 @@ def concat(parts: list[Array]) -> Array:
     """
     if len(parts) == 1:
         return parts[0]
-    return np.frombuffer(b"".join([part.data for part in parts]), parts[0].dtype)
+    small = sum(map(len, parts)) <= 64 * len(parts)  # a buffer of structured rows costs more than copying a few of them
+    return np.frombuffer(b"".join([part.tobytes() if small else part.data for part in parts]), parts[0].dtype)
 
 
 def missing(dtype: np.dtype[Any]) -> Array:

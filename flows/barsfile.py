@@ -19,7 +19,6 @@ from events.errors import InputError, RunError
 from flows.engine import dataflow, run_flow
 from flows.graph import enter
 from flows.plan import Plan
-from operators.keyed import Frames, merge
 
 _WRITERS: dict[str, Callable[[pa.Table, str], None]] = {
     ".parquet": lambda table, path: pq.write_table(table, path, compression="zstd"),
@@ -51,12 +50,8 @@ def write_bars(settings: Settings, inputs: Inputs, timeframes: tuple[str, ...], 
         raise RunError(f"--out {out}: {out.parent} cannot be written: {error.strerror}") from None
     try:
         source = FileSource(inputs, settings.run.chunk, plan.lateness_ns["trades"], on_error=failures.append)
-
-        def graph(market: Frames) -> Frames:
-            intake, bars = enter(market, plan)
-            return merge("results", intake, bars)
-
-        run_flow(dataflow("bars", source, graph, SegmentSink(folder, plan.bar_streams)))
+        segments = SegmentSink(folder, plan.bar_streams)
+        run_flow(dataflow("bars", source, lambda market: enter(market, plan), segments))
         if failures:
             raise failures[0]
         roll(folder, plan.bar_streams)

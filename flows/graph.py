@@ -1,35 +1,38 @@
 """The whole system on one screen. Every arrow is a stream of frames keyed by instrument.
 
-market ─> intake ─> bars ─┬─> features, one step per timeframe ─┬─> confluence ─> signals and outcomes
-                          └─────────────────────────────────────┘
+market ─> intake and bars ─┬─> features, one step per timeframe ─┬─> confluence ─> signals and outcomes
+                           └─────────────────────────────────────┘
 """
 
 from __future__ import annotations
 
 from flows.plan import Plan
 from operators.bars import Bars
+from operators.chain import Chain
 from operators.confluence import Confluence
 from operators.history import Features
 from operators.intake import Intake
 from operators.keyed import Frames, keyed, merge, omit, pick, staged
+from operators.ordered import Ordered
 from operators.signals import Signals
 
-INTERNAL = ("trades", "funding", "votes")
-"""Streams that stay inside the graph."""
 
+def enter(market: Frames, plan: Plan) -> Frames:
+    """All that the sources send, validated, as bars; with the gaps, dead letters and counts of the intake.
 
-def enter(market: Frames, plan: Plan) -> tuple[Frames, Frames]:
-    """All frames of the sources, validated, with exact watermarks; and the bars made of them."""
-    intake = staged(
-        "intake", lambda: Intake(plan.lateness_ns, plan.sequenced), ["intake", sorted(plan.sequenced)], market
-    )
-    trades = pick("trades", intake, "trades")
-    return intake, keyed("bars", Bars, (plan.timeframes, plan.max_fill), ("trades",), trades)
+    Intake and bars share a step, because every trade passes both.
+    """
+
+    def stages() -> Chain:
+        bars = Ordered(Bars(plan.timeframes, plan.max_fill), ("trades",))
+        return Chain(Intake(plan.lateness_ns, plan.sequenced), bars, ("trades",))
+
+    return staged("bars", stages, ["bars", plan.timeframes, plan.max_fill, sorted(plan.sequenced)], market)
 
 
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
-    intake, bars = enter(market, plan)
+    bars = enter(market, plan)
     features = {
         name: keyed(
             f"features_{name}",
@@ -50,4 +53,4 @@ def build(market: Frames, plan: Plan) -> Frames:
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
     )
     signals = keyed("signals", Signals, (plan.signals,), Signals.streams, confluence)
-    return omit("results", merge("all", intake, bars, *features.values(), confluence, signals), *INTERNAL)
+    return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes")

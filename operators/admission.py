@@ -9,7 +9,16 @@ import numpy as np
 
 from events.frames import Array
 from events.schema import NEVER
-from events.validation import ACCEPTED, DUPLICATE, LATE, funding_fault, trade_fault
+from events.validation import (
+    ACCEPTED,
+    DUPLICATE,
+    LATE,
+    PRICE_MAX,
+    PRICE_MIN,
+    QTY_MAX,
+    funding_fault,
+    trade_fault,
+)
 from operators.maths import kernel
 
 STATE = np.dtype(
@@ -85,10 +94,13 @@ def admit_trades(
     """
     s = state[0]
     watermark, newest, last_id, last_at, used = s.watermark, s.newest, s.last_id, s.last_at, s.used
-    last_seq, n_holes, refused, i = s.last_seq, 0, 0, start
+    last_seq, n_holes, refused, disorder, i = s.last_seq, 0, 0, False, start
     while i < len(rows):
         at, trade_id = rows[i].available_at, rows[i].trade_id
-        reason = trade_fault(rows[i].price, rows[i].qty, rows[i].side, rows[i].flags)
+        price, qty, side, flags, seq = rows[i].price, rows[i].qty, rows[i].side, rows[i].flags, rows[i].seq
+        sound = (price >= PRICE_MIN) & (price <= PRICE_MAX) & (qty > 0.0) & (qty <= QTY_MAX)
+        sound &= (side >= -1) & (side <= 1) & (flags == 0)
+        reason = ACCEPTED if sound else trade_fault(price, qty, side, flags)
         place = -1
         if reason == ACCEPTED:
             if sequenced:
@@ -117,15 +129,16 @@ def admit_trades(
                 if ids[place] == NEVER:
                     used += 1
                 ids[place], times[place] = trade_id, at
-            if at < last_at or (at == last_at and rows[i].seq < last_seq):
-                s.in_order = 0
-            last_at, last_seq = at, rows[i].seq
+            disorder |= (at < last_at) | ((at == last_at) & (seq < last_seq))  # without a branch: ties are frequent
+            last_at, last_seq = at, seq
             newest = max(newest, at)
             watermark = max(watermark, newest - lateness_ns)
         else:
             refused += 1
-        reasons[i] = reason
+            reasons[i] = reason
         i += 1
+    if disorder:
+        s.in_order = 0
     s.watermark, s.newest, s.last_id, s.last_at, s.used = watermark, newest, last_id, last_at, used
     s.last_seq = last_seq
     return i, n_holes, refused

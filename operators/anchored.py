@@ -6,10 +6,9 @@ block in its last bars, one indicator a bar, so that crossing into the next bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +21,22 @@ Failure = tuple[int, str]
 """(row, what was raised)."""
 
 
+class Span(NamedTuple):
+    """New rows [first, end) that lie in one block of a history.
+
+    `since` and `stop` bound the remembered bars that the last of them is computed from; `block_since` is the first of the
+    running block: where the next block's history starts. `settled` is their status once they are stable.
+    """
+
+    first: int
+    end: int
+    g: int
+    since: int
+    block_since: int
+    stop: int
+    settled: int
+
+
 class Anchored:
     """Evaluates one indicator. `turn` staggers the opening of handles among indicators."""
 
@@ -30,13 +45,6 @@ class Anchored:
         self.serving: Any = None
         self.coming: Any = None
         self.block: int | None = None
-
-    def blocks(self, g: Array) -> Iterator[tuple[int, int, int]]:
-        """(block, first, end) of the runs of rows of `g` that share a block of this indicator's history."""
-        block = g // self.indicator.history
-        cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(g)]
-        for first, end in pairwise(cuts):
-            yield int(block[first]), first, end
 
     def call(self, window: Window, since: int, end: int, n: int) -> tuple[Array, list[Failure]]:
         """The last `n` values over bars [since, end) by a call; bar by bar if it raises, so that a failure costs the same bars
@@ -70,31 +78,28 @@ class Anchored:
         self.serving = self.coming = None
         self.block = None
 
-    def update(self, window: Window, g: int, since: int, block_since: int, end: int) -> tuple[Array, list[Failure]]:
-        """The value at the newest bar (of index `g`), over bars [since, end), by its handle, by a call where there is none.
-
-        `block_since` is the first remembered bar of the running block: where the next block's history starts.
-        """
-        block = g // self.indicator.history
+    def update(self, window: Window, newest: list[float], span: Span) -> tuple[Array, list[Failure]]:
+        """The value at the newest bar, whose inputs are `newest`, by a handle, by a call where there is none."""
+        block, place = divmod(span.g, self.indicator.history)
         if self.block is not None and block != self.block:
             self.serving = self.coming if block == self.block + 1 else None
             self.coming = None
         self.block = block
         try:
-            self.serving, value = self._step(self.serving, window, since, end)
+            self.serving, value = self._step(self.serving, window, newest, span.since, span.stop)
         except Exception:
             self.serving = None
-            out, failures = self.call(window, since, end, 1)
+            out, failures = self.call(window, span.since, span.stop, 1)
         else:
-            out, failures = np.array([value], np.float64).reshape(1, -1), []
-        if g % self.indicator.history >= self.indicator.history - 1 - self.turn and self.indicator.open is not None:
+            out, failures = np.array(value, np.float64).reshape(1, -1), []
+        if place >= self.indicator.history - 1 - self.turn and self.indicator.open is not None:
             with suppress(Exception):
-                self.coming, _ = self._step(self.coming, window, block_since, end)
+                self.coming, _ = self._step(self.coming, window, newest, span.block_since, span.stop)
         return out, failures
 
-    def _step(self, handle: Any, window: Window, since: int, end: int) -> tuple[Any, Any]:
+    def _step(self, handle: Any, window: Window, newest: list[float], since: int, end: int) -> tuple[Any, Any]:
         if handle is not None:
-            return handle, handle.update(*[column[0] for column in window(end - 1, end)])
+            return handle, handle.update(*newest)
         if self.indicator.open is None:
             raise LookupError("no handle")
         handle = self.indicator.open(*window(since, end))

@@ -14,6 +14,7 @@ from operators.bar_kernels import EXTRA, PAUSE, build, close_fold, fold
 
 _NO_TRADES = np.empty(0, TRADE)
 _NO_TRADES.flags.writeable = False  # kernels compile once more for writeable rows
+_NO_BARS, _NO_PAUSES = np.empty(0, BAR), np.empty(0, PAUSE)
 _NO_CONTROL: tuple[tuple[int, ...], ...] = ()
 
 
@@ -69,6 +70,9 @@ class Bars:
             covered = [c[2] for c in said if c[1] == COVERAGE]
             if covered:
                 self.extra[0]["coverage"] = covered[-1]
+        if boundary <= self.boundary and not said and self.extra[0]["active"][0]:
+            build(trades, boundary, self.base_ns, self.max_fill, self.open[0], self.extra[0], _NO_BARS, _NO_PAUSES)
+            return
         holes = sorted((c[2], c[3]) for c in said if c[1] == HOLE)
         bars, pauses = self._build(trades, boundary, holes)
         self.beacons += tuple((c[2], c[3]) for c in said if c[1] == BEACON)

@@ -83,6 +83,7 @@ class Confluence:
         self.dtype = confluence_row(len(names), len(GATES))
         self.votes = votes_row(len(self.features), len(self.scores))
         self.state = np.array([0, NEVER], np.int64)
+        self.priors: dict[int, float] = {}  # by voting set, worked out once
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -146,8 +147,9 @@ class Confluence:
     def _theta(self, mask: Array) -> Array:
         if self.settings.theta is not None:
             return np.full(len(mask), self.settings.theta)
-        sets, which = np.unique(mask, return_inverse=True)
-        return np.array([prior_theta(self.weight, int(a), self.settings.theta_base) for a in sets])[which]
+        for voted in set(mask.tolist()) - self.priors.keys():
+            self.priors[voted] = prior_theta(self.weight, voted, self.settings.theta_base)
+        return np.array([self.priors[voted] for voted in mask.tolist()])
 
     def _gates(
         self,

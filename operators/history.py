@@ -14,10 +14,10 @@ from events.frames import Array, Rows
 from events.records import DeadLetter
 from events.rows import feature_row
 from events.schema import COLD, CONVERGED, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETTLED, WARMING
-from operators.anchored import Anchored
+from operators.anchored import Anchored, Span
 from operators.dimensions import Score
 from operators.indicators import BAR_INPUTS, Indicator
-from operators.maths import run_lengths
+from operators.memory import BarMemory
 
 FEW = 8
 """Up to so many bars a handle per indicator is cheaper than a call over the history."""
@@ -62,13 +62,13 @@ class Features:
         self.source, self.target, self.timeframe_ns = f"bars.{name}", f"features.{name}", timeframe_ns
         self.outputs = (self.target, "dead_letters")
         self.analysis = analysis
-        self.history = max((indicator.history for indicator in analysis.indicators), default=64)
+        histories = [indicator.history for indicator in analysis.indicators for _ in indicator.columns]
+        self.lengths = sorted(set(histories)) or [64]
+        self.length_of = np.array([self.lengths.index(history) for history in histories], np.int64)
+        self.stable = np.array([i.stable for i in analysis.indicators for _ in i.columns], np.int64)
+        self.memory = BarMemory(self.lengths[-1])
         self.workers = [Anchored(indicator, turn) for turn, indicator in enumerate(analysis.indicators)]
         self.inputs = [tuple(map(BAR_INPUTS.index, i.inputs)) for i in analysis.indicators]
-        self.stable = np.array([i.stable for i in analysis.indicators for _ in i.columns], np.int64)
-        self.prices, self.n = np.empty((len(BAR_INPUTS), 2 * self.history)), 0
-        self.g, self.first = np.empty(2 * self.history, np.int64), NEVER
-        self.flat, self.level = np.zeros(2 * self.history, np.int64), np.zeros(2 * self.history, np.int64)
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as the bars; dead letters promise nothing."""
@@ -87,9 +87,9 @@ class Features:
             out[field] = bars[field]
         g = bars["g"]
         single = len(g) <= FEW
-        cuts = range(1, len(g)) if single else (np.flatnonzero(np.diff(g // self.history)) + 1).tolist()
+        cuts = range(1, len(g)) if single else (np.flatnonzero(np.diff(g // self.memory.history)) + 1).tolist()
         for a, b in pairwise((0, *cuts, len(g)) if len(g) else ()):
-            self._remember(bars[a:b])
+            self.memory.append(bars[a:b])
             failures = self._evaluate(out[a:b], single)
             for row, k, reason in sorted(failures):
                 dead.append(self._dead(out[a + row], k, reason))
@@ -97,73 +97,69 @@ class Features:
         if dead:
             yield "dead_letters", tuple(dead)
 
-    def _remember(self, bars: Array) -> None:
-        """Append bars of one block of the longest history, forget what lies before the block in front of it."""
-        g = bars["g"]
-        block = int(g[0]) // self.history
-        if self.n and block != self.g[self.n - 1] // self.history:
-            kept = slice(int(self.g[: self.n].searchsorted((block - 1) * self.history)), self.n)
-            self.n = kept.stop - kept.start
-            for memory in (self.g, self.flat, self.level, *self.prices):
-                memory[: self.n] = memory[kept].copy()
-        if self.first == NEVER:
-            self.first = int(g[0])
-        new = slice(self.n, self.n + len(g))
-        self.g[new] = g
-        for column, field in zip(self.prices, BAR_INPUTS):
-            column[new] = bars[field]
-        self.n = new.stop
-        self._measure_runs(new.start)
-
-    def _measure_runs(self, since: int) -> None:
-        """How long the price, and the close, have stood still at each bar from `since` on."""
-        _, high, low, close, _ = self.prices
-        for run, upper, lower in ((self.flat, high, low), (self.level, close, close)):
-            run[since : self.n] = run_lengths(upper[since : self.n], lower[since : self.n])
-            if since and run[since]:
-                still = int(np.argmin(np.append(run[since : self.n] == np.arange(1, self.n - since + 1), False)))
-                if upper[since] == upper[since - 1] and run[since - 1]:
-                    run[since : since + still] += run[since - 1]
-
     def _evaluate(self, out: Array, single: bool) -> list[tuple[int, int, str]]:
         """Fill values and statuses of the newest bars; failures as (row, indicator, reason)."""
-        n, failures = len(out), []
-        g = self.g[self.n - n : self.n]
+        memory, failures = self.memory, []
+        base = memory.n - len(out)
+        spans = {length: self._spans(length, base) for length in self.lengths}
         values, status = out["values"], out["status"]
+        newest = memory.prices[:, memory.n - 1].tolist()
         for k, worker in enumerate(self.workers):
             columns = slice(self.analysis.offset[k], self.analysis.offset[k + 1])
-            history, stable = worker.indicator.history, worker.indicator.stable
-            for block, first, end in worker.blocks(g):
-                since = int(self.g[: self.n].searchsorted((block - 1) * history))
-                stop = self.n - n + end
+            for span in spans[worker.indicator.history]:
                 if single:
-                    block_since = int(self.g[: self.n].searchsorted(block * history))
-                    got, failed = worker.update(self._window(k), int(g[first]), since, block_since, stop)
+                    got, failed = worker.update(self._window(k), [newest[i] for i in self.inputs[k]], span)
                 else:
                     worker.drop()
-                    got, failed = worker.call(self._window(k), since, stop, end - first)
-                self._publish_flat(worker.indicator, got, stop)
-                got[np.isinf(got)] = np.nan
-                values[first:end, columns] = got
-                seen = np.arange(stop - (end - first), stop)[:, None] - since + 1
-                settled = SETTLED if self.first <= (block - 1) * history else CONVERGED
-                warm = np.where(seen < stable, WARMING, settled)
-                status[first:end, columns] = np.where(np.isnan(got), np.where(seen < stable, COLD, MISSING), warm)
-                for row, reason in failed:
-                    status[first + row, columns] = MISSING
-                    failures.append((first + row, k, reason))
-        self._score(values, status, n, failures)
+                    got, failed = worker.call(self._window(k), span.since, span.stop, span.end - span.first)
+                values[span.first : span.end, columns] = got
+                failures += [(span.first + row, k, reason) for row, reason in failed]
+        self._publish_flat(values, base)
+        raw = values[:, : len(self.stable)]
+        raw[np.isinf(raw)] = np.nan
+        seen, settled = (
+            np.empty((len(out), len(self.lengths)), np.int64),
+            np.empty((len(out), len(self.lengths)), np.uint8),
+        )
+        for column, length in enumerate(self.lengths):
+            for span in spans[length]:
+                rows = slice(span.first, span.end)
+                seen[rows, column] = np.arange(base + span.first, base + span.end) - span.since + 1
+                settled[rows, column] = span.settled
+        young = seen[:, self.length_of] < self.stable
+        ready = np.where(young, WARMING, settled[:, self.length_of])
+        status[:, : len(self.stable)] = np.where(np.isnan(raw), np.where(young, COLD, MISSING), ready)
+        for row, k, _ in failures:
+            status[row, self.analysis.offset[k] : self.analysis.offset[k + 1]] = MISSING
+        self._score(values, status, len(out), failures)
         return failures
 
-    def _publish_flat(self, indicator: Indicator, got: Array, stop: int) -> None:
-        rule = indicator.flat
-        if rule is None:
+    def _spans(self, length: int, base: int) -> list[Span]:
+        """The newest bars, from place `base` on, by the blocks of a history."""
+        memory, spans, first, n = self.memory, [], base, self.memory.n
+        while first < n:
+            g = int(memory.g[first])
+            start = g // length * length
+            end = n if n - first == 1 else memory.place(start + length)
+            settled = SETTLED if memory.first <= start - length else CONVERGED
+            since, block_since = memory.place(start - length), memory.place(start)
+            spans.append(Span(first - base, end - base, g, since, block_since, end, settled))
+            first = end
+        return spans
+
+    def _publish_flat(self, values: Array, base: int) -> None:
+        """Neutral values on flat windows."""
+        flat, level = self.memory.flat[base : self.memory.n], self.memory.level[base : self.memory.n]
+        if not (level.any() or flat.any()):
             return
-        run = (self.level if rule.closes else self.flat)[stop - len(got) : stop]
-        still = (run >= rule.bars)[:, None] & ~np.isnan(got)
-        if rule.closes:
-            still &= got == 0.0
-        got[still] = rule.value
+        for k, worker in enumerate(self.workers):
+            rule = worker.indicator.flat
+            if rule is not None:
+                got = values[:, self.analysis.offset[k] : self.analysis.offset[k + 1]]
+                still = ((level if rule.closes else flat) >= rule.bars)[:, None] & ~np.isnan(got)
+                if rule.closes:
+                    still &= got == 0.0
+                got[still] = rule.value
 
     def _score(self, values: Array, status: Array, n: int, failures: list[tuple[int, int, str]]) -> None:
         """Score columns of the same rows: the worst status of what they need."""
@@ -172,7 +168,7 @@ class Features:
             inputs, worst = [], np.zeros(n, np.uint8)
             for need in score.needs:
                 if need in BAR_INPUTS:
-                    inputs.append(self.prices[BAR_INPUTS.index(need), self.n - n : self.n].copy())
+                    inputs.append(self.memory.prices[BAR_INPUTS.index(need), self.memory.n - n : self.memory.n].copy())
                 else:
                     at = self.analysis.index[need]
                     inputs.append(np.ascontiguousarray(values[:, at]))
@@ -190,8 +186,8 @@ class Features:
             status[:, column] = np.where(np.isnan(u) & (worst < COLD), MISSING, worst)
 
     def _window(self, k: int) -> Any:
-        rows = self.inputs[k]
-        return lambda since, end: [self.prices[i, since:end] for i in rows]
+        rows, prices = self.inputs[k], self.memory.prices
+        return lambda since, end: [prices[i, since:end] for i in rows]
 
     def _dead(self, row: Array, k: int, reason: str) -> DeadLetter:
         indicators = self.analysis.indicators
@@ -211,13 +207,9 @@ class Features:
         )
 
     def snapshot(self) -> Any:
-        """The first bar, and the bars that histories may still need."""
-        return self.first, self.g[: self.n].tobytes(), self.prices[:, : self.n].tobytes()
+        """The bars that histories may still need."""
+        return self.memory.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot; handles are opened again when they are needed."""
-        self.first, g, prices = snapshot
-        self.n = len(g) // 8
-        self.g[: self.n] = np.frombuffer(g, np.int64)
-        self.prices[:, : self.n] = np.frombuffer(prices).reshape(len(BAR_INPUTS), self.n)
-        self._measure_runs(0)
+        self.memory.restore(snapshot)

@@ -14,6 +14,8 @@ from events.validation import DUPLICATE, REASONS
 from operators.admission import HOLE_SPAN, admit_funding, admit_trades, new_state, remember
 
 STEP = "intake"
+RULED = ("trades", "funding")
+"""The streams that it can judge."""
 _TABLE = 2048  # ids, for a start
 
 
@@ -26,6 +28,7 @@ class _Stream:
         self.ids, self.times = np.full(_TABLE, NEVER), np.full(_TABLE, NEVER)
         self.received = self.accepted = 0
         self.rejected: dict[str, int] = {}
+        self.unjudged: list[Array] = []
         self.rows: list[Array] = []
         self.in_order = True
         self.control: list[Array] = []
@@ -37,8 +40,6 @@ class _Stream:
         self.state["in_order"] = self.name == "trades"
         if self.name == "funding":
             return reasons, admit_funding(rows, self.lateness_ns, self.state, reasons), np.empty(0, HOLE_SPAN)
-        if self.name != "trades":
-            raise ValueError(f"no rules of admission for a stream {self.name!r}")
         holes, found, refused, at = np.empty(len(rows) if self.sequenced else 0, HOLE_SPAN), 0, 0, 0
         while at < len(rows):
             at, n, bad = admit_trades(
@@ -98,22 +99,14 @@ class Intake:
         self.ended: list[IntakeCounts] = []
 
     def push(self, frame: Frame) -> None:
-        """Judge a frame's rows, one after the other."""
+        """Take a frame in. Its rows are judged at the latest by `advance`, so many small frames cost one call."""
         self.instrument = frame.instrument
         stream = self._stream(frame.name)
         if len(frame.rows):
-            reasons, refused, holes = stream.judge(frame.rows)
-            if refused:
-                self._refuse(stream, frame.rows, reasons)
-            kept = frame.rows[reasons == 0] if refused else frame.rows
-            if len(kept):
-                stream.in_order &= bool(stream.state["in_order"][0]) and not stream.rows
-                stream.rows.append(kept)
-            for since, until, id_from, id_to in holes.tolist():
-                stream.control.append(control(HOLE, since, since, until, ID_HOLE, id_from, id_to))
-                self.gaps.append(np.array([(until, since, until, ID_HOLE, id_from, id_to)], GAP_ROW))
-            stream.received += len(frame.rows)
-            stream.accepted += len(kept)
+            stream.unjudged.append(frame.rows)
+        if frame.watermark == NEVER and not len(frame.control):
+            return
+        self._judge(stream)
         if frame.watermark > stream.state["watermark"][0]:
             stream.state["watermark"] = frame.watermark
         if len(frame.control):
@@ -125,6 +118,7 @@ class Intake:
         """What was accepted since the last time."""
         out = []
         for stream in self.streams.values():
+            self._judge(stream)
             watermark = int(stream.state["watermark"][0])
             if stream.rows or stream.control or watermark > stream.handed:
                 rows = concat(stream.rows) if stream.rows else NO_ROWS
@@ -140,8 +134,28 @@ class Intake:
         self.gaps, self.dead, self.ended = [], [], []
         return out
 
+    def _judge(self, stream: _Stream) -> None:
+        """Judge the rows that wait, one after the other."""
+        if not stream.unjudged:
+            return
+        rows, stream.unjudged = concat(stream.unjudged), []
+        reasons, refused, holes = stream.judge(rows)
+        if refused:
+            self._refuse(stream, rows, reasons)
+        kept = rows[reasons == 0] if refused else rows
+        if len(kept):
+            stream.in_order &= bool(stream.state["in_order"][0]) and not stream.rows
+            stream.rows.append(kept)
+        for since, until, id_from, id_to in holes.tolist():
+            stream.control.append(control(HOLE, since, since, until, ID_HOLE, id_from, id_to))
+            self.gaps.append(np.array([(until, since, until, ID_HOLE, id_from, id_to)], GAP_ROW))
+        stream.received += len(rows)
+        stream.accepted += len(kept)
+
     def _stream(self, name: str) -> _Stream:
         if name not in self.streams:
+            if name not in RULED:
+                raise ValueError(f"there are no rules of admission for a stream {name!r}")
             sequenced = name == "trades" and self.instrument in self.sequenced
             self.streams[name] = _Stream(name, self.lateness_ns.get(name, 0), sequenced)
         return self.streams[name]

@@ -10,7 +10,7 @@ import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from events.errors import StateMismatch, StepError
-from events.frames import Array, Frame
+from events.frames import Frame
 from events.identity import tree_hash
 from events.schema import SCHEMA_VERSION
 from operators.core import Core, Stage
@@ -28,9 +28,8 @@ def _plain(parameter: Any) -> Any:
 
 
 def _share(rows: Any) -> None:
-    if not isinstance(rows, tuple):
-        array: Array = rows
-        array.flags.writeable = False
+    if type(rows) is not tuple:
+        rows.setflags(False)
 
 
 class _Logic(StatefulBatchLogic[Frame, Frame, Any]):

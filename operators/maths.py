@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
-import numpy as np
 
 from events.frames import Array
 
@@ -58,15 +57,18 @@ def squash(z: float) -> float:
 
 
 @kernel
-def run_lengths(high: Array, low: Array) -> Array:
-    """Per row how many rows in a row, up to it, have had one and the same price throughout (0: the row itself moved).
+def extend_runs(upper: Array, lower: Array, runs: Array, since: int, end: int) -> None:
+    """Continue `runs` over rows [since, end): for how many rows, up to each, one price has been all there was.
 
-    >>> run_lengths(np.array([2.0, 2.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0, 3.0])).tolist()
+    >>> runs = np.array([0, 0, 0, 0])
+    >>> extend_runs(np.array([2.0, 2.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0, 3.0]), runs, 0, 4)
+    >>> runs.tolist()
     [0, 1, 2, 1]
     """
-    out = np.zeros(len(high), np.int64)
-    for i in range(len(high)):
-        if high[i] == low[i]:
-            flat_before = i > 0 and out[i - 1] > 0 and high[i - 1] == high[i]
-            out[i] = out[i - 1] + 1 if flat_before else 1
-    return out
+    for i in range(since, end):
+        if upper[i] != lower[i]:
+            runs[i] = 0
+        elif i > 0 and runs[i - 1] > 0 and upper[i - 1] == upper[i]:
+            runs[i] = runs[i - 1] + 1
+        else:
+            runs[i] = 1

@@ -24,12 +24,11 @@ LARGE = 4096
 @kernel
 def _sorted(available_at: Array, seq: Array) -> bool:
     """Whether rows are in canonical order."""
-    for i in range(1, len(available_at)):
-        if available_at[i] < available_at[i - 1]:
-            return False
-        if available_at[i] == available_at[i - 1] and seq[i] < seq[i - 1]:
-            return False
-    return True
+    disorder = False
+    for i in range(1, len(available_at)):  # without a branch: ties are frequent, and no pattern predicts them
+        tie = available_at[i] == available_at[i - 1]
+        disorder |= (available_at[i] < available_at[i - 1]) | (tie & (seq[i] < seq[i - 1]))
+    return not disorder
 
 
 def _seq(rows: Array) -> Array:
@@ -50,7 +49,9 @@ class Ordered:
         self.instrument = ""
         self.reached = NEVER  # what the core has consumed
         self.handed = dict(self.watermark)  # up to where each stream's rows were handed on
-        self.promised = dict.fromkeys(core.outputs, NEVER)
+        forever = (1 << 63) - 1
+        promising = [name for name in core.outputs if core.promise(name, forever) > NEVER]
+        self.promised = dict.fromkeys(promising, NEVER)
 
     def push(self, frame: Frame) -> None:
         """Take a frame in; nothing is computed yet, so many small frames cost one `advance`."""
@@ -116,18 +117,19 @@ class Ordered:
         for name, produced in self.core.advance(watermark, rows, controls):
             if len(produced):
                 made[name] = produced
-        for name in self.core.outputs:
+        for name, promised in self.promised.items():
             promise = self.core.promise(name, watermark)
-            if name in made or promise > self.promised[name]:
+            if promise > promised or name in made:
                 self.promised[name] = promise
-                out.append(Frame(self.instrument, name, made.get(name, NO_ROWS), promise, in_order=True))
+                out.append(Frame(self.instrument, name, made.pop(name, NO_ROWS), promise, in_order=True))
+        out += [Frame(self.instrument, name, produced, NEVER, in_order=True) for name, produced in made.items()]
         return out
 
     def _take_control(self, name: str, rows: Array) -> None:
         if name == self.streams[0]:
             is_void = rows["kind"] == VOID
             for row in rows[is_void].tolist():
-                for output in self.core.outputs:
+                for output in self.promised:
                     since = self.core.promise(output, row[2])
                     if since <= row[3]:
                         void = control(VOID, since, since, row[3])
@@ -166,19 +168,16 @@ class Ordered:
         waiting = {name: concat(parts) for name, parts in self.waiting.items() if parts}
         controls = {name: concat(parts) for name, parts in self.controls.items() if parts}
         voids = {name: tuple(spans) for name, spans in self.voids.items()}
-        marks = (dict(self.watermark), self.reached, dict(self.handed), dict(self.promised))
+        marks = tuple(self.watermark.values()), self.reached, tuple(self.handed.values()), tuple(self.promised.values())
         return self.instrument, marks, waiting, controls, voids, tuple(self.forward), self.core.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
         self.instrument, marks, waiting, controls, voids, forward, core = snapshot
         self.core.instrument = self.instrument
-        self.watermark, self.reached, self.handed, self.promised = (
-            dict(marks[0]),
-            marks[1],
-            dict(marks[2]),
-            dict(marks[3]),
-        )
+        watermark, self.reached, handed, promised = marks
+        self.watermark, self.handed = dict(zip(self.streams, watermark)), dict(zip(self.streams, handed))
+        self.promised = dict(zip(self.promised, promised))
         self.waiting = {name: [waiting[name]] if name in waiting else [] for name in self.streams}
         self.controls = {name: [controls[name]] if name in controls else [] for name in self.streams}
         self.in_order = dict.fromkeys(self.streams, False)

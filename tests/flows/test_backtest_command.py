@@ -212,7 +212,7 @@ def test_the_graph_is_drawn_from_the_flow():
     done = command("graph")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("flowchart")
-    for step in ("intake", "bars", "features_30m", "confluence", "signals"):
+    for step in ("bars", "features_30m", "confluence", "signals"):
         assert step in done.stdout
 
 

@@ -1,0 +1,41 @@
+"""`python -m benchmarks [--quick] [--only NAME]`: print the tables."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["POLARS_MAX_THREADS"] = "1"  # read once, when polars comes in
+
+import argparse
+
+import pyarrow as pa
+from rich.console import Console
+
+from benchmarks import bars, files, state, whole
+from benchmarks.tables import Budget, machine, show_budgets
+
+TABLES = {"bars": bars.bench, "files": files.bench, "graph": whole.bench, "state": state.bench}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Print the benchmark tables.")
+    parser.add_argument("--quick", action="store_true", help="small inputs and few rounds: under 40 seconds")
+    parser.add_argument("--only", choices=TABLES, metavar="NAME", help=f"one of {', '.join(TABLES)}")
+    asked = parser.parse_args()
+    pa.set_cpu_count(1)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)
+    console.print(machine(), soft_wrap=True)
+    budgets: list[Budget] = []
+    for name, bench in TABLES.items():
+        if asked.only in (None, name):
+            console.print()
+            budgets += bench(console, asked.quick)
+    console.print()
+    show_budgets(console, budgets)
+
+
+if __name__ == "__main__":
+    main()
