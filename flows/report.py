@@ -90,7 +90,7 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
         box=SIMPLE, title="paper results: nothing here predicts anything", title_style="dim", title_justify="left"
     )
     table.add_column("instrument", no_wrap=True)
-    for column in ("trades", f"{base} bars", "signals", "long", "closed", "mean R, net"):
+    for column in ("trades", f"{base} bars", "signals", "long", "closed", "mean R"):
         table.add_column(column, justify="right", no_wrap=True)
     for key in sorted(run["trades"]):
         signals, outcomes = _records(directory, plan, "signals", key), _records(directory, plan, "outcomes", key)

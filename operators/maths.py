@@ -60,6 +60,7 @@ def squash(z: float) -> float:
 def extend_runs(upper: Array, lower: Array, runs: Array, since: int, end: int) -> None:
     """Continue `runs` over rows [since, end): for how many rows, up to each, one price has been all there was.
 
+    >>> import numpy as np
     >>> runs = np.array([0, 0, 0, 0])
     >>> extend_runs(np.array([2.0, 2.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0, 3.0]), runs, 0, 4)
     >>> runs.tolist()
