@@ -89,11 +89,11 @@ class TimeColumn:
         scale = UNITS_NS[unit]
         low, end = FIRST_NS // scale, END_NS // scale
         bad = -1
-        if len(stamps) and not (int(stamps.min()) >= low and int(stamps.max()) < end):
+        if len(stamps) and not (int(np.min(stamps)) >= low and int(np.max(stamps)) < end):
             wrong = (stamps < low) | (stamps >= end)
             if self._nullable:
                 wrong &= stamps != NEVER
-            bad = int(wrong.argmax()) if wrong.any() else -1
+            bad = int(np.argmax(wrong)) if wrong.any() else -1
         if scale == 1:
             return stamps, bad
         with np.errstate(over="ignore"):
@@ -126,7 +126,7 @@ class TimeColumn:
     def _floats(self, values: NDArray[np.float64]) -> tuple[Stamps, int]:
         finite = np.isfinite(values) & (np.abs(values) < 2.0**62)
         if self.unit is None and finite.any():
-            self._decide(float(values[int(finite.argmax())]))
+            self._decide(float(values[int(np.argmax(finite))]))
         if self.unit is None:
             return np.full(len(values), NEVER), -1 if self._nullable and not finite.any() else 0
         ns = UNITS_NS[self.unit]

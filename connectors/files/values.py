@@ -121,7 +121,7 @@ def _by_text(column: pl.Series, code: Callable[[str], int]) -> NDArray[np.int32]
     out = np.zeros(len(column), np.int32)
     left = np.ones(len(column), np.bool_)
     for _ in range(_FEW):  # comparing with the few texts that there are takes a fifth of finding them by hashing
-        first = int(left.argmax()) if len(left) else 0
+        first = int(np.argmax(left)) if len(left) else 0
         if not left.any():
             return out
         text = column[first]
