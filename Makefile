@@ -30,7 +30,7 @@ check: .venv/developed ## lint, types, import contracts, fast tests: under two m
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
 
 test: .venv/developed ## everything: lint, types, contracts, laws, crashes, command line, doctests
 	$(BIN)/ruff check .

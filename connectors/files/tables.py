@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from connectors.files.decode import Piece, row_from
 from connectors.files.storage import reading
+
+_READ_BYTES: Final = 1 << 20
 
 
 def table_columns(path: Path, kind: str) -> list[str]:
@@ -46,7 +48,8 @@ def table_pieces(path: Path, kind: str, columns: Sequence[str], rows: int) -> It
 
 
 def _parquet(path: Path, columns: Sequence[str], rows: int) -> Iterator[tuple[Any, float]]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    # Without these two the reader keeps all that it has read until it is closed.
+    with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_READ_BYTES) as file:
         done, total = 0, max(1, file.metadata.num_rows)
         for batch in file.iter_batches(rows, columns=list(columns)):
             done += batch.num_rows

@@ -2,6 +2,8 @@
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,3 +178,19 @@ def test_many_instruments_share_the_memory_of_a_few(tmp_path):
     assert open_inputs([path], block_rows=50).rows_per_block == 50
     assert open_inputs([path]).rows_per_block == 131_072 * 16 // 100
     assert open_inputs([write(tmp_path / "b.parquet", [1], None, ["x:A/B"])]).rows_per_block == 131_072
+
+
+def test_a_parquet_file_is_not_kept_in_memory_while_it_is_read(tmp_path):
+    n, path = 600_000, tmp_path / "long.parquet"
+    r = np.random.default_rng(1)
+    columns = {
+        "ts_event": START_NS + np.arange(n),
+        "price": r.random(n) + 1,
+        "qty": r.random(n) + 1,
+        "id": np.arange(n),
+    }
+    pq.write_table(pa.table(columns), path, row_group_size=20_000, compression="none")
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in Merge(open_inputs([path], None, "x:A/B", block_rows=10_000)):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert 0 < most < path.stat().st_size / 3
