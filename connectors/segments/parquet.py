@@ -14,7 +14,7 @@ from connectors.segments.reading import lines_by_key
 from connectors.segments.result import RollResult, Tally
 from connectors.segments.roll import parquet_path, parse_line
 from connectors.segments.sink import DEAD_LETTERS
-from connectors.segments.storage import storage_errors
+from connectors.storage import storage_errors
 from events.codec import arrow_schema, record_from_json, rows_from_arrow
 from events.errors import RunError
 from events.frames import Array

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.segments.result import by_key
-from connectors.segments.storage import storage_errors
+from connectors.storage import storage_errors
 from events.errors import RunError
 
 

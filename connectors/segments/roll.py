@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from connectors.segments.reading import SegmentReader, lines_by_key
 from connectors.segments.result import RollResult, Tally
 from connectors.segments.sink import DEAD_LETTERS, segment_name, segments_of
-from connectors.segments.storage import replacing, storage_errors
+from connectors.storage import replacing, storage_errors
 from events.codec import arrow_schema
 from events.streams import Columns, Stream
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import FixedPartitionedSink
 
-from connectors.segments.pending import BUFFER_BYTES, Ordinals, OrdinalState, Pending
+from connectors.partition import BufferedPartition
+from connectors.pending import BUFFER_BYTES, OrdinalState
 from connectors.segments.reading import check_segment
-from connectors.segments.storage import storage_errors, sync_directory
+from connectors.storage import storage_errors, sync_directory
 from events.codec import arrow_schema, to_arrow
 from events.errors import RunError
 from events.frames import Frame, concat
@@ -67,7 +68,7 @@ class _Segment:
             self._file.close()
 
 
-class SegmentPartition(StatefulSinkPartition[Frame, SegmentState]):
+class SegmentPartition(BufferedPartition[SegmentState]):
     """Writes the rows of frames as record batches, each sorted by key."""
 
     def __init__(
@@ -79,14 +80,12 @@ class SegmentPartition(StatefulSinkPartition[Frame, SegmentState]):
         state: SegmentState | None,
     ) -> None:
         lengths, ordinals = state if state is not None else ((), ())
+        super().__init__(streams, ordinals)
         self._directory, self._streams = directory, streams
         self._schemas = {name: arrow_schema(stream, analysis_hash) for name, stream in streams.items()}
         self._batch_rows = batch_rows
-        self._ordinals = Ordinals(ordinals)
-        self._pending = Pending(streams)
         self._segments: dict[str, _Segment] = {}
         self._lengths = dict(lengths)
-        self._failed = self._closed = False
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
             _cut_back(directory, self._lengths)
@@ -115,32 +114,17 @@ class SegmentPartition(StatefulSinkPartition[Frame, SegmentState]):
                 sync_directory(self._directory)
         return tuple(sorted(self._lengths.items())), self._ordinals.snapshot()
 
-    def close(self) -> None:
-        """Write what waits, and close the files; a second call does nothing.
+    def _sentences(self) -> AbstractContextManager[None]:
+        return storage_errors(self._directory)
 
-        At the end of a bounded run a snapshot comes before this. Otherwise the flow failed, and the engine
-        aborts the process, and loses the message, if another exception comes from here: what cannot be
-        written is left to the resumed run.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        with suppress(Exception):
-            if not self._failed:
-                self._write_all()
-                for segment in self._segments.values():
-                    segment.sync()
+    def _finish(self) -> None:
+        self._write_all()
+        for segment in self._segments.values():
+            segment.sync()
+
+    def _release(self) -> None:
         for segment in self._segments.values():
             segment.close()
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            with storage_errors(self._directory):
-                yield
-        except BaseException:
-            self._failed = True
-            raise
 
     def _write_all(self) -> None:
         for stream, waiting in self._pending.take_all():

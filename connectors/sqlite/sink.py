@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import FixedPartitionedSink
 
-from connectors.segments.pending import BUFFER_BYTES, Ordinals, OrdinalState, Pending
-from connectors.segments.storage import storage_errors
+from connectors.partition import BufferedPartition
+from connectors.pending import BUFFER_BYTES, OrdinalState
 from connectors.sqlite.schema import RUN_TABLE, Table, prepare, tables_of
+from connectors.storage import storage_errors
 from events.errors import RunError
 from events.frames import Frame
 from events.streams import Stream
@@ -52,7 +53,7 @@ def _sentences(path: Path, busy_seconds: float) -> Iterator[None]:
         raise RunError(f"Cannot write {path}: {remedy}.") from error
 
 
-class SqlitePartition(StatefulSinkPartition[Frame, SqliteState]):
+class SqlitePartition(BufferedPartition[SqliteState]):
     """Writes the rows of frames in one transaction an epoch."""
 
     def __init__(
@@ -65,11 +66,9 @@ class SqlitePartition(StatefulSinkPartition[Frame, SqliteState]):
         state: SqliteState | None,
     ) -> None:
         self._seq, ordinals = state if state is not None else (0, ())
+        super().__init__(streams, ordinals)
         self._path, self._buffer_rows, self._busy_seconds = path, buffer_rows, busy_seconds
         self._tables = tables_of(streams)
-        self._ordinals = Ordinals(ordinals)
-        self._pending = Pending(streams)
-        self._failed = self._closed = False
         with storage_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         with _sentences(path, busy_seconds):
@@ -111,19 +110,13 @@ class SqlitePartition(StatefulSinkPartition[Frame, SqliteState]):
         self._commit()
         return self._seq, self._ordinals.snapshot()
 
-    def close(self) -> None:
-        """Commit what waits, and close the file; a second call does nothing.
+    def _sentences(self) -> AbstractContextManager[None]:
+        return _sentences(self._path, self._busy_seconds)
 
-        At the end of a bounded run a snapshot comes before this. Otherwise the flow failed, and the engine
-        aborts the process, and loses the message, if another exception comes from here: what cannot be
-        written is left to the resumed run.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        with suppress(Exception):
-            if not self._failed:
-                self._commit()
+    def _finish(self) -> None:
+        self._commit()
+
+    def _release(self) -> None:
         with suppress(sqlite3.Error):
             self._connection.close()  # rolls back a transaction that failed
 
@@ -159,15 +152,6 @@ class SqlitePartition(StatefulSinkPartition[Frame, SqliteState]):
                 " bug, or another run writes to the same file. End that run, or report it with the command and the settings."
             ) from error
         self._seq += len(rows)
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            with _sentences(self._path, self._busy_seconds):
-                yield
-        except BaseException:
-            self._failed = True
-            raise
 
 
 class SqliteSink(FixedPartitionedSink[Frame, SqliteState]):

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 import sink_samples as samples
 
+from connectors.pending import Ordinals
 from connectors.segments import SegmentSink, is_digested, parquet_path, read_keys, read_stream, recount, roll
-from connectors.segments.pending import Ordinals
 from connectors.segments.reading import SegmentReader
 from connectors.sqlite import table_name
 from events.digest import Digests

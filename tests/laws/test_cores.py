@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from lab import ALL, DELIVERIES, END_OF_TIME, START, deliver, digest, drive
 
 from events.frames import Frame
+from events.rows import BAR
 from events.times import DAY_NS, MINUTE_NS, SECOND_NS
+from operators.bar_kernels import PAUSE, build
+from operators.bars import Bars
 
 CASES = cases()
 
@@ -94,3 +97,11 @@ def test_any_cuts_at_all(data):
         mixed += [stream.pop(0) for _ in range(min(len(stream), int(r.integers(1, 5))))]
     whole = drive(c.core, c.streams, deliver(c.streams, ALL, control=c.controls))
     assert digest(drive(c.core, c.streams, mixed, restart=0.1)) == digest(whole)
+
+
+def test_kernels_run_with_bounds_checks():
+    """A kernel that is given too little room says so, instead of writing past it."""
+    bars, ticks = Bars((("1m", MINUTE_NS),), 60), CASES["Bars"].streams["trades"]
+    nothing, end = np.empty(0, BAR), int(ticks["available_at"][-1])
+    with pytest.raises(IndexError):
+        build(ticks, end, MINUTE_NS, 60, bars.open[0], bars.extra[0], nothing, np.empty(0, PAUSE))
