@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from connectors.segments.result import is_digested
 from events.errors import RunError
 from events.frames import Array, Frame, Rows, concat
-from events.streams import Columns, Records, Stream
+from events.streams import Columns, Records, Stream, is_digested
 
 OrdinalState = tuple[tuple[str, tuple[tuple[str, tuple[int, int]], ...]], ...]
 """(stream, ((key, (last ts, rows of it)), ...)) of every stream."""

@@ -67,6 +67,18 @@ class Records:
 Stream = Columns | Records
 
 
+_NOT_DIGESTED = frozenset({"dead_letters", "counts", "gaps"})
+
+
+def is_digested(stream: str) -> bool:
+    """Whether runs are compared by this stream; not by those that depend on how rows came in, and open bars.
+
+    >>> [is_digested(name) for name in ("bars.1m", "bars.open.1m", "gaps")]
+    [True, False, False]
+    """
+    return stream not in _NOT_DIGESTED and not stream.startswith("bars.open")
+
+
 def base_streams(timeframes: Sequence[str]) -> dict[str, Stream]:
     """The streams that every graph has: bars of these timeframes, open bars, gaps, and all record streams.
 

@@ -1,7 +1,7 @@
 """Trades from files: CSV, Parquet, Feather and JSON lines, recognised, checked and merged by time.
 
 >>> sorted(LAYOUTS)
-['binance-aggtrades', 'binance-stream', 'binance-trades', 'ccxt', 'freqtrade', 'tidewax']
+['binance-aggtrades', 'binance-stream', 'binance-trades', 'ccxt', 'freqtrade', 'kraken-dump', 'tidewax']
 """
 
 from __future__ import annotations

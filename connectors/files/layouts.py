@@ -151,6 +151,12 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         },
         ("time", "id", "type", "side", "price", "qty", "cost"),
     ),
+    "kraken-dump": Layout(
+        "Kraken's downloadable trade history: time in seconds, price, qty, without a header; no ids, no sides",
+        {"time": _TIME, "price": _PRICE, "qty": _QTY},
+        ("time", "price", "qty", "headerless"),  # never a file with a header
+        ("time", "price", "qty"),
+    ),
     "tidewax": Layout(
         "named columns: a time, price, qty; optionally instrument, ts_recv, trade_id, side",
         {
@@ -241,10 +247,18 @@ def bind_headerless(first: Sequence[str], layout: str | None, label: str) -> Bin
     flags = [i for i, text in enumerate(first) if text.strip().lower() in ("true", "false")]
     for name, kind in LAYOUTS.items():
         width = len(kind.headerless)  # a second flag, whether it was the best match, may follow
-        fits = width and len(first) in (width, width + 1) and flags == list(range(width - 1, len(first)))
+        if kind.headerless[-1:] == ("maker",):
+            fits = len(first) in (width, width + 1) and flags == list(range(width - 1, len(first)))
+        else:
+            seconds = (
+                re.fullmatch(r"\s*[1-4]\d{9}(\.\d*)?\s*", first[0]) is not None
+            )  # without a unit to go by, the size must do
+            fits = len(first) == width > 0 and seconds and all(map(_is_plain_number, first))
         if fits and (layout or name) == name:
             return Binding(name, {role: str(i) for i, role in enumerate(kind.headerless)})
-    asked = f"--layout {layout}" if layout else "any layout without one (binance-trades, binance-aggtrades)"
+    asked = (
+        f"--layout {layout}" if layout else "any layout without one (binance-trades, binance-aggtrades, kraken-dump)"
+    )
     raise InputError(
         f"{label} has no header and does not fit {asked}; its first row is {','.join(first)[:200]!r}. "
         "Put a first line with the names of the columns into it, such as timestamp,price,qty,side,trade_id."
@@ -258,6 +272,10 @@ def _roles(layout: Layout, found: Mapping[str, str]) -> dict[str, str]:
         for name in [next((name for name in names if name in found), None)]
         if name is not None
     }
+
+
+def _is_plain_number(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d*)?", text.strip()) is not None
 
 
 def _columns(names: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """Segments: append-only Arrow files that a run can resume, and the Parquet files made of them."""
 
 from connectors.segments.parquet import read_keys, read_stream, recount
-from connectors.segments.result import RollResult, is_digested
+from connectors.segments.result import RollResult
 from connectors.segments.roll import parquet_path, roll
 from connectors.segments.sink import SegmentSink
 
-__all__ = ["RollResult", "SegmentSink", "is_digested", "parquet_path", "read_keys", "read_stream", "recount", "roll"]
+__all__ = ["RollResult", "SegmentSink", "parquet_path", "read_keys", "read_stream", "recount", "roll"]

@@ -11,18 +11,7 @@ import pyarrow as pa
 
 from events.codec import packed_from_arrow
 from events.digest import Digests
-from events.streams import Columns, Stream
-
-_NOT_DIGESTED = frozenset({"dead_letters", "counts", "gaps"})
-
-
-def is_digested(stream: str) -> bool:
-    """Whether runs are compared by this stream; not by those that depend on how rows came in, and open bars.
-
-    >>> [is_digested(name) for name in ("bars.1m", "bars.open.1m", "gaps")]
-    [True, False, False]
-    """
-    return stream not in _NOT_DIGESTED and not stream.startswith("bars.open")
+from events.streams import Columns, Stream, is_digested
 
 
 def by_key(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:

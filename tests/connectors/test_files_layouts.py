@@ -285,4 +285,26 @@ def test_named_layout_and_inputs_facts(table, tmp_path):
             "first_time": "2025-06-21T12:00:00Z",
         }
     ]
-    assert set(LAYOUTS) == {"tidewax", "ccxt", "binance-trades", "binance-aggtrades", "binance-stream", "freqtrade"}
+    assert set(LAYOUTS) == {
+        "tidewax",
+        "ccxt",
+        "binance-trades",
+        "binance-aggtrades",
+        "binance-stream",
+        "freqtrade",
+        "kraken-dump",
+    }
+
+
+def test_kraken_dumps_have_no_header_no_ids_and_no_sides(market_data):
+    folder = market_data / "freqtrade_testdata"
+    files = [folder / "kraken_trades_csv_BCHEUR.csv", folder / "kraken_trades_csv_incremental_q2_BCHEUR.csv"]
+    inputs = open_inputs(files, instrument="kraken:BCH/EUR")
+    assert {item["layout"] for item in inputs.describe()} == {"kraken-dump"}
+    assert not inputs.sequenced("kraken:BCH/EUR")
+    rows = read_trades(files, instrument="kraken:BCH/EUR")["kraken:BCH/EUR"]
+    assert len(rows) == sum(len(file.read_text().splitlines()) for file in files)
+    assert (rows["available_at"] % 10**9 == 0).all()
+    assert (rows["side"] == 0).all()
+    assert (rows["trade_id"] == NEVER).all()
+    assert rows["seq"].tolist() == list(range(len(rows)))

@@ -20,13 +20,13 @@ import pytest
 import sink_samples as samples
 
 from connectors.pending import Ordinals
-from connectors.segments import SegmentSink, is_digested, parquet_path, read_keys, read_stream, recount, roll
+from connectors.segments import SegmentSink, parquet_path, read_keys, read_stream, recount, roll
 from connectors.segments.reading import SegmentReader
 from connectors.sqlite import table_name
 from events.digest import Digests
 from events.errors import RunError
 from events.frames import NO_ROWS, Frame, concat
-from events.streams import Columns
+from events.streams import Columns, is_digested
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = samples.streams()
