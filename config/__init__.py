@@ -1,6 +1,7 @@
-"""Settings: one typed tree, read from YAML profiles; unknown keys are refused."""
+"""Settings: one typed tree, read from YAML, the environment and arguments; unknown keys are refused."""
 
-from config.loader import load, profile_names
+from config.loader import Resolved, load, profile_names, resolve
 from config.settings import Settings
+from config.shape import Secret
 
-__all__ = ["Settings", "load", "profile_names"]
+__all__ = ["Resolved", "Secret", "Settings", "load", "profile_names", "resolve"]

@@ -14,9 +14,13 @@ from config import Settings, load
 from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
 from events.errors import SettingsError, StepError, TidewaxError
+from events.identity import canonical_json
 from events.times import DAY_NS, timeframe_ns
 from flows.backtest import Backtest
 from flows.barsfile import write_bars
+from flows.config_command import config_app
+from flows.explain import explain as explain_signal
+from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
 from flows.report import print_report
 from flows.rundir import RunDirectory
@@ -28,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Market data to bars, indicators, confluence scores and signals.",
 )
+
+app.add_typer(config_app, name="config")
 
 Files = Annotated[
     list[Path],
@@ -110,7 +116,7 @@ def _backtest(
             return
         if again:
             directory.clear()
-        run = Backtest(settings, inputs, directory)
+        run = Backtest(settings, inputs, directory, console)
         print_report(run.run(), out, run.plan, console)
 
 
@@ -127,6 +133,34 @@ def verify(
     if verdict.differences:
         raise typer.Exit(1)
     console.print(f"equal: {verdict.digests} digests over {verdict.rows:,} rows")
+
+
+@app.command()
+def explain(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of a finished run.")],
+    signal_id: Annotated[str, typer.Argument(metavar="SIGNAL_ID")],
+) -> None:
+    """Say why a signal was made, and what became of it."""
+    print(explain_signal(directory, signal_id), end="")
+
+
+@app.command()
+def outcomes(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Of finished runs.")],
+    table: Annotated[Path | None, typer.Option("--calibrate", help="Make this reliability table of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Report on paper outcomes by preset, side, regime and month; make the reliability table."""
+    data, console = report(directories), _console()
+    if as_json:
+        print(canonical_json(data))
+    else:
+        print_outcomes(data, console)
+    if table is not None:
+        made = calibrate(directories, table)
+        if not as_json:
+            n, buckets = made["table"]["n"], len(made["table"]["buckets"])
+            console.print(f"{table}: {n} outcomes in {buckets} buckets, sha256 {made['sha256']}", soft_wrap=True)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bytewax.dataflow import Dataflow
+from rich.console import Console
 
 from config import Settings, load
 from connectors.files import FileSource, Inputs, open_inputs
@@ -22,6 +23,7 @@ from events.streams import Stream
 from flows.engine import dataflow, make_store, run_flow
 from flows.graph import build
 from flows.plan import Plan
+from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
 from flows.rundir import RunDirectory, first_difference
@@ -34,10 +36,13 @@ class Backtest:
         settings: of the analysis, and how the run is cut up.
         inputs: the files.
         directory: locked, and empty or of an unfinished run.
+        console: where the progress is shown, None for nowhere.
     """
 
-    def __init__(self, settings: Settings, inputs: Inputs, directory: RunDirectory) -> None:
-        self.settings, self.inputs, self.directory = settings, inputs, directory
+    def __init__(
+        self, settings: Settings, inputs: Inputs, directory: RunDirectory, console: Console | None = None
+    ) -> None:
+        self.settings, self.inputs, self.directory, self.console = settings, inputs, directory, console
         self.plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
         self.failure: InputError | None = None
         self.header = run_header(settings, inputs, self.streams)
@@ -51,6 +56,7 @@ class Backtest:
         """The flow, with all sinks."""
         chunk, lateness_ns = self.settings.run.chunk, self.plan.lateness_ns["trades"]
         source = FileSource(self.inputs, chunk, lateness_ns, on_error=self._fail)
+        self.progress = source.progress
         identity = self.settings.analysis_hash
         segments = SegmentSink(self.directory.path, self.streams, identity)
         sqlite = SqliteSink(self.directory.sqlite, self.streams, identity)
@@ -91,7 +97,9 @@ class Backtest:
         """
         resumed = self.begin()
         run = self.settings.run
-        run_flow(self.flow(), run.workers, run.epoch_s, self.directory.recovery)
+        flow = self.flow()
+        beside = watching(self.progress, self.console) if self.console else None
+        run_flow(flow, run.workers, run.epoch_s, self.directory.recovery, beside)
         if self.failure is not None:
             if not resumed:
                 self.directory.discard()

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,14 @@ def make_store(path: Path) -> None:
     part.rename(path)
 
 
-def run_flow(flow: Dataflow, workers: int = 1, epoch_s: float = 10.0, store: Path | None = None) -> None:
-    """Run a flow to its end, or on from where its store says it was stopped.
+def run_flow(
+    flow: Dataflow,
+    workers: int = 1,
+    epoch_s: float = 10.0,
+    store: Path | None = None,
+    beside: AbstractContextManager[None] | None = None,
+) -> None:
+    """Run a flow to its end, or on from where its store says it was stopped; `beside` is open while the engine runs.
 
     Raises:
         TidewaxError: what a user can do something about, dug out of what the engine wrapped it in.
@@ -54,7 +60,7 @@ def run_flow(flow: Dataflow, workers: int = 1, epoch_s: float = 10.0, store: Pat
     if store is not None:
         recovery["recovery_config"] = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
     try:
-        with _engine_noise():
+        with _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
             cli_main(  # type: ignore[no-untyped-call]
                 flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
             )

@@ -9,10 +9,10 @@ from events.errors import SettingsError
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
+from operators.analysis import Analysis
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import DIMENSIONS, SCORES
-from operators.history import Analysis
-from operators.indicators import talib_indicator
+from operators.indicators import builtin_indicator, talib_indicator
 from operators.risk import RiskSettings
 from operators.signals import SignalSettings
 
@@ -47,7 +47,8 @@ class Plan:
         """The columns of every timeframe."""
         try:
             calls = self.settings.indicators.talib
-            indicators = tuple(talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls)
+            own = tuple(builtin_indicator(name) for name in self.settings.indicators.builtin)
+            indicators = (*(talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls), *own)
             names = [name for name, _ in self.dimensions]
             return Analysis(indicators, tuple(score for score in SCORES if score.dimension in names))
         except ValueError as error:
@@ -61,7 +62,7 @@ class Plan:
             timeframes=tuple((name, length, settings.blend.get(name, 0.0)) for name, length in self.timeframes),
             dimensions=self.dimensions,
             risk_timeframe=self.settings.signals.tf,
-            theta=None if settings.theta == "prior" else float(settings.theta),
+            theta=settings.theta,
             theta_base=THETA_BASE[self.settings.preset],
             release=settings.release,
             min_coverage=settings.gates.coverage,

@@ -1,4 +1,4 @@
-"""What a finished run says of itself: counts, reasons, what blocked, what is still cold; and the table for people."""
+"""What a finished run says of itself: counts, reasons, what blocked, what is still cold; and the tables for people."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from connectors.segments import read_keys, read_stream
 from events.records import IntakeCounts, Outcome, Signal
 from events.schema import COLD, PARTIAL
 from events.streams import Columns, Records
-from events.times import iso
+from events.times import DAY_NS, iso
 from flows.plan import Plan
+from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
+from flows.report_runs import read_records, read_rows
+from flows.report_yardsticks import buy_and_hold, coin_flip
 from operators.confluence import GATES
 
 
@@ -35,14 +38,38 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
     for record in intake:
         reasons.update(record.rejected)
     with (directory / "dead_letters.jsonl").open(encoding="utf-8") as lines:
-        reasons.update(reason for line in lines if (reason := json.loads(line)["reason"]) == "INDICATOR")
+        dead = Counter(json.loads(line)["reason"] for line in lines)
+    if dead["INDICATOR"]:
+        reasons["INDICATOR"] += dead["INDICATOR"]
     return {
         "trades": {record.key: record.accepted for record in intake if record.name == "trades"},
         "reordered": {record.key: record.reordered for record in intake if record.reordered},
         "reasons": dict(sorted(reasons.items())),
         "signals": sum(counts["signals"].values()),
         "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
+        "dead_letters": dict(sorted(dead.items())),
+        "results": {key: _results(directory, plan, key) for key in keys},
         "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
+    }
+
+
+def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
+    """Of one instrument: its base bars in days, signals, mean coverage, the figures of its outcomes, and yardsticks for them."""
+    bars = read_rows(directory, plan, f"bars.{plan.timeframes[0][0]}", key)
+    scores = read_rows(directory, plan, "confluence", key)
+    signals = read_records(directory, plan, Signal, key)
+    outcomes = read_records(directory, plan, Outcome, key)
+    days = (int(bars["ts_close"][-1]) - int(bars["ts_open"][0])) / DAY_NS if len(bars) else 0.0
+    return {
+        "base_bars": len(bars),
+        "days": days,
+        "signals": len(signals),
+        "long": sum(signal.side == "LONG" for signal in signals),
+        "signals_per_day": len(signals) / days if days else None,
+        "coverage": float(scores["coverage"].mean()) if len(scores) else None,
+        "outcomes": figures(outcomes),
+        "coin_flip": coin_flip(signals, outcomes, bars, scores, plan.signals),
+        "buy_and_hold": buy_and_hold(signals, outcomes, bars),
     }
 
 
@@ -79,34 +106,30 @@ def _cold(directory: Path, plan: Plan, key: str) -> dict[str, dict[str, str]]:
         for indicator in plan.analysis.indicators:
             for column in indicator.columns:
                 if not len(rows) or rows["status"][-1][plan.analysis.index[column]] == COLD:
-                    found.setdefault(name, {})[column] = iso(first + (indicator.lookback + 1) * length)
+                    found.setdefault(name, {})[column] = iso(first + (plan.analysis.lookback[column] + 1) * length)
     return found
 
 
 def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Console) -> None:
-    """The table at the end of a backtest, and a sentence for each thing worth knowing."""
+    """The tables at the end of a backtest, and a sentence for each thing worth knowing; readable from 80 columns on."""
     base = plan.timeframes[0][0]
-    table = Table(
-        box=SIMPLE, title="paper results: nothing here predicts anything", title_style="dim", title_justify="left"
-    )
-    table.add_column("instrument", no_wrap=True)
-    for column in ("trades", f"{base} bars", "signals", "long", "closed", "mean R"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for key in sorted(run["trades"]):
-        signals, outcomes = _records(directory, plan, "signals", key), _records(directory, plan, "outcomes", key)
-        net = [o.r_net for o in outcomes if isinstance(o, Outcome)]
-        table.add_row(
-            key,
-            f"{run['trades'][key]:,}",
-            f"{run['rows'][f'bars.{base}'].get(key, 0):,}",
-            str(len(signals)),
-            str(sum(isinstance(s, Signal) and s.side == "LONG" for s in signals)),
-            str(len(net)),
-            f"{sum(net) / len(net):+.2f}" if net else "-",
-        )
-    console.print(table)
+    console.print(_market_table(run, base))
+    console.print(_results_table(run["results"]))
+    for key, results in run["results"].items():
+        for line in (_gates(run["entries"].get(key)) if results["signals"] else None, *_yardsticks(results)):
+            if line:
+                console.print(f"{key}: {line}", soft_wrap=True)
+    if note := synthetic_note(run["results"]):
+        console.print(note, soft_wrap=True)
+    if any(0 < results["outcomes"]["n"] < FEWEST for results in run["results"].values()):
+        console.print(f"fewer than {FEWEST} closed signals are too few to judge by", soft_wrap=True)
     if run["reasons"]:
-        console.print("refused: " + ", ".join(f"{n:,} {reason}" for reason, n in run["reasons"].items()))
+        console.print(
+            "refused: " + ", ".join(f"{n:,} {reason}" for reason, n in run["reasons"].items()), soft_wrap=True
+        )
+    if run["dead_letters"]:
+        told = ", ".join(f"{n:,} {reason}" for reason, n in run["dead_letters"].items())
+        console.print(f"dead letters, with reason and row in dead_letters.jsonl: {told}", soft_wrap=True)
     for key, entries in run["entries"].items():
         if not run["rows"]["signals"].get(key):
             console.print(_why_none(key, entries), soft_wrap=True)
@@ -114,6 +137,91 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
         for name, columns in by_timeframe.items():
             console.print(f"{key} {name}: still cold: {_until(columns)}", soft_wrap=True)
     console.print(f"{directory}: run.json, one Parquet file per stream, tidewax.sqlite", soft_wrap=True)
+
+
+def narrow_table(title: str, first: str, *columns: str) -> Table:
+    """A table of figures whose first column wraps where 80 columns are not enough; the others never do."""
+    table = Table(
+        box=SIMPLE, title=title, title_style="dim", title_justify="left", padding=(0, 1, 0, 0), pad_edge=False
+    )
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _market_table(run: dict[str, Any], base: str) -> Table:
+    table = narrow_table(
+        "what was seen", "instrument", "trades", f"{base} bars", "days", "signals", "long", "a day", "mean\ncoverage"
+    )
+    for key, results in run["results"].items():
+        a_day = results["signals_per_day"]
+        table.add_row(
+            key,
+            f"{run['trades'].get(key, 0):,}",
+            f"{results['base_bars']:,}",
+            f"{results['days']:.1f}",
+            str(results["signals"]),
+            str(results["long"]),
+            "-" if a_day is None else f"{a_day:.1f}",
+            "-" if results["coverage"] is None else f"{results['coverage']:.2f}",
+        )
+    return table
+
+
+def _results_table(by_key: dict[str, Any]) -> Table:
+    table = narrow_table(
+        "paper results net of costs, 95 % intervals; they predict nothing",
+        "instrument", "closed", "hit rate", "expectancy R", "profit\nfactor", "best R", "worst R",
+    )  # fmt: skip
+    for key, results in by_key.items():
+        found = results["outcomes"]
+        if not found["n"]:
+            table.add_row(key, "0", *["-"] * 5)
+            continue
+        factor = found["profit_factor"]
+        table.add_row(
+            key,
+            str(found["n"]),
+            f"{percent(found['win_rate'])}\n{rate_between(found['win_rate_interval'])}",
+            f"{signed(found['mean_r'])}\n{between(found['mean_r_interval'])}",
+            "-" if factor is None else f"{factor:.2f}",
+            signed(found["best_r"]),
+            signed(found["worst_r"]),
+        )
+    return table
+
+
+def _gates(entries: dict[str, Any] | None) -> str | None:
+    """Which gates blocked, as a phrase; None where no bar got so far."""
+    if not entries or not entries["beyond_theta"]:
+        return None
+    beyond = entries["beyond_theta"]
+    shut = [f"{gate} {n:,} ({percent(n / beyond)})" for gate, n in entries["blocked"].items() if n]
+    return f"{beyond:,} base bars were beyond theta; gates that blocked them: {', '.join(shut) or 'none'}"
+
+
+def _yardsticks(results: dict[str, Any]) -> list[str]:
+    """The comparisons of one instrument, as phrases."""
+    coin, hold, said = results["coin_flip"], results["buy_and_hold"], []
+    if coin["n"]:
+        low_high = coin["difference_interval"]
+        verdict = ""
+        if low_high is not None:
+            told_apart = not low_high[0] <= 0 <= low_high[1]
+            verdict = f" ({between(low_high)})" + ("" if told_apart else ", not told apart from the coin")
+        left = f", {coin['left_out']} left out" if coin["left_out"] else ""
+        said.append(
+            f"against a coin flip for the side, same entries, risk and costs, n {coin['n']}{left}: the coin "
+            f"{signed(coin['coin_r'])} R, the signals {signed(coin['signals_r'])} R, difference "
+            f"{signed(coin['difference_r'])} R{verdict}"
+        )
+    if hold["n"]:
+        said.append(
+            f"against holding the instrument over the same bars at the same notional, without costs: "
+            f"{signed(hold['mean_r'])} R ({between(hold['interval'])}) a signal"
+        )
+    return said
 
 
 def _until(columns: dict[str, str]) -> str:
@@ -132,9 +240,3 @@ def _why_none(key: str, entries: dict[str, Any]) -> str:
         f"{key}: no signal: the score went {entries['largest_score']} points from 50, the threshold there was {entries['theta']}; "
         f"{entries['beyond_theta']} base bars were beyond it, gates that blocked them: {blocked}"
     )
-
-
-def _records(directory: Path, plan: Plan, name: str, key: str) -> tuple[Any, ...]:
-    stream = plan.streams[name]
-    assert isinstance(stream, Records)
-    return read_stream(directory, stream, key)

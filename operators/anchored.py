@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,10 @@ Window = Callable[[int, int], list[Array]]
 """The indicator's inputs over the remembered bars [first, end)."""
 Failure = tuple[int, str]
 """(row, what was raised)."""
+
+
+SILENCE: Final = np.inf
+"""Stands for "ready, no opinion" among the values of an indicator that may be silent; no value is infinite otherwise."""
 
 
 class Span(NamedTuple):
@@ -65,12 +69,17 @@ class Anchored:
     def _checked(self, inputs: list[Array], n: int) -> Array:
         columns = self.indicator.batch(*inputs)
         length, width = len(inputs[0]), len(self.indicator.columns)
-        if len(columns) != width or any(len(column) != length for column in columns):
+        if len(columns) != width + self.indicator.silent or any(len(column) != length for column in columns):
             got = ", ".join(str(len(column)) for column in columns)
-            raise ValueError(f"{width} column(s) of {length} values are expected, it gave lengths {got}")
+            raise ValueError(
+                f"{width + self.indicator.silent} column(s) of {length} values are expected, it gave lengths {got}"
+            )
         out = np.empty((n, width))
-        for k, column in enumerate(columns):
+        for k, column in enumerate(columns[:width]):
             out[:, k] = column[-n:]
+            out[np.isinf(out[:, k]), k] = np.nan
+        if self.indicator.silent:
+            out[np.asarray(columns[width][-n:]) != 0] = SILENCE
         return out
 
     def drop(self) -> None:
@@ -92,6 +101,7 @@ class Anchored:
             out, failures = self.call(window, span.since, span.stop, 1)
         else:
             out, failures = np.array(value, np.float64).reshape(1, -1), []
+            out[np.isinf(out)] = np.nan
         if place >= self.indicator.history - 1 - self.turn and self.indicator.open is not None:
             with suppress(Exception):
                 self.coming, _ = self._step(self.coming, window, newest, span.block_since, span.stop)

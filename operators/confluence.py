@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from events.frames import Array, Rows
 from events.rows import BAR, confluence_row
-from events.schema import FOLD_MISSING, GAP, NEVER, SETTLED, WARMING
+from events.schema import FOLD_MISSING, GAP, NEVER, PARTIAL, SETTLED, WARMING
+from operators.analysis import Analysis
 from operators.confluence_kernels import blend, combine, empty_scores, hysteresis, prior_theta
-from operators.history import Analysis
 from operators.latest import AsOf, Input
+from operators.theta import PRIOR, ThetaMemory
 
 GATES: Final = ("coverage", "ready", "gap", "agreement")
 """What may block an entry, in the order of the gates of a confluence row."""
 
 FIXED: Final = 0
-PRIOR: Final = 1
 THETA_SOURCES: Final = ("fixed", "prior", "quantile")
 
 
@@ -29,7 +29,7 @@ class ConfluenceSettings(NamedTuple):
         timeframes: (name, length in ns, weight in the blend), the base first.
         dimensions: (name, weight), those that take part, in registry order.
         risk_timeframe: whose ATR sizes stops.
-        theta: the threshold in points, or None for the prior of the voting set.
+        theta: the threshold in points, "prior" for that of the voting set, "auto" to learn it from the days before.
         theta_base: P of the prior.
         release: points by which a score must fall back.
         min_coverage, min_agreement: gates.
@@ -39,7 +39,7 @@ class ConfluenceSettings(NamedTuple):
     timeframes: tuple[tuple[str, int, float], ...]
     dimensions: tuple[tuple[str, float], ...]
     risk_timeframe: str
-    theta: float | None = None
+    theta: float | Literal["auto", "prior"] = "auto"
     theta_base: float = 16.0
     release: float = 5.0
     min_coverage: float = 0.6
@@ -84,6 +84,7 @@ class Confluence:
         self.votes = votes_row(len(self.features), len(self.scores))
         self.state = np.array([0, NEVER], np.int64)
         self.priors: dict[int, float] = {}  # by voting set, worked out once
+        self.learned = ThetaMemory(self.weight, settings.theta_base)
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ class Confluence:
         )
         m, coverage, agreement, dispersion, unit, mask = empty_scores(n, len(self.weight))
         combine(u_d, q_d, status_d, self.weight, m, coverage, agreement, dispersion, unit, mask)
-        theta = self._theta(mask)
+        theta, source = self._theta(bars, m, mask)
         state, since = np.empty(n, np.int64), np.empty(n, np.int64)
         score = 50.0 + 50.0 * m
         hysteresis(score, theta, self.settings.release, times, self.state, state, since)
@@ -135,7 +136,7 @@ class Confluence:
             ("u", u_d), ("weight", self.weight), ("q", q_d), ("contribution", unit * u_d), ("status", status_d),
         ):  # fmt: skip
             out[field] = values
-        out["theta_source"] = PRIOR if self.settings.theta is None else FIXED
+        out["theta_source"] = source
         self._gates(out["gates"], bars, joined, coverage, agreement, status)
         for field in ("available_at", "open", "high", "low", "close", "flags"):
             votes[field] = bars[field]
@@ -144,12 +145,20 @@ class Confluence:
         yield "confluence", out
         yield "votes", votes
 
-    def _theta(self, mask: Array) -> Array:
-        if self.settings.theta is not None:
-            return np.full(len(mask), self.settings.theta)
-        for voted in set(mask.tolist()) - self.priors.keys():
-            self.priors[voted] = prior_theta(self.weight, voted, self.settings.theta_base)
-        return np.array([self.priors[voted] for voted in mask.tolist()])
+    def _theta(self, bars: Array, m: Array, mask: Array) -> tuple[Array, Array]:
+        """(theta, source) per row."""
+        fixed, n = self.settings.theta, len(bars)
+        if isinstance(fixed, float):
+            return np.full(n, fixed), np.full(n, FIXED, np.uint8)
+        if fixed == "prior":
+            for voted in set(mask.tolist()) - self.priors.keys():
+                self.priors[voted] = prior_theta(self.weight, voted, self.settings.theta_base)
+            return np.array([self.priors[voted] for voted in mask.tolist()]), np.full(n, PRIOR, np.uint8)
+        if self.learned.covered_ns is None:
+            whole = np.flatnonzero(bars["flags"] & PARTIAL == 0)
+            if len(whole):
+                self.learned.cover(int(bars["ts_open"][whole[0]]))
+        return self.learned.apply(np.ascontiguousarray(bars["available_at"]), m, mask)
 
     def _gates(
         self,
@@ -174,12 +183,13 @@ class Confluence:
 
     def snapshot(self) -> Any:
         """The newest features, and the entry state."""
-        return self.join.snapshot(), tuple(self.state.tolist())
+        return self.join.snapshot(), tuple(self.state.tolist()), self.learned.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
         self.join.restore(snapshot[0])
         self.state = np.array(snapshot[1], np.int64)
+        self.learned.restore(snapshot[2])
 
 
 _NO_BARS = np.empty(0, BAR)

@@ -5,49 +5,21 @@ not know when it was started.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from events.frames import Array, Rows
 from events.records import DeadLetter
-from events.rows import feature_row
-from events.schema import COLD, CONVERGED, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETTLED, WARMING
+from events.schema import COLD, CONVERGED, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETTLED, SILENT, WARMING
+from operators.analysis import Analysis
 from operators.anchored import Anchored, Span
-from operators.dimensions import Score
-from operators.indicators import BAR_INPUTS, Indicator
+from operators.indicators import BAR_INPUTS
 from operators.memory import BarMemory
 
 FEW = 8
 """Up to so many bars a handle per indicator is cheaper than a call over the history."""
-
-
-class Analysis:
-    """The columns of one timeframe: indicators first, then scores, each in the order given.
-
-    Raises:
-        ValueError: two columns share a name, or a score needs a column that no indicator makes.
-    """
-
-    def __init__(self, indicators: tuple[Indicator, ...], scores: tuple[Score, ...]) -> None:
-        self.indicators, self.scores = indicators, scores
-        raw = [column for indicator in indicators for column in indicator.columns]
-        self.columns = (*raw, *(score.column for score in scores))
-        twice = sorted({column for column in self.columns if self.columns.count(column) > 1})
-        if twice:
-            raise ValueError(f"two indicators make a column {twice[0]!r}")
-        self.offset = [0, *accumulate(len(indicator.columns) for indicator in indicators)]
-        self.index = {column: k for k, column in enumerate(self.columns)}
-        for score in scores:
-            for need in score.needs:
-                if need not in raw and need not in BAR_INPUTS:
-                    raise ValueError(f"{score.column} needs the column {need!r}, which no configured indicator makes")
-        self.dtype = feature_row(len(self.columns))
-
-    def identity(self) -> list[Any]:
-        """What of it decides the values, as plain data."""
-        return [[i.identity() for i in self.indicators], [s.identity() for s in self.scores]]
 
 
 class Features:
@@ -66,9 +38,10 @@ class Features:
         self.lengths = sorted(set(histories)) or [64]
         self.length_of = np.array([self.lengths.index(history) for history in histories], np.int64)
         self.stable = np.array([i.stable for i in analysis.indicators for _ in i.columns], np.int64)
-        self.memory = BarMemory(self.lengths[-1])
+        self.memory = BarMemory(self.lengths[-1], len(analysis.derived))
         self.workers = [Anchored(indicator, turn) for turn, indicator in enumerate(analysis.indicators)]
-        self.inputs = [tuple(map(BAR_INPUTS.index, i.inputs)) for i in analysis.indicators]
+        places = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.derived))}
+        self.inputs = [tuple(places[name] for name in indicator.inputs) for indicator in analysis.indicators]
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as the bars; dead letters promise nothing."""
@@ -99,40 +72,70 @@ class Features:
 
     def _evaluate(self, out: Array, single: bool) -> list[tuple[int, int, str]]:
         """Fill values and statuses of the newest bars; failures as (row, indicator, reason)."""
-        memory, failures = self.memory, []
-        base = memory.n - len(out)
-        spans = {length: self._spans(length, base) for length in self.lengths}
-        values, status = out["values"], out["status"]
-        newest = memory.prices[:, memory.n - 1].tolist()
-        for k, worker in enumerate(self.workers):
-            columns = slice(self.analysis.offset[k], self.analysis.offset[k + 1])
+        failures: list[tuple[int, int, str]] = []
+        spans = {length: self._spans(length, self.memory.n - len(out)) for length in self.lengths}
+        seen = np.empty((len(out), len(self.lengths)), np.int64)
+        settled = np.empty((len(out), len(self.lengths)), np.uint8)
+        for column, length in enumerate(self.lengths):
+            for span in spans[length]:
+                rows = slice(span.first, span.end)
+                seen[rows, column] = np.arange(span.stop - (span.end - span.first), span.stop) - span.since + 1
+                settled[rows, column] = span.settled
+        for level in self.analysis.levels:
+            self._evaluate_level(level, out, single, spans, seen, settled, failures)
+        self._score(out["values"], out["status"], len(out), failures)
+        return failures
+
+    def _evaluate_level(
+        self, level: tuple[int, int], out: Array, single: bool, spans: dict[int, list[Span]], seen: Array, settled: Array,
+        failures: list[tuple[int, int, str]],
+    ) -> None:  # fmt: skip
+        """Indicators that do not need each other."""
+        offset, memory, values, status = self.analysis.offset, self.memory, out["values"], out["status"]
+        newest, known = memory.columns[:, memory.n - 1].tolist(), len(failures)
+        for k in range(*level):
+            worker = self.workers[k]
             for span in spans[worker.indicator.history]:
                 if single:
                     got, failed = worker.update(self._window(k), [newest[i] for i in self.inputs[k]], span)
                 else:
                     worker.drop()
                     got, failed = worker.call(self._window(k), span.since, span.stop, span.end - span.first)
-                values[span.first : span.end, columns] = got
+                values[span.first : span.end, offset[k] : offset[k + 1]] = got
                 failures += [(span.first + row, k, reason) for row, reason in failed]
-        self._publish_flat(values, base)
-        raw = values[:, : len(self.stable)]
-        raw[np.isinf(raw)] = np.nan
-        seen, settled = (
-            np.empty((len(out), len(self.lengths)), np.int64),
-            np.empty((len(out), len(self.lengths)), np.uint8),
-        )
-        for column, length in enumerate(self.lengths):
-            for span in spans[length]:
-                rows = slice(span.first, span.end)
-                seen[rows, column] = np.arange(base + span.first, base + span.end) - span.since + 1
-                settled[rows, column] = span.settled
-        young = seen[:, self.length_of] < self.stable
-        ready = np.where(young, WARMING, settled[:, self.length_of])
-        status[:, : len(self.stable)] = np.where(np.isnan(raw), np.where(young, COLD, MISSING), ready)
-        for row, k, _ in failures:
-            status[row, self.analysis.offset[k] : self.analysis.offset[k + 1]] = MISSING
-        self._score(values, status, len(out), failures)
-        return failures
+        columns = slice(offset[level[0]], offset[level[1]])
+        self._publish_flat(values, level)
+        raw = values[:, columns]
+        silent = np.isinf(raw)  # SILENCE
+        raw[silent] = np.nan
+        young = seen[:, self.length_of[columns]] < self.stable[columns]
+        ready = np.where(young, WARMING, settled[:, self.length_of[columns]])
+        status[:, columns] = np.where(np.isnan(raw), np.where(silent, SILENT, np.where(young, COLD, MISSING)), ready)
+        for row, k, _ in failures[known:]:
+            status[row, offset[k] : offset[k + 1]] = MISSING
+        if level[0]:
+            self._inherit(level, values, status, spans)
+        for place, name in enumerate(self.analysis.derived):
+            column = self.analysis.index[name]
+            if columns.start <= column < columns.stop:
+                memory.store(place, values[:, column], status[:, column])
+
+    def _inherit(self, level: tuple[int, int], values: Array, status: Array, spans: dict[int, list[Span]]) -> None:
+        """A composed value is no better than what it takes: its status is the worst among its own and its inputs', and it is
+        settled only if every input in its history is.
+        """
+        for k in range(*level):
+            columns = slice(self.analysis.offset[k], self.analysis.offset[k + 1])
+            for span in spans[self.workers[k].indicator.history]:
+                rows, n = slice(span.first, span.end), span.end - span.first
+                worst = np.zeros(n, np.uint8)
+                for place in self.inputs[k]:
+                    if place >= len(BAR_INPUTS):
+                        marks = self.memory.marks[place - len(BAR_INPUTS), span.since : span.stop]
+                        unsettled = np.maximum.accumulate(marks != SETTLED)[-n:]
+                        worst = np.maximum(worst, np.maximum(marks[-n:], np.where(unsettled, CONVERGED, SETTLED)))
+                status[rows, columns] = np.maximum(status[rows, columns], worst[:, None])
+                values[rows, columns] = np.where(status[rows, columns] >= COLD, np.nan, values[rows, columns])
 
     def _spans(self, length: int, base: int) -> list[Span]:
         """The newest bars, from place `base` on, by the blocks of a history."""
@@ -147,16 +150,17 @@ class Features:
             first = end
         return spans
 
-    def _publish_flat(self, values: Array, base: int) -> None:
+    def _publish_flat(self, values: Array, level: tuple[int, int]) -> None:
         """Neutral values on flat windows."""
-        flat, level = self.memory.flat[base : self.memory.n], self.memory.level[base : self.memory.n]
-        if not (level.any() or flat.any()):
+        newest = slice(self.memory.n - len(values), self.memory.n)
+        price_runs, close_runs = self.memory.flat[newest], self.memory.level[newest]
+        if not (price_runs.any() or close_runs.any()):
             return
-        for k, worker in enumerate(self.workers):
-            rule = worker.indicator.flat
+        for k in range(*level):
+            rule = self.workers[k].indicator.flat
             if rule is not None:
                 got = values[:, self.analysis.offset[k] : self.analysis.offset[k + 1]]
-                still = ((level if rule.closes else flat) >= rule.bars)[:, None] & ~np.isnan(got)
+                still = ((close_runs if rule.closes else price_runs) >= rule.bars)[:, None] & ~np.isnan(got)
                 if rule.closes:
                     still &= got == 0.0
                 got[still] = rule.value
@@ -168,7 +172,7 @@ class Features:
             inputs, worst = [], np.zeros(n, np.uint8)
             for need in score.needs:
                 if need in BAR_INPUTS:
-                    inputs.append(self.memory.prices[BAR_INPUTS.index(need), self.memory.n - n : self.memory.n].copy())
+                    inputs.append(self.memory.columns[BAR_INPUTS.index(need), self.memory.n - n : self.memory.n].copy())
                 else:
                     at = self.analysis.index[need]
                     inputs.append(np.ascontiguousarray(values[:, at]))
@@ -186,7 +190,7 @@ class Features:
             status[:, column] = np.where(np.isnan(u) & (worst < COLD), MISSING, worst)
 
     def _window(self, k: int) -> Any:
-        rows, prices = self.inputs[k], self.memory.prices
+        rows, prices = self.inputs[k], self.memory.columns
         return lambda since, end: [prices[i, since:end] for i in rows]
 
     def _dead(self, row: Array, k: int, reason: str) -> DeadLetter:

@@ -20,15 +20,17 @@ class BarMemory:
     Attributes:
         n: how many bars are held; only the first `n` places of the arrays count.
         g: their absolute indices.
-        prices: one row per column of `BAR_INPUTS`.
+        columns: one row per column of `BAR_INPUTS`, then one per column that other indicators take.
+        marks: the statuses of the latter.
         flat, level: per bar for how many bars the price, or the close, has stood still.
         first: index of the first bar ever, NEVER before it.
     """
 
-    def __init__(self, history: int) -> None:
+    def __init__(self, history: int, derived: int = 0) -> None:
         self.history, self.n, self.first = history, 0, NEVER
         self.g = np.empty(2 * history, np.int64)
-        self.prices = np.empty((len(BAR_INPUTS), 2 * history))
+        self.columns = np.empty((len(BAR_INPUTS) + derived, 2 * history))
+        self.marks = np.empty((derived, 2 * history), np.uint8)
         self.flat, self.level = np.zeros(2 * history, np.int64), np.zeros(2 * history, np.int64)
 
     def append(self, bars: Array) -> None:
@@ -38,13 +40,13 @@ class BarMemory:
         if self.n and block != self.g[self.n - 1] // self.history:
             kept = slice(self.place((block - 1) * self.history), self.n)
             self.n = kept.stop - kept.start
-            for memory in (self.g, self.flat, self.level, *self.prices):
+            for memory in (self.g, self.flat, self.level, *self.columns, *self.marks):
                 memory[: self.n] = memory[kept].copy()
         if self.first == NEVER:
             self.first = first
         new = slice(self.n, self.n + len(bars))
         self.g[new] = bars["g"]
-        for column, field in zip(self.prices, BAR_INPUTS):
+        for column, field in zip(self.columns, BAR_INPUTS):
             column[new] = bars[field]
         self.n = new.stop
         self._extend(new.start)
@@ -54,18 +56,26 @@ class BarMemory:
         return int(self.g[: self.n].searchsorted(g))
 
     def _extend(self, since: int) -> None:
-        prices = self.prices
+        prices = self.columns
         extend_runs(prices[_HIGH], prices[_LOW], self.flat, since, self.n)
         extend_runs(prices[_CLOSE], prices[_CLOSE], self.level, since, self.n)
 
+    def store(self, derived: int, values: Array, marks: Array) -> None:
+        """Keep a derived column's values and statuses of the newest bars."""
+        newest = slice(self.n - len(values), self.n)
+        self.columns[len(BAR_INPUTS) + derived, newest] = values
+        self.marks[derived, newest] = marks
+
     def snapshot(self) -> Any:
         """The first bar ever, and the bars held."""
-        return self.first, self.g[: self.n].tobytes(), self.prices[:, : self.n].tobytes()
+        held = self.columns[:, : self.n].tobytes(), self.marks[:, : self.n].tobytes()
+        return self.first, self.g[: self.n].tobytes(), *held
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        self.first, g, prices = snapshot
+        self.first, g, columns, marks = snapshot
         self.n = len(g) // 8
         self.g[: self.n] = np.frombuffer(g, np.int64)
-        self.prices[:, : self.n] = np.frombuffer(prices).reshape(len(BAR_INPUTS), self.n)
+        self.columns[:, : self.n] = np.frombuffer(columns).reshape(len(self.columns), self.n)
+        self.marks[:, : self.n] = np.frombuffer(marks, np.uint8).reshape(len(self.marks), self.n)
         self._extend(0)

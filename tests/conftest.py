@@ -20,6 +20,14 @@ settings.register_profile(
 settings.load_profile("tidewax")
 
 
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    """Tests see no settings of the environment they run in."""
+    for name in list(os.environ):
+        if name.upper().startswith("TIDEWAX__"):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def market_data() -> Path:
     """The folder of real market data; its tests skip without it, but not in CI."""

@@ -3,8 +3,9 @@
 from operators.dimensions.base import Score
 from operators.dimensions.structure import STRUCTURE
 from operators.dimensions.technical import TECHNICAL
+from operators.dimensions.volume import VOLUME
 
-SCORES: tuple[Score, ...] = (*STRUCTURE, *TECHNICAL)
+SCORES: tuple[Score, ...] = (*VOLUME, *STRUCTURE, *TECHNICAL)
 """All score columns, in registry order: sums run in this order."""
 
 DIMENSIONS: tuple[str, ...] = tuple(dict.fromkeys(score.dimension for score in SCORES))

@@ -9,6 +9,11 @@ from typing import Any
 from events.frames import Array
 
 
+def as_it_is(u: Array) -> Array:
+    """A column that is a direction already."""
+    return u
+
+
 @dataclass(frozen=True)
 class Score:
     """A direction u in [-1, 1] made of feature columns of the same bar.

@@ -8,17 +8,8 @@ import numpy as np
 
 from events.frames import Array
 from operators.dimensions.base import Score
+from operators.indicators.regime import trend_weight
 from operators.maths import clip, kernel, soft
-
-
-@kernel
-def p_trend(adx: float) -> float:
-    """How much of a trend ADX shows, in [0, 1]: clip((ADX - 20) / 20), a smooth blend weight.
-
-    >>> round(p_trend(25.900417795427618), 12)
-    0.295020889771
-    """
-    return clip((adx - 20.0) / 20.0, 0.0, 1.0)
 
 
 @kernel
@@ -30,7 +21,7 @@ def rsi_score(rsi: Array, adx: Array) -> Array:
     """
     out = np.empty(len(rsi))
     for i in range(len(rsi)):
-        p = p_trend(adx[i])
+        p = trend_weight(adx[i])
         out[i] = clip(p * (rsi[i] - 50.0) / 50.0 - (1.0 - p) * soft(rsi[i] - 50.0, 20.0) / 30.0, -1.0, 1.0)
     return out
 

@@ -45,13 +45,14 @@ class Indicator:
     Attributes:
         columns: names of the results, in order.
         function: called with one contiguous float64 array per input; gives an array, or a tuple of them.
-        inputs: which of `BAR_INPUTS` it takes.
+        inputs: what it takes: bar columns (`BAR_INPUTS`), or columns of other indicators, NaN where those have no value.
         history: H, a power of two, at least `stable`.
         stable: bars from which on older ones weigh less than 1e-8; values of fewer bars are warming.
         lookback: bars before the first value.
         source: what identifies the computation: function and parameters, plain data.
         open: makes a streaming handle on given bars, or None; it may raise LookupError or ValueError where bars are too few.
         flat: what to publish on flat windows.
+        silent: whether the function gives, after its columns, one more that is true where it is ready but has no opinion.
     """
 
     columns: tuple[str, ...]
@@ -63,17 +64,13 @@ class Indicator:
     source: tuple[Any, ...]
     open: Callable[..., Handle] | None = None
     flat: Flat | None = None
+    silent: bool = False
 
     def __post_init__(self) -> None:
         if self.history & (self.history - 1) or self.history < max(self.stable, self.lookback + 1):
             raise ValueError(
                 f"indicator {self.columns[0]}: its history of {self.history} bars must be a power of two and at least its "
                 f"stable length ({self.stable}) and lookback + 1 ({self.lookback + 1})"
-            )
-        unknown = sorted(set(self.inputs) - set(BAR_INPUTS))
-        if unknown:
-            raise ValueError(
-                f"indicator {self.columns[0]}: no bar column {unknown[0]!r}; there are {', '.join(BAR_INPUTS)}"
             )
 
     def batch(self, *inputs: Array) -> tuple[Array, ...]:
@@ -84,4 +81,4 @@ class Indicator:
     def identity(self) -> list[Any]:
         """What of it decides the values, as plain data."""
         flat = self.flat and [self.flat.value, self.flat.bars, self.flat.closes]
-        return [list(self.columns), list(self.source), list(self.inputs), self.history, self.stable, flat]
+        return [list(self.columns), list(self.source), list(self.inputs), self.history, self.stable, flat, self.silent]

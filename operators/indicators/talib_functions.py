@@ -4,52 +4,43 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import numpy as np
 import talib
-from talib import stream
+from talib import abstract, stream
 
-from operators.indicators.base import Flat, Indicator
+from events.frames import Array
+from operators.indicators.base import BAR_INPUTS, Flat, Indicator
 
+TALIB_FUNCTIONS: Final[tuple[str, ...]] = tuple(sorted(talib.get_functions()))  # type: ignore[no-untyped-call]
+"""The names of all functions."""
 
-class _Function(NamedTuple):
-    """What TA-Lib does not say of its function."""
-
-    inputs: tuple[str, ...]
-    defaults: tuple[tuple[str, int], ...]
-    outputs: tuple[str, ...]
-    recursion: str  # "ema", "wilder" or "window"
-    flat: float | None  # published on a flat window
-    lookback: str  # in terms of the parameters
-
-
-_HLC: Final = ("high", "low", "close")
-_C: Final = ("close",)
-_N14: Final = (("timeperiod", 14),)
-TALIB_FUNCTIONS: Final[dict[str, _Function]] = {
-    "RSI": _Function(_C, _N14, (), "wilder", 50.0, "n"),
-    "ATR": _Function(_HLC, _N14, (), "wilder", None, "n"),
-    "NATR": _Function(_HLC, _N14, (), "wilder", None, "n"),
-    "ADX": _Function(_HLC, _N14, (), "wilder", 0.0, "2n-1"),
-    "PLUS_DI": _Function(_HLC, _N14, (), "wilder", 0.0, "n"),
-    "MINUS_DI": _Function(_HLC, _N14, (), "wilder", 0.0, "n"),
-    "EMA": _Function(_C, (("timeperiod", 30),), (), "ema", None, "n-1"),
-    "SMA": _Function(_C, (("timeperiod", 30),), (), "window", None, "n-1"),
-    "MACD": _Function(
-        _C,
-        (("fastperiod", 12), ("slowperiod", 26), ("signalperiod", 9)),
-        ("line", "signal", "hist"),
-        "ema",
-        0.0,
-        "macd",
-    ),
-}
-
-
-def _lookback(rule: str, parameters: dict[str, int]) -> int:
-    n = parameters.get("timeperiod", 0)
-    slow = max(parameters.get("slowperiod", 0), parameters.get("fastperiod", 0))
-    return {"n": n, "n-1": n - 1, "2n-1": 2 * n - 1, "macd": slow + parameters.get("signalperiod", 0) - 2}[rule]
+EMA_FAMILY: Final = frozenset(
+    {
+        "ADOSC", "APO", "CVI", "DEMA", "EFI", "EMA", "ERI", "KC", "KDJ", "MACD", "MACDFIX", "MASSI", "PPO", "PVO", "SMI",
+        "T3", "TEMA", "TRIX", "TSI", "ZLEMA",
+    }
+)  # fmt: skip
+"""Recursions with the factor (n - 1) / (n + 1)."""
+RECURSIVE: Final = EMA_FAMILY | {
+    "AD", "ADX", "ADXR", "ATR", "CMO", "CUMSUM", "DX", "HA", "HT_DCPERIOD", "HT_DCPHASE", "HT_PHASOR", "HT_SINE",
+    "HT_TRENDLINE", "HT_TRENDMODE", "KAMA", "MAMA", "MINUS_DI", "MINUS_DM", "NATR", "NVI", "OBV", "PLUS_DI", "PLUS_DM",
+    "PVI", "PVT", "RMA", "RSI", "RVI", "SAR", "SAREXT", "STOCHRSI", "SUPERTREND", "VWAP", "WAD",
+}  # fmt: skip
+"""Functions whose value depends on more than their lookback: found by comparing windows with whole histories, all 201 of them."""
+_WINDOWED_AVERAGES: Final = (0, 2, 5)  # matype: SMA, WMA, TRIMA; every other average is a recursion
+_AGES: Final = frozenset({"MAXINDEX", "MININDEX", "MINMAXINDEX"})  # give places in the history, which the anchor moves
+_FLAT: Final[dict[str, tuple[float, bool]]] = {
+    "RSI": (50.0, True), "STOCHRSI": (50.0, True), "CMO": (0.0, True),
+    "STOCH": (50.0, False), "STOCHF": (50.0, False), "MFI": (50.0, False), "ULTOSC": (50.0, False), "WILLR": (-50.0, False),
+    "CCI": (0.0, False), "MACD": (0.0, False), "MACDFIX": (0.0, False), "MACDEXT": (0.0, False), "AROONOSC": (0.0, False),
+    "ADX": (0.0, False), "ADXR": (0.0, False), "DX": (0.0, False), "PLUS_DI": (0.0, False), "MINUS_DI": (0.0, False),
+    "BOP": (0.0, False), "AROON": (50.0, False),
+}  # fmt: skip
+"""What to publish on a flat window, and whether closes decide: the library's 0 would read as an extreme."""
+_NO_PERIOD: Final = 14  # of a recursion without a period, such as SAR
+MOST_BARS: Final = 1 << 16
 
 
 def stable_length(recursion: str, period: int) -> int:
@@ -62,56 +53,111 @@ def stable_length(recursion: str, period: int) -> int:
     return math.ceil(math.log(1e-8) / math.log(rho)) if rho > 0 else 1
 
 
-def talib_indicator(fn: str, **parameters: int) -> Indicator:
+def talib_indicator(fn: str, **parameters: float) -> Indicator:
     """The TA-Lib function `fn` as an indicator.
 
-    Columns are named by function and parameters in call order, outputs after a dot. Histories: recursive functions at least
-    512 bars and lookback + stable length; windows at least 64 bars.
+    Columns are named by the function and the parameters given, in the order of its call; outputs stand after a dot. What is
+    not given has TA-Lib's default. Histories: recursions at least 512 bars and lookback + stable length, windows at least 64.
+    MININDEX and its kin give the age of the extreme, in bars.
 
-    >>> talib_indicator("MACD").columns
+    >>> talib_indicator("MACD", fastperiod=12, slowperiod=26, signalperiod=9).columns
     ('macd_12_26_9.line', 'macd_12_26_9.signal', 'macd_12_26_9.hist')
-    >>> talib_indicator("EMA", timeperiod=200).history
-    2048
+    >>> talib_indicator("BBANDS", timeperiod=20, nbdevup=2, nbdevdn=2, matype=0).columns[0]
+    'bbands_20_2_2_0.upper'
+    >>> talib_indicator("EMA", timeperiod=200).history, talib_indicator("SAR").columns
+    (2048, ('sar',))
 
     Raises:
-        ValueError: no such function or parameter, or a period below 2.
+        ValueError: no such function or parameter, a value that TA-Lib refuses, or a history over 65,536 bars.
     """
     if fn not in TALIB_FUNCTIONS:
-        raise ValueError(f"no indicator {fn!r}; there are {', '.join(sorted(TALIB_FUNCTIONS))}")
-    known = TALIB_FUNCTIONS[fn]
-    unknown = sorted(set(parameters) - {name for name, _ in known.defaults})
+        raise ValueError(f"no indicator {fn!r}: TA-Lib has no function of that name")
+    info = abstract.Function(fn)  # type: ignore[attr-defined]
+    known = dict(info.get_parameters())
+    unknown = sorted(set(parameters) - set(known))
     if unknown:
-        raise ValueError(
-            f"{fn} has no parameter {unknown[0]!r}; it has {', '.join(name for name, _ in known.defaults)}"
-        )
-    used = {name: parameters.get(name, default) for name, default in known.defaults}
-    small = [name for name, value in used.items() if not 2 <= value <= 4096]
-    if small:
-        raise ValueError(f"{fn}: {small[0]} is {used[small[0]]}, it must be from 2 to 4096")
-    stem = "_".join([fn.lower(), *map(str, used.values())])
-    lookback = _lookback(known.lookback, used)
-    if known.recursion == "window":
-        stable, least = lookback + 1, 64
-    else:
-        stable = max(stable_length(known.recursion, max(used.values())), lookback + 1)
-        least = max(512, lookback + stable)
-    flat = None
-    if known.flat is not None:
-        flat = Flat(known.flat, lookback + 1, closes=fn == "RSI")
+        raise ValueError(f"{fn} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+    used = {name: type(default)(parameters.get(name, default)) for name, default in known.items()}
+    lossy = [name for name, value in parameters.items() if used[name] != value]
+    if lossy:
+        raise ValueError(f"{fn}: {lossy[0]} is {parameters[lossy[0]]}, it must be a whole number")
+    try:
+        info.set_parameters(used)
+        lookback = int(info.lookback)
+        if lookback < 0:
+            raise ValueError("out of range")
+    except Exception as error:
+        given = ", ".join(f"{name} {value:g}" for name, value in used.items())
+        raise ValueError(f"{fn} does not take {given}: {error}") from None
+    stem = "_".join([fn.lower(), *(f"{used[name]:g}" for name in known if name in parameters)])
+    stable, least = _memory(fn, used, lookback)
+    history = 1 << (max(least, lookback + 1) - 1).bit_length()
+    if history > MOST_BARS:
+        raise ValueError(f"{fn}: a history of {history} bars is too long, the most is {MOST_BARS}")
+    inputs = _inputs(info.input_names)
+    call = partial(_call, fn, used, lookback, "periods" in inputs)
+    columns = tuple(f"{stem}.{output}" for output in _outputs(fn, info.output_names)) or (stem,)
     return Indicator(
-        columns=tuple(f"{stem}.{output}" for output in known.outputs) or (stem,),
-        function=partial(getattr(talib, fn), **used),
-        inputs=known.inputs,
-        history=1 << (max(least, lookback + 1) - 1).bit_length(),
+        columns=columns,
+        function=call,
+        inputs=tuple(name for name in inputs if name != "periods"),
+        history=history,
         stable=stable,
         lookback=lookback,
         source=("talib", fn, *(value for pair in used.items() for value in pair)),
-        open=partial(_open, fn, used),
-        flat=flat,
+        open=None if fn in _AGES or "periods" in inputs else partial(_open, fn, used),
+        flat=Flat(_FLAT[fn][0], lookback + 1, _FLAT[fn][1]) if fn in _FLAT else None,
     )
 
 
-def _open(fn: str, parameters: dict[str, int], *inputs: Any) -> Any:
+def _memory(fn: str, used: dict[str, float], lookback: int) -> tuple[int, int]:
+    """(stable length, least history)."""
+    smoothed = any("matype" in name and value not in _WINDOWED_AVERAGES for name, value in used.items())
+    if fn not in RECURSIVE and not smoothed:
+        return lookback + 1, 64
+    periods = [int(value) for name, value in used.items() if "period" in name and value >= 2]
+    recursion = "ema" if fn in EMA_FAMILY or smoothed else "wilder"
+    stable = max(stable_length(recursion, max(periods, default=_NO_PERIOD)), lookback + 1)
+    return stable, max(512, lookback + stable)
+
+
+def _inputs(names: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    for value in names.values():
+        found += value if isinstance(value, list | tuple) else [value]
+    assert set(found) <= {*BAR_INPUTS, "periods"}
+    return found
+
+
+def _outputs(fn: str, names: list[str]) -> tuple[str, ...]:
+    """Short names of several outputs; none for one."""
+    if len(names) == 1:
+        return ()
+    if fn.startswith("MACD"):
+        return ("line", "signal", "hist")
+    stem = fn.lower()
+    short = {"slowk": "k", "slowd": "d", "fastk": "k", "fastd": "d", stem: "line"}
+    return tuple(short.get(name, name.removeprefix(stem).removesuffix("band")) for name in names)
+
+
+def _call(fn: str, parameters: dict[str, float], lookback: int, by_periods: bool, *inputs: Array) -> tuple[Array, ...]:
+    """The function over a history; NaN before its first value, also where the library has integers."""
+    if by_periods:  # a moving average of variable period gets the same one throughout
+        inputs = (*inputs, np.full(len(inputs[0]), float(parameters["maxperiod"])))
+    out = getattr(talib, fn)(*inputs, **parameters)
+    columns = out if isinstance(out, tuple) else (out,)
+    return tuple(column if column.dtype.kind == "f" else _real(fn, column, lookback) for column in columns)
+
+
+def _real(fn: str, integers: Array, lookback: int) -> Array:
+    column = integers.astype(np.float64)
+    if fn in _AGES:
+        column = np.arange(len(column)) - column
+    column[:lookback] = np.nan
+    return column
+
+
+def _open(fn: str, parameters: dict[str, float], *inputs: Any) -> Any:
     try:
         return getattr(stream, fn)(*inputs, **parameters)
     except talib.InsufficientHistory as error:  # type: ignore[attr-defined]

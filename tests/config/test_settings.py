@@ -22,6 +22,10 @@ def test_the_default_profile_is_the_defaults():
     assert load("short").analysis_hash != load().analysis_hash
 
 
+def test_what_the_shipped_settings_compute_is_pinned():
+    assert (load().analysis_hash, load("short").analysis_hash) == ("d4519510d76b90a2", "a6477eecb2d37fbb")
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_sum_to_one(preset):
     assert sum(PRESETS[preset].values()) == pytest.approx(1, abs=1e-9)
@@ -49,7 +53,7 @@ def test_how_a_run_is_cut_up_is_not_part_of_the_analysis():
         ("confluence: {preset: best}", "confluence.preset"),
         ("signals: {risk: 0.5}", "signals.risk"),
         ("weather: {}", "weather"),
-        ("bars: 5", "sections"),
+        ("bars: 5", "bars: must be a section with settings in it, not 5"),
         ("bars: [", "not valid YAML"),
         ("- a", "sections"),
     ],
@@ -65,8 +69,13 @@ def test_a_wrong_setting_is_named(tmp_path, text, said):
 def test_all_mistakes_are_named_at_once(tmp_path):
     file = tmp_path / "settings.yaml"
     file.write_text("bars: {max_fill: 0}\nsignals: {hold_bars: 0}\noutcomes: {fee_bps: -1}\n")
-    with pytest.raises(SettingsError, match="3 wrong settings"):
+    with pytest.raises(SettingsError, match="3 wrong settings") as error:
         load(str(file))
+    assert str(error.value).splitlines()[1:] == [
+        f"{file}:1: bars.max_fill: must be at least 1, not 0",
+        f"{file}:2: signals.hold_bars: must be at least 1, not 0",
+        f"{file}:3: outcomes.fee_bps: must be at least 0, not -1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,8 +83,9 @@ def test_all_mistakes_are_named_at_once(tmp_path):
     [
         ([{"fn": "RSIX"}], "no indicator 'RSIX'"),
         ([{"fn": "RSI", "period": 14}], "no parameter 'period'"),
-        ([{"fn": "EMA", "timeperiod": 1}], "from 2 to 4096"),
-        ([{"fn": "RSI"}, {"fn": "RSI"}], "two indicators make a column 'rsi_14'"),
+        ([{"fn": "EMA", "timeperiod": -5}], "EMA does not take timeperiod -5"),
+        ([{"fn": "EMA", "timeperiod": 14.5}], "must be a whole number"),
+        ([{"fn": "RSI"}, {"fn": "RSI"}], "two indicators make a column 'rsi'"),
         ([{"fn": "RSI"}], "needs the column"),
     ],
 )
@@ -87,4 +97,4 @@ def test_a_wrong_indicator_is_named(calls, said):
 
 def test_a_run_needs_a_dimension():
     with pytest.raises(SettingsError, match="no dimension is left"):
-        _ = Plan(Settings.model_validate({"dimensions": {"disabled": ["technical", "structure"]}})).dimensions
+        _ = Plan(Settings.model_validate({"dimensions": {"disabled": ["technical", "structure", "volume"]}})).dimensions

@@ -23,9 +23,12 @@ from commands import ROOT, command, environment, start
 SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 ASTER = "aster:BTC/USDT:USDT"
 KILLS = 10
-SHORT_EPOCHS = (
-    "bars:\n  time: [1m, 5m]\nconfluence:\n  blend: {1m: 0.7, 5m: 0.3}\nsignals:\n  tf: 1m\nrun:\n  epoch_s: 0\n"
-)
+SHORT_EPOCHS = """
+bars: {time: [1m, 5m]}
+confluence: {theta: 10.0, blend: {1m: 0.7, 5m: 0.3}}
+signals: {tf: 1m}
+run: {epoch_s: 0}
+"""
 
 
 def backtest(file: Path, out: Path, *options: object) -> dict:

@@ -1,0 +1,201 @@
+"""The sections of settings: what each setting is, its default and its range."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from config.presets import PRESETS
+from events.times import timeframe_ns
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values are checked, nothing changes afterwards.
+
+    A validator that finds several faults puts each on a line of its one ValueError, and names settings by dotted path.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+def _timeframe(name: str) -> str:
+    timeframe_ns(name)
+    return name
+
+
+def _dimension(name: str) -> str:
+    known = list(dict.fromkeys(dimension for weights in PRESETS.values() for dimension in weights))
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"there is no dimension {name!r}, only {', '.join(known)}{meant}")
+    return name
+
+
+Timeframe = Annotated[str, AfterValidator(_timeframe)]
+Dimension = Annotated[str, AfterValidator(_dimension)]
+
+
+class Bars(Section):
+    """Time bars."""
+
+    time: tuple[Timeframe, ...] = Field(
+        ("1m", "5m", "30m", "4h"), description="Timeframes in rising order; the first is the base, 1m."
+    )
+    max_fill: int = Field(60, ge=1, le=1440, description="Synthetic bars in a row that fill a hole, at most.")
+
+    @field_validator("time")
+    @classmethod
+    def _timeframes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        lengths = [timeframe_ns(name) for name in value]
+        said = []
+        if not value or value[0] != "1m":
+            said.append("the first timeframe must be 1m, the base of all others")
+        if lengths != sorted(set(lengths)):
+            said.append("timeframes must be in rising order, none twice")
+        if said:
+            raise ValueError("\n".join(said))
+        return value
+
+    @property
+    def lengths(self) -> tuple[tuple[str, int], ...]:
+        """(name, ns) of each timeframe."""
+        return tuple((name, timeframe_ns(name)) for name in self.time)
+
+
+class TalibCall(Section):
+    """A TA-Lib function by name, with its parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, int | float]
+
+    fn: str = Field(description="Name of the function; its parameters stand beside it, by TA-Lib's names.")
+
+
+class Indicators(Section):
+    """Indicators of every timeframe."""
+
+    talib: tuple[TalibCall, ...] = Field(
+        (
+            TalibCall(fn="RSI", timeperiod=14),
+            TalibCall(fn="ATR", timeperiod=14),
+            TalibCall(fn="ADX", timeperiod=14),
+            TalibCall(fn="PLUS_DI", timeperiod=14),
+            TalibCall(fn="MINUS_DI", timeperiod=14),
+            TalibCall(fn="MACD", fastperiod=12, slowperiod=26, signalperiod=9),
+            TalibCall(fn="EMA", timeperiod=20),
+            TalibCall(fn="EMA", timeperiod=50),
+        ),
+        description="TA-Lib functions, each with its parameters.",
+    )
+    builtin: tuple[str, ...] = Field(
+        ("cmf_20", "obv_14", "adl_20", "adl_z", "range_pos", "bos", "levels"),
+        description="The project's own indicators, by name.",
+    )
+
+
+class Dimensions(Section):
+    """Dimensions of the score."""
+
+    disabled: tuple[Dimension, ...] = Field((), description="Dimensions left out whatever the preset says.")
+
+
+class Gates(Section):
+    """What blocks an entry."""
+
+    coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
+    agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
+    require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+
+
+class Confluence(Section):
+    """The score over dimensions and timeframes, and what it takes to enter."""
+
+    preset: Literal["auto", "core6", "full9", "price6", "bars3"] = Field(
+        "auto", description="Weights of the dimensions; auto is price6 for instruments with trades."
+    )
+    theta: Literal["auto", "prior"] | float = Field(
+        "auto",
+        description="Threshold in points, above 0 and below 50; prior is that of the preset and of who votes, "
+        "auto learns it from the 30 days before.",
+    )
+    release: float = Field(5.0, ge=0, le=50, description="Points below the threshold at which a side is let go.")
+    blend: dict[str, float] = Field(
+        {"1m": 0.40, "5m": 0.30, "30m": 0.20, "4h": 0.10},
+        description="Weight of each timeframe; they sum to 1, and each is among bars.time.",
+    )
+    gates: Gates = Field(Gates(), description="What blocks an entry.")
+
+    @field_validator("theta")
+    @classmethod
+    def _points(cls, value: str | float) -> str | float:
+        if isinstance(value, float) and not 0 < value < 50:
+            raise ValueError("theta must be between 0 and 50 points, 'auto' or 'prior'")
+        return value
+
+    @field_validator("blend")
+    @classmethod
+    def _weights(cls, value: dict[str, float]) -> dict[str, float]:
+        if any(weight < 0 for weight in value.values()) or abs(sum(value.values()) - 1) > 1e-9:
+            raise ValueError("the weights of the timeframes must be at least 0 and sum to 1")
+        return value
+
+
+class Signals(Section):
+    """Signals: the timeframe of their risk, how long they last, and the advisory size."""
+
+    tf: str = Field("30m", description="Timeframe on which stops are sized; one of bars.time.")
+    cooldown_bars: int = Field(3, ge=0, description="Bars of that timeframe from a signal to the next one.")
+    hold_bars: int = Field(48, ge=1, description="Bars of that timeframe after which a signal expires.")
+    stop_atr: float = Field(2.0, gt=0, description="Distance of the stop, in average true ranges.")
+    equity: float | None = Field(None, gt=0, description="Equity for the advisory size; none without it.")
+    risk: float = Field(0.01, gt=0, le=0.02, description="Share of the equity at risk in a signal.")
+    cap: float = Field(0.10, gt=0, le=1, description="Largest notional, as a share of the equity.")
+    leverage: float = Field(3.0, gt=0, description="Largest notional, as a multiple of the equity.")
+
+
+class Outcomes(Section):
+    """Paper costs."""
+
+    fee_bps: float = Field(5.0, ge=0, description="Fee of a fill, in basis points.")
+    slip_bps: float = Field(2.0, ge=0, description="Slippage of a fill, in basis points.")
+
+
+class Instrument(Section):
+    """What a venue says of an instrument."""
+
+    tick: float = Field(1e-8, gt=0, description="Price step.")
+    lot: float = Field(1e-8, gt=0, description="Quantity step.")
+
+
+class Sources(Section):
+    """How sources behave."""
+
+    lateness_s: float = Field(0.0, ge=0, le=3600, description="Allowed lateness in seconds; 0 for sorted files.")
+
+
+class Input(Section):
+    """Files of a backtest started by `python -m bytewax.run flows.backtest`; the command line sets them by its arguments."""
+
+    files: tuple[str, ...] = Field((), description="Files of trades.")
+    layout: str | None = Field(None, description="What the columns mean; found by looking, if not given.")
+    instrument: str | None = Field(None, description="exchange:BASE/QUOTE, where the file does not say.")
+    bad_rows: Literal["refuse", "dead-letter"] = Field(
+        "refuse", description="What becomes of rows that cannot be used."
+    )
+
+
+class Output(Section):
+    """Where a run goes."""
+
+    directory: str | None = Field(None, description="The run directory.")
+
+
+class Run(Section):
+    """How a run is cut up, which never changes its results."""
+
+    chunk: int = Field(100_000, ge=1, description="Rows a frame.")
+    epoch_s: float = Field(5.0, ge=0, description="Seconds an epoch: how often the state is stored.")
+    workers: int = Field(1, ge=1, le=64, description="Worker threads.")

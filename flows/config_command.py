@@ -1,0 +1,127 @@
+"""`tidewax config`: are the settings right, what is in force and why, and a schema for editors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from config import Resolved, Settings, resolve
+from config.problems import Origin, Problem, in_order, meant
+from config.schema import schema as settings_schema
+from config.show import show as show_settings
+from events.errors import SettingsError, TidewaxError
+from events.times import DAY_NS, HOUR_NS, MINUTE_NS
+from flows.plan import Plan
+from operators.indicators import BUILTIN, TALIB_FUNCTIONS, talib_indicator
+
+config_app = typer.Typer(no_args_is_help=True, help="Check settings, show what is in force, give editors a schema.")
+
+Name = Annotated[
+    str | None,
+    typer.Argument(help="A settings file or a shipped profile; the defaults, if not given.", metavar="[FILE|PROFILE]"),
+]
+
+
+@config_app.command()
+def check(name: Name = None) -> None:
+    """Name everything that is wrong, by file and line (exit code 1), or say what the settings come to."""
+    resolved = resolve(name)
+    problems = in_order([*resolved.problems, *_plan_problems(resolved)])
+    for problem in problems:
+        typer.echo(str(problem))
+    if problems:
+        typer.echo(f"{resolved.name}: {len(problems)} wrong setting{'s' * (len(problems) > 1)}")
+        raise typer.Exit(1)
+    for line in _summary(resolved.settings):
+        typer.echo(line)
+
+
+@config_app.command()
+def show(name: Name = None) -> None:
+    """Print the settings in force as YAML; what differs from the defaults says where it came from."""
+    resolved = resolve(name)
+    settings = resolved.settings
+    typer.echo(f"# analysis_hash {settings.analysis_hash}, preset {settings.preset}")
+    typer.echo(show_settings(settings, resolved.origins), nl=False)
+
+
+@config_app.command()
+def schema(out: Annotated[Path | None, typer.Option(help="Where to; printed, if not given.")] = None) -> None:
+    """Print the JSON schema of settings files, for editors."""
+    text = json.dumps(settings_schema(), indent=2, ensure_ascii=False)
+    if out is None:
+        typer.echo(text)
+        return
+    try:
+        out.write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise TidewaxError(f"the schema cannot be written to {out}: {error.strerror}") from None
+    typer.echo(f"{out}: the schema of settings")
+
+
+def _plan_problems(resolved: Resolved) -> Iterator[Problem]:
+    """What only the graph can know: indicators that do not exist, scores without their columns."""
+    settings = resolved.partial
+    if settings is None:
+        return
+    found = list(_indicator_problems(resolved, settings))
+    yield from found
+    plan = Plan(settings)
+    try:
+        _ = plan.dimensions
+    except SettingsError as error:
+        path = ("dimensions", "disabled")
+        yield Problem(resolved.origin(path), path, str(error))
+        return
+    # Of settings that are wrong the defaults are in force, so what hangs on several of them says nothing yet.
+    if not found and not resolved.problems:
+        try:
+            _ = plan.analysis, plan.confluence, plan.signals
+        except SettingsError as error:
+            section, colon, message = str(error).partition(": ")
+            known = bool(colon) and section in Settings.model_fields
+            place = (section,) if known else ()
+            yield Problem(resolved.origin(place), place, message if known else str(error))
+
+
+def _indicator_problems(resolved: Resolved, settings: Settings) -> Iterator[Problem]:
+    for place, call in enumerate(settings.indicators.talib):
+        path: tuple[str | int, ...] = ("indicators", "talib", place)
+        try:
+            talib_indicator(call.fn, **call.__pydantic_extra__)
+        except ValueError as error:
+            unknown = call.fn not in TALIB_FUNCTIONS
+            path = (*path, "fn") if unknown else path
+            origin: Origin = resolved.origin(path)
+            yield Problem(origin, path, f"{error}{meant(call.fn, TALIB_FUNCTIONS) if unknown else ''}")
+    for place, name in enumerate(settings.indicators.builtin):
+        if name not in BUILTIN:
+            path = ("indicators", "builtin", place)
+            yield Problem(resolved.origin(path), path, f"no built-in indicator {name!r}{meant(name, BUILTIN)}")
+
+
+def _summary(settings: Settings) -> Iterator[str]:
+    plan = Plan(settings)
+    yield f"ok: analysis_hash {settings.analysis_hash}"
+    chosen = " (auto)" if settings.confluence.preset == "auto" else ""
+    yield f"preset: {settings.preset}{chosen}: " + ", ".join(f"{name} {weight:g}" for name, weight in plan.dimensions)
+    indicators = plan.analysis.indicators
+    bars = max(plan.analysis.lookback.values(), default=0) + 1
+    history = max((indicator.history for indicator in indicators), default=0)
+    yield f"warm-up: every indicator has a value after {bars} bars, and is settled after {history} to {2 * history}"
+    for name, length in plan.timeframes:
+        yield f"  {name}: {bars} bars are {_span(bars * length)}; {2 * history} bars are {_span(2 * history * length)}"
+
+
+def _span(ns: int) -> str:
+    """A duration as people read it.
+
+    >>> _span(90 * MINUTE_NS), _span(2 * DAY_NS)
+    ('1 h 30 min', '2 d')
+    """
+    parts = ((ns // DAY_NS, "d"), (ns % DAY_NS // HOUR_NS, "h"), (ns % HOUR_NS // MINUTE_NS, "min"))
+    return " ".join(f"{n} {unit}" for n, unit in parts if n) or "0 min"

@@ -1,0 +1,221 @@
+"""Why a signal was made, and what became of it: the text of `tidewax explain`, read from the files of a run alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import wrap
+
+import numpy as np
+
+from events.errors import RunError
+from events.frames import Array
+from events.records import DimensionShare, Outcome, Signal, SignalUpdate
+from events.schema import BAR_FLAG_NAMES, COLD, MISSING, STATUS_NAMES, WARMING
+from events.times import iso
+from flows.report_figures import signed
+from flows.report_runs import FinishedRun
+from operators.confluence import GATES, THETA_SOURCES
+
+_WIDTH = 100
+_NEAR = 5
+_SHORTEST_PREFIX = 2
+_WORDS = {
+    "no_equity": "no size: signals.equity is not set",
+    "below_minimum": "no size: it would be below the smallest quantity",
+}
+
+
+def explain(directory: Path, signal_id: str) -> str:
+    """What was signalled, why, on what bar, with which plan, and how it ended; plain text in lines of about 100 characters.
+
+    A value that is not there is shown as a dash with its status, never as a number.
+
+    Raises:
+        RunError: the directory holds no finished run, or the run has no such signal; then up to five ids near it are named.
+    """
+    run = FinishedRun(directory)
+    by_id = {signal.signal_id: signal for key in run.keys for signal in run.records(Signal, key)}
+    if signal_id not in by_id:
+        raise RunError(f"{directory} has no signal {signal_id}: {_near(signal_id, sorted(by_id))}")
+    signal = by_id[signal_id]
+    scores = run.rows("confluence", signal.key)
+    score = scores[np.searchsorted(scores["available_at"], signal.ts)]
+    sections = [
+        _what(run, signal, score),
+        _dimensions(run, signal, score),
+        _features(run, signal),
+        _gates(signal, score, scores),
+        _bar(run, signal),
+        _planned(signal),
+        _became(run, signal),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _near(signal_id: str, ids: list[str]) -> str:
+    for length in range(len(signal_id), _SHORTEST_PREFIX - 1, -1):
+        near = [known for known in ids if known.startswith(signal_id[:length])]
+        if near:
+            more = f" and {len(near) - _NEAR} more" if len(near) > _NEAR else ""
+            return f"ids near it are {', '.join(near[:_NEAR])}{more}"
+    return f"the run has {len(ids)} signals; they are in signals.parquet and in tidewax.sqlite"
+
+
+def _price(value: float) -> str:
+    return f"{value:.8g}"
+
+
+def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
+    source = THETA_SOURCES[int(score["theta_source"])]
+    sign, edge = (">=", 50 + signal.theta) if signal.side == "LONG" else ("<=", 50 - signal.theta)
+    chosen = sorted(signal.components.items(), key=lambda item: -abs(item[1].contribution))[:3]
+    reasons = [
+        f"{name} {share.contribution:+.1f} ({', '.join(f'{feature} {share.top[feature]:+.1f}' for feature in _ranked(share))})"
+        for name, share in chosen
+    ]
+    agreement = "-" if signal.agreement is None else f"{signal.agreement:.2f}"
+    reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}"
+    return [
+        f"{signal.side} {signal.key} at {iso(signal.ts)}, close of the {run.base} bar at {_price(signal.price)}",
+        f"signal {signal.signal_id}, preset {run.run['presets'].get(signal.key, '-')}, analysis {signal.analysis_hash}",
+        "paper: simulated on closed bars, no order was placed, nothing here predicts anything",
+        f"score {signal.score:.1f} {sign} {edge:.1f}, that is 50 {'+' if signal.side == 'LONG' else '-'} theta "
+        f"{signal.theta:g} ({source}); reliability {reliability}",
+        f"agreement {agreement}, coverage {signal.coverage:.2f}, dispersion {signal.dispersion:.3f}, "
+        f"regime {signal.regime or '-'}{', warming: some values are young' if signal.warming else ''}",
+        *wrap(f"because {'; '.join(reasons)}", _WIDTH, subsequent_indent="  "),
+    ]
+
+
+def _ranked(share: DimensionShare) -> list[str]:
+    """Its top features, the largest part first: stored JSON has them by name."""
+    return sorted(share.top, key=lambda feature: (-abs(share.top[feature]), feature))
+
+
+def _dimensions(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
+    lines = [f"{'dimension':<16}{'u':>8}{'weight':>8}{'q':>7}{'contribution':>14}  status"]
+    for k, (name, _) in enumerate(run.plan.dimensions):
+        u, contribution = float(score["u"][k]), float(score["contribution"][k])
+        status = STATUS_NAMES[int(score["status"][k])]
+        shown = ("-", "-") if np.isnan(u) else (f"{u:+.3f}", f"{contribution:+.4f}")
+        lines.append(
+            f"{name:<16}{shown[0]:>8}{score['weight'][k]:>8.2f}{score['q'][k]:>7.2f}{shown[1]:>14}  "
+            f"{'votes' if status == STATUS_NAMES[0] else status}"
+        )
+    return [*lines, f"{'score - 50':<39}{signal.score - 50:>+14.4f}"]
+
+
+def _features(run: FinishedRun, signal: Signal) -> list[str]:
+    """The top features of each dimension with their values, then by name all that voted beside them, and all that did not."""
+    analysis, blend = run.plan.analysis, run.plan.settings.confluence.blend
+    as_of = {
+        name: (_row_as_of(run.rows(f"features.{name}", signal.key), signal.ts, length), length)
+        for name, length in run.plan.timeframes
+        if blend.get(name, 0.0) > 0
+    }
+    points = {(d, f): p for d, share in signal.components.items() for f, p in share.top.items()}
+    top: dict[tuple[str, str], str] = {}
+    others: dict[str, list[str]] = {name: [] for name in ("also voting", *STATUS_NAMES[WARMING + 1 :])}
+    for score in analysis.scores:
+        for timeframe, (row, length) in as_of.items():
+            feature, at = f"{score.name}@{timeframe}", analysis.index[score.column]
+            status = MISSING if row is None else int(row["status"][at])
+            if row is None or status >= COLD:
+                others[STATUS_NAMES[status]].append(f"{score.dimension}.{feature}")
+                continue
+            u, said = float(row["values"][at]), STATUS_NAMES[status]
+            if (score.dimension, feature) not in points:
+                others["also voting"].append(f"{score.dimension}.{feature} u {u:+.3f} {said}")
+                continue
+            needs = ", ".join(f"{n} {_value(row, analysis.index.get(n))}" for n in score.needs if n in analysis.index)
+            age_bars = (signal.ts - int(row["ts_close"])) / length
+            top[score.dimension, feature] = (
+                f"{feature:<20}{points[score.dimension, feature]:>+9.4f}  u {u:+.3f}  {said}, {age_bars:.1f} bars old"
+                f"{f'; of {needs}' if needs else ''}"
+            )
+    lines = ["top features by points of the score"]
+    for name, _ in run.plan.dimensions:
+        if name in signal.components:
+            ranked = _ranked(signal.components[name])
+            lines += [f"  {name}", *(f"    {top[name, f]}" for f in ranked if (name, f) in top)]
+    for name, found in others.items():
+        lines += wrap(f"{name}: {', '.join(found) or 'none'}", _WIDTH, subsequent_indent="  ")
+    return lines
+
+
+def _row_as_of(rows: Array, ts: int, length_ns: int) -> Array | None:
+    """The newest row that was available at `ts` and younger than two bars, as the score saw it."""
+    at = int(np.searchsorted(rows["available_at"], ts, side="right")) - 1
+    if at < 0 or ts - int(rows["available_at"][at]) >= 2 * length_ns:
+        return None
+    row: Array = rows[at]
+    return row
+
+
+def _value(row: Array, at: int | None) -> str:
+    if at is None:
+        return "-"
+    status = int(row["status"][at])
+    return f"- ({STATUS_NAMES[status]})" if status >= COLD else f"{float(row['values'][at]):.6g}"
+
+
+def _gates(signal: Signal, score: Array, scores: Array) -> list[str]:
+    passed = [name for name, is_open in zip(GATES, score["gates"]) if is_open]
+    shut = [name for name, is_open in zip(GATES, score["gates"]) if not is_open]
+    lines = [f"gates passed: {', '.join(passed) or 'none'}; failed: {', '.join(shut) or 'none'}"]
+    since = int(score["state_since"])
+    if since < signal.ts:
+        times = scores["available_at"]
+        waited = scores[np.searchsorted(times, since) : np.searchsorted(times, signal.ts)]
+        blocked = [f"{name} on {n}" for name, n in zip(GATES, (waited["gates"] == 0).sum(axis=0)) if n]
+        lines.append(
+            f"the score turned at {iso(since)}; {len(waited)} bars waited for gates: {', '.join(blocked) or 'none'}"
+        )
+    return lines
+
+
+def _bar(run: FinishedRun, signal: Signal) -> list[str]:
+    bars = run.rows(f"bars.{run.base}", signal.key)
+    bar = bars[np.searchsorted(bars["ts_close"], signal.ts)]
+    flags = [name for flag, name in BAR_FLAG_NAMES.items() if int(bar["flags"]) & flag]
+    prices = ", ".join(f"{name} {_price(float(bar[name]))}" for name in ("open", "high", "low", "close"))
+    return [
+        f"base bar {iso(int(bar['ts_open']))}: {prices}, {int(bar['n_trades'])} trades, flags: {', '.join(flags) or 'none'}"
+    ]
+
+
+def _planned(signal: Signal) -> list[str]:
+    entry = signal.entry_type.replace("_", " ")
+    targets = ", ".join(f"{_price(t)} ({s:.0%})" for t, s in zip(signal.targets, signal.target_sizes))
+    size = _WORDS.get(signal.size_reason or "", f"no size: {signal.size_reason or '-'}")
+    if signal.size is not None:
+        size = f"size {signal.size.qty:g} for {signal.size.notional:.2f}, at risk {signal.size.risk:.2f} (quote units; advisory)"
+    return [
+        f"plan: entry at the {entry} within {signal.valid_bars} base bar{'s' if signal.valid_bars > 1 else ''}",
+        f"  stop {_price(signal.stop)} ({signal.stop_source}, {signal.risk_pct:.2%} away; ATR of {signal.tf} {_price(signal.atr)})",
+        f"  targets {targets}, {signal.rr:.2f} R if all are reached",
+        f"  {size}",
+    ]
+
+
+def _became(run: FinishedRun, signal: Signal) -> list[str]:
+    lines = ["what became of it"]
+    updates = [u for u in run.records(SignalUpdate, signal.key) if u.signal_id == signal.signal_id]
+    for update in sorted(updates, key=lambda u: u.seq):
+        price = "" if update.price is None else f" at {_price(update.price)}"
+        closed = f", {update.size_closed:.0%} closed" if update.size_closed else ""
+        so_far = "" if update.r_net is None else f", {signed(update.r_net)} R net so far"
+        lines.append(f"  {iso(update.ts)} {update.to} ({update.reason}){price}{closed}{so_far}")
+    ended = [o for o in run.records(Outcome, signal.key) if o.signal_id == signal.signal_id]
+    for o in ended:
+        lines += [
+            f"outcome (paper): {signed(o.r_net)} R net, {signed(o.r_gross)} R gross, ended by {o.exit_reason} after "
+            f"{o.bars_held} base bars",
+            f"  best {signed(o.mfe)} R, worst {signed(-o.mae)} R on the way; fees {_price(o.fees)}, slippage {_price(o.slippage)}, "
+            f"funding {_price(o.funding)} per unit",
+        ]
+    if not ended:
+        last = updates[-1].to if updates else "PENDING"
+        still = "it was still open at the end of the run" if last in ("PENDING", "ACTIVE") else "it was never filled"
+        lines.append(f"no outcome: {still}")
+    return lines

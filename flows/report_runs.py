@@ -1,0 +1,88 @@
+"""Finished runs as reports read them: what run.json says, and rows and records by instrument."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from config import Settings
+from connectors.segments import read_stream
+from events.errors import RunError
+from events.frames import Array
+from events.records import Record
+from events.schema import SCHEMA_VERSION
+from events.streams import Columns, Records
+from flows.plan import Plan
+from flows.rundir import read_run
+
+R = TypeVar("R", bound=Record)
+
+
+def read_records(directory: Path, plan: Plan, kind: type[R], key: str) -> list[R]:
+    """The records of one type and instrument, in canonical order.
+
+    Raises:
+        RunError: their file is missing or of other settings.
+    """
+    stream = plan.streams[kind.stream]
+    assert isinstance(stream, Records)
+    return [record for record in read_stream(directory, stream, key) if isinstance(record, kind)]
+
+
+def read_rows(directory: Path, plan: Plan, name: str, key: str) -> Array:
+    """The rows of one column stream and instrument, in the order of time.
+
+    Raises:
+        RunError: their file is missing or of other settings.
+    """
+    stream = plan.streams[name]
+    assert isinstance(stream, Columns)
+    return read_stream(directory, stream, key)
+
+
+class FinishedRun:
+    """A finished run directory.
+
+    Attributes:
+        path: of the directory.
+        run: what its run.json says.
+        plan: what its graph computed.
+        keys: its instruments, sorted.
+
+    Raises:
+        RunError: there is no run, it is not finished, or another version wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.run = path, read_run(path)
+        if self.run.get("state") != "finished":
+            raise RunError(f"{path} holds an unfinished run: run the same command again to finish it")
+        if self.run.get("schema_v") != SCHEMA_VERSION:
+            raise RunError(
+                f"{path} was written with schema version {self.run.get('schema_v')}, this one reads {SCHEMA_VERSION}: "
+                "read it with the version that wrote it"
+            )
+        try:
+            settings = Settings.model_validate(self.run["settings"])
+        except ValidationError:
+            raise RunError(
+                f"{path} has settings that this version does not know: read it with the version that wrote it "
+                f"({self.run.get('tidewax')})"
+            ) from None
+        self.plan = Plan(settings)
+        self.keys: list[str] = sorted(self.run["trades"])
+
+    @property
+    def base(self) -> str:
+        """Name of the base timeframe."""
+        return self.plan.timeframes[0][0]
+
+    def records(self, kind: type[R], key: str) -> list[R]:
+        """The records of one type and instrument."""
+        return read_records(self.path, self.plan, kind, key)
+
+    def rows(self, name: str, key: str) -> Array:
+        """The rows of one column stream and instrument."""
+        return read_rows(self.path, self.plan, name, key)
