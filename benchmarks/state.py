@@ -76,7 +76,7 @@ def _read(store: Path) -> list[Written]:
 def bench(console: Console, quick: bool) -> list[Budget]:
     """Measure and print."""
     days, budgets = 20 if quick else 180, []
-    for what, plan in (("4 x 8 indicators", default_plan()), ("4 x 20 indicators", twenty())):
+    for what, plan in (("4 x 15 indicators", default_plan()), ("4 x 20 indicators", twenty())):
         found = written(plan, days, 5)
         total = Written("all", *(sum(column) for column in list(zip(*found))[1:]))
         rows = [(w.step, f"{w.size:,}", f"{w.between:,.0f}", f"{w.closing:,}") for w in [*found, total]]

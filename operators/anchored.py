@@ -55,6 +55,8 @@ class Anchored:
         however they come.
         """
         width = len(self.indicator.columns)
+        if self.indicator.windowed:
+            since = max(since, end - n - self.indicator.lookback)
         try:
             return self._checked(window(since, end), n), []
         except Exception:
@@ -67,7 +69,7 @@ class Anchored:
             return out, failures
 
     def _checked(self, inputs: list[Array], n: int) -> Array:
-        columns = self.indicator.batch(*inputs)
+        columns = self.indicator.batch(*inputs, since=len(inputs[0]) - n)
         length, width = len(inputs[0]), len(self.indicator.columns)
         if len(columns) != width + self.indicator.silent or any(len(column) != length for column in columns):
             got = ", ".join(str(len(column)) for column in columns)

@@ -52,6 +52,8 @@ class Indicator:
         source: what identifies the computation: function and parameters, plain data.
         open: makes a streaming handle on given bars, or None; it may raise LookupError or ValueError where bars are too few.
         flat: what to publish on flat windows.
+        newest: whether the function takes, as `since`, the first row that is asked for, so that it need not compute those before.
+        windowed: whether a value is made, bit for bit, of the last `lookback` + 1 bars alone, so that older ones need not be given.
         silent: whether the function gives, after its columns, one more that is true where it is ready but has no opinion.
     """
 
@@ -65,6 +67,8 @@ class Indicator:
     open: Callable[..., Handle] | None = None
     flat: Flat | None = None
     silent: bool = False
+    newest: bool = False
+    windowed: bool = False
 
     def __post_init__(self) -> None:
         if self.history & (self.history - 1) or self.history < max(self.stable, self.lookback + 1):
@@ -73,9 +77,9 @@ class Indicator:
                 f"stable length ({self.stable}) and lookback + 1 ({self.lookback + 1})"
             )
 
-    def batch(self, *inputs: Array) -> tuple[Array, ...]:
-        """Its columns over these bars."""
-        out = self.function(*inputs)
+    def batch(self, *inputs: Array, since: int = 0) -> tuple[Array, ...]:
+        """Its columns over these bars; rows before `since` may be left out by functions that can."""
+        out = self.function(*inputs, since=since) if self.newest else self.function(*inputs)
         return out if isinstance(out, tuple) else (out,)
 
     def identity(self) -> list[Any]:

@@ -9,7 +9,7 @@ from events.frames import Array
 from operators.indicators.base import Indicator
 from operators.indicators.heikin_ashi import heikin_ashi
 from operators.indicators.rolling import z_score
-from operators.indicators.structure import bos_score, structure, sweep_score, swings
+from operators.indicators.structure import PIVOT_BARS, bos_score, structure, sweep_score, swings
 from operators.indicators.volatility import efficiency_ratio, parkinson_volatility, range_position
 from operators.indicators.volume import accumulation_slope, chaikin_money_flow, on_balance_volume
 from operators.indicators.zones import levels
@@ -20,40 +20,52 @@ _AUTOMATON: Final = 256
 """Declared stable length of what follows swings."""
 
 
+def _with(function: Callable[..., Any], *parameters: int) -> Callable[..., Any]:
+    """The function with its parameters given: a compiled one is called far faster without defaults to fill in."""
+    return lambda *inputs: function(*inputs, *parameters)
+
+
 def _bos(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array]:
-    score, silent = bos_score(structure(high, low, close, atr)[3])
+    score, silent = bos_score(structure(high, low, close, atr, PIVOT_BARS)[3], PIVOT_BARS)
     return score, silent
 
 
 def _sweep(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array]:
-    score, silent = sweep_score(structure(high, low, close, atr)[4], atr)
+    score, silent = sweep_score(structure(high, low, close, atr, PIVOT_BARS)[4], atr, PIVOT_BARS)
     return score, silent
 
 
-def _levels(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array, Array]:
-    above, below, _, _, none_above, none_below = levels(*swings(high, low), close, atr)
+def _adl_z(adl: Array, since: int = 0) -> Array:
+    return z_score(adl, 256, 32, since)
+
+
+def _levels(high: Array, low: Array, close: Array, atr: Array, since: int = 0) -> tuple[Array, Array, Array]:
+    above, below, _, _, none_above, none_below = levels(*swings(high, low, PIVOT_BARS), close, atr, PIVOT_BARS, since)
     return above, below, none_above | none_below
 
 
 def _own(
     columns: tuple[str, ...], function: Callable[..., Any], inputs: tuple[str, ...], history: int, lookback: int, stable: int = 0,
-    silent: bool = False,
+    silent: bool = False, newest: bool = False, windowed: bool = False,
 ) -> Indicator:  # fmt: skip
     source = ("tidewax", columns[0], 1)
-    return Indicator(columns, function, inputs, history, stable or lookback + 1, lookback, source, silent=silent)
+    stable = stable or lookback + 1
+    return Indicator(
+        columns, function, inputs, history, stable, lookback, source, silent=silent, newest=newest, windowed=windowed
+    )
 
 
 BUILTIN: Final[dict[str, Indicator]] = {
-    "adl_20": _own(("adl_20",), accumulation_slope, _HLCV, 64, 19),
-    "adl_z": _own(("adl_z",), z_score, ("adl_20",), 512, 32, 257),
+    "adl_20": _own(("adl_20",), _with(accumulation_slope, 20), _HLCV, 64, 19, windowed=True),
+    "adl_z": _own(("adl_z",), _adl_z, ("adl_20",), 512, 32, 257, newest=True),
     "bos": _own(("bos_score",), _bos, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
-    "cmf_20": _own(("cmf_20",), chaikin_money_flow, _HLCV, 64, 19),
-    "er_20": _own(("er_20",), efficiency_ratio, ("close",), 64, 20),
+    "cmf_20": _own(("cmf_20",), _with(chaikin_money_flow, 20), _HLCV, 64, 19, windowed=True),
+    "er_20": _own(("er_20",), _with(efficiency_ratio, 20), ("close",), 64, 20, windowed=True),
     "heikin_ashi": _own(("ha.open", "ha.high", "ha.low", "ha.close"), heikin_ashi, ("open", *_HLC), 64, 0, 27),
-    "levels": _own(("d_res", "d_sup"), _levels, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
-    "obv_14": _own(("obv_14",), on_balance_volume, ("close", "volume"), 64, 14),
-    "park_60": _own(("park_60",), parkinson_volatility, ("high", "low"), 64, 59),
-    "range_pos": _own(("range_pos",), range_position, _HLC, 64, 49),
+    "levels": _own(("d_res", "d_sup"), _levels, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True, newest=True),
+    "obv_14": _own(("obv_14",), _with(on_balance_volume, 14), ("close", "volume"), 64, 14, windowed=True),
+    "park_60": _own(("park_60",), _with(parkinson_volatility, 60), ("high", "low"), 64, 59, windowed=True),
+    "range_pos": _own(("range_pos",), _with(range_position, 50), _HLC, 64, 49, windowed=True),
     "sweep": _own(("sweep_score",), _sweep, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
 }
 """Indicators by their name in settings; `adl_z` takes `adl_20`, what follows swings takes `atr_14`."""

@@ -72,17 +72,17 @@ def rolling_variance(x: Array, window: int) -> Array:
 
 
 @kernel
-def z_score(x: Array, window: int = 256, minimum: int = 32) -> Array:
+def z_score(x: Array, window: int = 256, minimum: int = 32, since: int = 0) -> Array:
     """How many standard deviations x stands from the mean of the finite values of the `window` rows before it, in [-4, 4].
 
     NaN where x is, where fewer than `minimum` of those rows are finite, or where they do not vary. First index `minimum` rows
-    after the first of x; stable length: the window; no H of its own. Source: file 00 section 9.
+    after the first of x; stable length: the window; no H of its own. Rows before `since` are left NaN. Source: file 00 section 9.
 
     >>> z_score(np.arange(1.0, 35.0))[31:].round(12).tolist()
     [nan, 1.787050191544, 1.785357107136]
     """
     out = np.full(len(x), math.nan)
-    for t in range(len(x)):
+    for t in range(since, len(x)):
         if not math.isfinite(x[t]):
             continue
         count, mean, variance = moments(x, max(t - window, 0), t)

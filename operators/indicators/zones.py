@@ -100,7 +100,7 @@ def order_blocks(
 
 @kernel
 def levels(
-    confirmed_high: Array, confirmed_low: Array, close: Array, atr: Array, k: int = PIVOT_BARS
+    confirmed_high: Array, confirmed_low: Array, close: Array, atr: Array, k: int = PIVOT_BARS, since: int = 0
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """(d_res, d_sup, res_touches, sup_touches, res_silent, sup_silent).
 
@@ -108,8 +108,8 @@ def levels(
     level holds. NaN and silent where there is no such level (from index 2k on), missing where `atr` is 0 or NaN.
 
     Levels are made of the last 20 prices confirmed (`swings`), two of one bar being in or out together: sorted, neighbours
-    closer than 0.5 ATR are one level, at their mean. First index 2k; H 512, stable length 256 (declared). Source: file 03
-    section 8.
+    closer than 0.5 ATR are one level, at their mean. Rows before `since` are left NaN. First index 2k; H 512, stable length 256
+    (declared). Source: file 03 section 8.
 
     >>> highs, lows = np.array([12.0, 12.25, 14.0]), np.array([9.0, np.nan, np.nan])
     >>> out = levels(highs, lows, np.full(3, 11.0), np.ones(3), 0)
@@ -126,7 +126,7 @@ def levels(
         if not (math.isnan(confirmed_high[t]) and math.isnan(confirmed_low[t])):
             at[known] = t
             known += 1
-        if t < 2 * k or not atr[t] > 0.0:
+        if t < max(2 * k, since) or not atr[t] > 0.0:
             continue
         count = 0
         for m in range(known - 1, -1, -1):

@@ -55,6 +55,10 @@ def test_every_built_in_indicator_one_bar_at_a_time_and_in_blocks(name):
     assert features(analysis, rows[:777], 50).tobytes() == whole[:777].tobytes()
     column = analysis.index[BUILTIN[name].columns[0]]
     assert (whole["status"][:, column] < COLD).sum() > 600
+    if set(BUILTIN[name].inputs) <= set(BAR_INPUTS):
+        columns = slice(column, column + len(BUILTIN[name].columns))
+        for i in (100, 511, 512, 700, 1_299):
+            assert np.array_equal(whole["values"][i, columns], anchored(BUILTIN[name], rows, i), equal_nan=True)
     assert (np.isnan(whole["values"]) == (whole["status"] >= COLD)).all()
     late = features(analysis, rows[200:], 99)
     both = (late["status"] == SETTLED) & (whole["status"][200:] == SETTLED)
