@@ -1,4 +1,4 @@
-"""A seeded model of trades: volatility clusters, trends come and go, takers split their orders. Nothing of it is real."""
+"""A seeded model of trades: volatility clusters, takers split their orders, and nothing trends: there is nothing to find in it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,14 @@ class Market:
         """
         r = np.random.default_rng(self.seed)
         minutes = max(1, round(days * DAY_NS / MINUTE_NS))
-        # log volatility and drift are slow mean-reverting walks, so that calm and storm, range and trend take turns
+        # log volatility is a slow mean-reverting walk, so that calm and storm take turns
         volatility = np.exp(_reverting(r, minutes, pull=1 / 240, spread=0.5))
-        drift = _reverting(r, minutes, pull=1 / 480, spread=0.10)
         counts = r.poisson(self.trades_per_minute * volatility)
         n = int(counts.sum())
         minute = np.repeat(np.arange(minutes), counts)
         at = np.sort(minute * MINUTE_NS + r.integers(0, MINUTE_NS // _MILLISECOND_NS, n) * _MILLISECOND_NS)
         step = self.daily_volatility / np.sqrt(1440 * self.trades_per_minute) * np.sqrt(volatility[minute])
-        returns = step * (r.standard_normal(n) + drift[minute])
+        returns = step * r.standard_normal(n)
         swept = r.random(n) < 0.25  # the next fill of the same taker order: same time, same side
         swept[:1] = False
         last_order = np.maximum.accumulate(np.where(swept, 0, np.arange(n)))
