@@ -15,7 +15,7 @@ from events.schema import NEVER, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.bars import Bars
 from operators.latest import Input, Latest
-from operators.ordered import Ordered
+from operators.ordered import LARGE, Ordered
 
 T = 1_700_006_400 * SECOND_NS
 CLOCK = np.dtype([("available_at", "i8")])
@@ -142,3 +142,38 @@ def test_a_row_below_a_promise_stops_with_a_sentence():
     stage.push(beat("rates", T + 1))
     with pytest.raises(ValueError, match="came after everything before"):
         stage.advance()
+
+
+class Seen:
+    """A core that gives what it gets."""
+
+    instrument, outputs = "", ("seen",)
+
+    def promise(self, name, watermark):
+        return watermark
+
+    def advance(self, watermark, rows, control):
+        yield "seen", rows.get("trades", NO_ROWS)
+
+    def snapshot(self):
+        return None
+
+    def restore(self, snapshot):
+        pass
+
+
+@pytest.mark.parametrize("overlap_ns", [0, 1, 2_000, 5_000_000])
+def test_large_parts_are_neither_lost_nor_disordered_however_they_overlap(overlap_ns):
+    """Parts that are in order by themselves: what waited may lie before, at, or among the rows that follow."""
+    n = 2 * LARGE
+    rows = np.zeros(2 * n, TRADE)
+    rows["available_at"] = T + np.arange(2 * n) // 3 * 1_000
+    rows["available_at"][n:] -= overlap_ns
+    rows["seq"] = np.arange(2 * n)
+    stage, out = Ordered(Seen(), ("trades",)), []
+    first = int(rows["available_at"][n]) - 1_000
+    for part, watermark in ((rows[:n], first), (rows[n:], T + DAY_NS)):
+        stage.push(Frame(KEY, "trades", part, watermark, in_order=True))
+        out += stage.advance()
+    got = together(out)["seen"]
+    assert got.tobytes() == rows[np.lexsort((rows["seq"], rows["available_at"]))].tobytes()
