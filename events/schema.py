@@ -51,7 +51,6 @@ HOLE: Final = 2
 COVERAGE: Final = 3
 BEACON: Final = 4
 END: Final = 5
-CONTROL_NAMES: Final = {VOID: "void", HOLE: "gap", COVERAGE: "coverage", BEACON: "beacon", END: "end"}
 
 # Reasons of a gap.
 ID_HOLE: Final = 1

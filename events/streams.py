@@ -14,7 +14,7 @@ import numpy as np
 
 from events.frames import Array
 from events.records import RECORDS, Record
-from events.rows import BAR, GAP_ROW, TRADE, flat_columns
+from events.rows import BAR, GAP_ROW, flat_columns
 
 
 class Columns:
@@ -90,6 +90,3 @@ def base_streams(timeframes: Sequence[str]) -> dict[str, Stream]:
     streams["gaps"] = Columns("gaps", GAP_ROW)
     streams |= {name: Records(name, record) for name, record in RECORDS.items()}
     return streams
-
-
-TRADES = Columns("trades", TRADE)

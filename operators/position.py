@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 
 from events.schema import SYNTHETIC
 
-FULL = 1e-12
-"""What is less than this of the size is closed."""
-
 
 class BaseBar(NamedTuple):
     """A closed base bar, `ts` its close."""
