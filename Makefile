@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-PACKAGES := config connectors events flows operators
+PACKAGES := config connectors events flows operators tidewax
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench soak clean
