@@ -75,25 +75,10 @@ class TalibCall(Section):
 
 
 class Indicators(Section):
-    """Indicators of every timeframe."""
+    """Indicators of every timeframe, beside those that the scores need, which are always there."""
 
-    talib: tuple[TalibCall, ...] = Field(
-        (
-            TalibCall(fn="RSI", timeperiod=14),
-            TalibCall(fn="ATR", timeperiod=14),
-            TalibCall(fn="ADX", timeperiod=14),
-            TalibCall(fn="PLUS_DI", timeperiod=14),
-            TalibCall(fn="MINUS_DI", timeperiod=14),
-            TalibCall(fn="MACD", fastperiod=12, slowperiod=26, signalperiod=9),
-            TalibCall(fn="EMA", timeperiod=20),
-            TalibCall(fn="EMA", timeperiod=50),
-        ),
-        description="TA-Lib functions, each with its parameters.",
-    )
-    builtin: tuple[str, ...] = Field(
-        ("cmf_20", "obv_14", "adl_20", "adl_z", "range_pos", "bos", "levels"),
-        description="The project's own indicators, by name.",
-    )
+    talib: tuple[TalibCall, ...] = Field((), description="TA-Lib functions, each with its parameters.")
+    builtin: tuple[str, ...] = Field((), description="The project's own indicators, by name.")
 
 
 class Dimensions(Section):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final
 
 from config.settings import PRESETS, THETA_BASE, Settings
 from events.errors import SettingsError
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
-from operators.analysis import Analysis
+from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import DIMENSIONS, SCORES
 from operators.indicators import builtin_indicator, talib_indicator
 from operators.risk import RiskSettings
 from operators.signals import SignalSettings
+
+RISK_COLUMNS: Final = ("atr_14",)
+"""What sizes stops, whatever the scores need."""
 
 
 class Plan:
@@ -50,7 +54,8 @@ class Plan:
             own = tuple(builtin_indicator(name) for name in self.settings.indicators.builtin)
             indicators = (*(talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls), *own)
             names = [name for name, _ in self.dimensions]
-            return Analysis(indicators, tuple(score for score in SCORES if score.dimension in names))
+            scores = tuple(score for score in SCORES if score.dimension in names)
+            return Analysis(completed(indicators, scores, RISK_COLUMNS), scores)
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
 

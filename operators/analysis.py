@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
 
 from events.rows import feature_row
 from operators.dimensions import Score
-from operators.indicators import BAR_INPUTS, Indicator
+from operators.indicators import BAR_INPUTS, Indicator, indicator_of
 
 
 class Analysis:
@@ -54,6 +55,29 @@ class Analysis:
     def identity(self) -> list[Any]:
         """What of it decides the values, as plain data."""
         return [[i.identity() for i in self.indicators], [s.identity() for s in self.scores]]
+
+
+def completed(
+    indicators: tuple[Indicator, ...], scores: tuple[Score, ...], also: Iterable[str] = ()
+) -> tuple[Indicator, ...]:
+    """The indicators, and behind them those that must be there for the scores, for columns in `also` and for each other.
+
+    >>> [made.columns[0] for made in completed((), (), ["adl_z", "close"])]
+    ['adl_z', 'adl_20']
+
+    Raises:
+        ValueError: nothing makes a column that is needed.
+    """
+    found, made = list(indicators), {column for indicator in indicators for column in indicator.columns}
+    waiting = [*(need for score in scores for need in score.needs), *also]
+    waiting += [need for indicator in indicators for need in indicator.inputs]
+    for need in waiting:
+        if need not in made and need not in BAR_INPUTS:
+            more = indicator_of(need)
+            found.append(more)
+            made.update(more.columns)
+            waiting += more.inputs
+    return tuple(found)
 
 
 def _lookbacks(indicators: tuple[Indicator, ...]) -> dict[str, int]:

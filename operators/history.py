@@ -40,6 +40,7 @@ class Features:
         self.stable = np.array([i.stable for i in analysis.indicators for _ in i.columns], np.int64)
         self.memory = BarMemory(self.lengths[-1], len(analysis.derived))
         self.workers = [Anchored(indicator, turn) for turn, indicator in enumerate(analysis.indicators)]
+        self.wide = {k: i.wide(timeframe_ns) for k, i in enumerate(analysis.indicators) if i.wide is not None}
         places = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.derived))}
         self.inputs = [tuple(places[name] for name in indicator.inputs) for indicator in analysis.indicators]
 
@@ -63,14 +64,14 @@ class Features:
         cuts = range(1, len(g)) if single else (np.flatnonzero(np.diff(g // self.memory.history)) + 1).tolist()
         for a, b in pairwise((0, *cuts, len(g)) if len(g) else ()):
             self.memory.append(bars[a:b])
-            failures = self._evaluate(out[a:b], single)
+            failures = self._evaluate(out[a:b], bars[a:b], single)
             for row, k, reason in sorted(failures):
                 dead.append(self._dead(out[a + row], k, reason))
         yield self.target, out
         if dead:
             yield "dead_letters", tuple(dead)
 
-    def _evaluate(self, out: Array, single: bool) -> list[tuple[int, int, str]]:
+    def _evaluate(self, out: Array, bars: Array, single: bool) -> list[tuple[int, int, str]]:
         """Fill values and statuses of the newest bars; failures as (row, indicator, reason)."""
         failures: list[tuple[int, int, str]] = []
         spans = {length: self._spans(length, self.memory.n - len(out)) for length in self.lengths}
@@ -81,20 +82,24 @@ class Features:
                 rows = slice(span.first, span.end)
                 seen[rows, column] = np.arange(span.stop - (span.end - span.first), span.stop) - span.since + 1
                 settled[rows, column] = span.settled
+        far = {k: wide.advance(bars) for k, wide in self.wide.items()}
         for level in self.analysis.levels:
-            self._evaluate_level(level, out, single, spans, seen, settled, failures)
+            self._evaluate_level(level, out, single, spans, seen, settled, far, failures)
         self._score(out["values"], out["status"], len(out), failures)
         return failures
 
     def _evaluate_level(
         self, level: tuple[int, int], out: Array, single: bool, spans: dict[int, list[Span]], seen: Array, settled: Array,
-        failures: list[tuple[int, int, str]],
+        far: dict[int, tuple[Array, Array]], failures: list[tuple[int, int, str]],
     ) -> None:  # fmt: skip
         """Indicators that do not need each other."""
         offset, memory, values, status = self.analysis.offset, self.memory, out["values"], out["status"]
         newest, known = memory.columns[:, memory.n - 1].tolist(), len(failures)
         for k in range(*level):
             worker = self.workers[k]
+            if k in far:
+                values[:, offset[k] : offset[k + 1]] = far[k][0]
+                continue
             for span in spans[worker.indicator.history]:
                 if single:
                     got, failed = worker.update(self._window(k), [newest[i] for i in self.inputs[k]], span)
@@ -113,6 +118,8 @@ class Features:
         status[:, columns] = np.where(np.isnan(raw), np.where(silent, SILENT, np.where(young, COLD, MISSING)), ready)
         for row, k, _ in failures[known:]:
             status[row, offset[k] : offset[k + 1]] = MISSING
+        for k in far.keys() & range(*level):
+            status[:, offset[k] : offset[k + 1]] = far[k][1]
         if level[0]:
             self._inherit(level, values, status, spans)
         for place, name in enumerate(self.analysis.derived):
@@ -211,9 +218,11 @@ class Features:
         )
 
     def snapshot(self) -> Any:
-        """The bars that histories may still need."""
-        return self.memory.snapshot()
+        """The bars that histories may still need, and the memories that reach further back."""
+        return self.memory.snapshot(), tuple(wide.snapshot() for wide in self.wide.values())
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot; handles are opened again when they are needed."""
-        self.memory.restore(snapshot)
+        self.memory.restore(snapshot[0])
+        for wide, held in zip(self.wide.values(), snapshot[1]):
+            wide.restore(held)

@@ -1,11 +1,12 @@
 """Dimensions: what a score is made of. A score column maps feature columns of one bar to a direction u in [-1, 1]."""
 
 from operators.dimensions.base import Score
+from operators.dimensions.smart_money import SMART_MONEY
 from operators.dimensions.structure import STRUCTURE
 from operators.dimensions.technical import TECHNICAL
 from operators.dimensions.volume import VOLUME
 
-SCORES: tuple[Score, ...] = (*VOLUME, *STRUCTURE, *TECHNICAL)
+SCORES: tuple[Score, ...] = (*SMART_MONEY, *VOLUME, *STRUCTURE, *TECHNICAL)
 """All score columns, in registry order: sums run in this order."""
 
 DIMENSIONS: tuple[str, ...] = tuple(dict.fromkeys(score.dimension for score in SCORES))

@@ -43,20 +43,36 @@ def adx_score(plus_di: Array, minus_di: Array, adx: Array) -> Array:
 
 
 @kernel
-def macd_score(hist: Array, atr: Array) -> Array:
-    """Tanh of the histogram in ATR; missing where ATR is 0.
+def in_atr_score(difference: Array, atr: Array) -> Array:
+    """Tanh of a difference of prices, such as MACD's histogram or the Awesome Oscillator, in ATR; missing where ATR is 0.
 
-    >>> float(round(macd_score(np.array([0.8465822962744427]), np.array([2.2256754568523833]))[0], 12))
-    0.363029576526
+    >>> macd, ao = 0.8465822962744427, 5.958802468126422
+    >>> in_atr_score(np.array([macd, ao]), np.full(2, 2.2256754568523833)).round(12).tolist()
+    [0.363029576526, 0.990591760648]
     """
-    out = np.empty(len(hist))
-    for i in range(len(hist)):
-        out[i] = math.tanh(hist[i] / atr[i]) if atr[i] != 0.0 else math.nan
+    out = np.empty(len(difference))
+    for i in range(len(difference)):
+        out[i] = math.tanh(difference[i] / atr[i]) if atr[i] != 0.0 else math.nan
+    return out
+
+
+@kernel
+def cci_score(cci: Array) -> Array:
+    """Tanh of CCI / 150.
+
+    >>> float(round(cci_score(np.array([107.76047708397554]))[0], 12))
+    0.615919221849
+    """
+    out = np.empty(len(cci))
+    for i in range(len(cci)):
+        out[i] = math.tanh(cci[i] / 150.0)
     return out
 
 
 TECHNICAL = (
     Score("rsi", "technical", 0.18, ("rsi_14", "adx_14"), rsi_score),
     Score("adx", "technical", 0.18, ("plus_di_14", "minus_di_14", "adx_14"), adx_score),
-    Score("macd", "technical", 0.14, ("macd_12_26_9.hist", "atr_14"), macd_score),
+    Score("macd", "technical", 0.14, ("macd_12_26_9.hist", "atr_14"), in_atr_score),
+    Score("ao", "technical", 0.10, ("ao_5_34", "atr_14"), in_atr_score),
+    Score("cci", "technical", 0.10, ("cci_20",), cci_score),
 )

@@ -22,6 +22,22 @@ class Handle(Protocol):
         ...
 
 
+class Wide(Protocol):
+    """The memory of one indicator over the bars of one timeframe."""
+
+    def advance(self, bars: Array) -> tuple[Array, Array]:
+        """(values, statuses) of new bars, BAR rows: two blocks of (bar, column); a value is NaN from status COLD on."""
+        ...
+
+    def snapshot(self) -> Any:
+        """Everything `restore` needs: picklable, and never changed afterwards."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        ...
+
+
 @dataclass(frozen=True)
 class Flat:
     """What to publish on a flat window, where a library's 0 would read as an extreme.
@@ -55,6 +71,8 @@ class Indicator:
         newest: whether the function takes, as `since`, the first row that is asked for, so that it need not compute those before.
         windowed: whether a value is made, bit for bit, of the last `lookback` + 1 bars alone, so that older ones need not be given.
         silent: whether the function gives, after its columns, one more that is true where it is ready but has no opinion.
+        wide: makes, for a timeframe in ns, a memory that takes whole bars and gives values and statuses in place of the
+            function, which then only says what they are: for what the bars of a history do not hold.
     """
 
     columns: tuple[str, ...]
@@ -69,6 +87,7 @@ class Indicator:
     silent: bool = False
     newest: bool = False
     windowed: bool = False
+    wide: Callable[[int], Wide] | None = None
 
     def __post_init__(self) -> None:
         if self.history & (self.history - 1) or self.history < max(self.stable, self.lookback + 1):

@@ -6,13 +6,22 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from events.frames import Array
-from operators.indicators.base import Indicator
+from operators.indicators.base import Indicator, Wide
 from operators.indicators.heikin_ashi import heikin_ashi
+from operators.indicators.momentum import awesome_oscillator
 from operators.indicators.rolling import z_score
 from operators.indicators.structure import PIVOT_BARS, bos_score, structure, sweep_score, swings
+from operators.indicators.talib_functions import talib_by_column
 from operators.indicators.volatility import efficiency_ratio, parkinson_volatility, range_position
-from operators.indicators.volume import accumulation_slope, chaikin_money_flow, on_balance_volume
-from operators.indicators.zones import levels
+from operators.indicators.volume import (
+    accumulation_slope,
+    chaikin_money_flow,
+    day_vwap,
+    on_balance_volume,
+    relative_volume,
+)
+from operators.indicators.wide import DayVwap, RelativeVolume
+from operators.indicators.zones import levels, order_blocks
 
 _HLC: Final = ("high", "low", "close")
 _HLCV: Final = (*_HLC, "volume")
@@ -32,6 +41,12 @@ def _bos(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Arra
 
 def _sweep(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array]:
     score, silent = sweep_score(structure(high, low, close, atr, PIVOT_BARS)[4], atr, PIVOT_BARS)
+    return score, silent
+
+
+def _blocks(open_: Array, high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array]:
+    broken = structure(high, low, close, atr, PIVOT_BARS)[3]
+    score, silent = order_blocks(open_, high, low, close, atr, broken, PIVOT_BARS)[:2]
     return score, silent
 
 
@@ -55,18 +70,28 @@ def _own(
     )
 
 
+def _wide(
+    columns: tuple[str, ...], function: Callable[..., Any], lookback: int, wide: Callable[[int], Wide]
+) -> Indicator:
+    return Indicator(columns, function, (), 64, lookback + 1, lookback, ("tidewax", columns[0], 1), wide=wide)
+
+
 BUILTIN: Final[dict[str, Indicator]] = {
     "adl_20": _own(("adl_20",), _with(accumulation_slope, 20), _HLCV, 64, 19, windowed=True),
     "adl_z": _own(("adl_z",), _adl_z, ("adl_20",), 512, 32, 257, newest=True),
+    "ao_5_34": _own(("ao_5_34",), _with(awesome_oscillator, 5, 34), ("high", "low"), 64, 33, windowed=True),
     "bos": _own(("bos_score",), _bos, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
     "cmf_20": _own(("cmf_20",), _with(chaikin_money_flow, 20), _HLCV, 64, 19, windowed=True),
     "er_20": _own(("er_20",), _with(efficiency_ratio, 20), ("close",), 64, 20, windowed=True),
     "heikin_ashi": _own(("ha.open", "ha.high", "ha.low", "ha.close"), heikin_ashi, ("open", *_HLC), 64, 0, 27),
     "levels": _own(("d_res", "d_sup"), _levels, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True, newest=True),
     "obv_14": _own(("obv_14",), _with(on_balance_volume, 14), ("close", "volume"), 64, 14, windowed=True),
+    "order_blocks": _own(("ob_score",), _blocks, ("open", *_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
     "park_60": _own(("park_60",), _with(parkinson_volatility, 60), ("high", "low"), 64, 59, windowed=True),
     "range_pos": _own(("range_pos",), _with(range_position, 50), _HLC, 64, 49, windowed=True),
+    "rvol": _wide(("rvol",), relative_volume, 30, RelativeVolume),
     "sweep": _own(("sweep_score",), _sweep, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
+    "vwap": _wide(("vwap_d", "vwap_band"), day_vwap, 0, DayVwap),
 }
 """Indicators by their name in settings; `adl_z` takes `adl_20`, what follows swings takes `atr_14`."""
 
@@ -83,3 +108,21 @@ def builtin_indicator(name: str) -> Indicator:
     if name not in BUILTIN:
         raise ValueError(f"no built-in indicator {name!r}; there are {', '.join(sorted(BUILTIN))}")
     return BUILTIN[name]
+
+
+def indicator_of(column: str) -> Indicator:
+    """What makes a column of this name: an indicator of the project's own, or a TA-Lib function by its name and parameters.
+
+    >>> indicator_of("vwap_band").columns, indicator_of("rsi_7").source[:2]
+    (('vwap_d', 'vwap_band'), ('talib', 'RSI'))
+
+    Raises:
+        ValueError: nothing does.
+    """
+    for indicator in BUILTIN.values():
+        if column in indicator.columns:
+            return indicator
+    found = talib_by_column(column)
+    if found is None:
+        raise ValueError(f"no indicator makes a column {column!r}")
+    return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -108,6 +110,27 @@ def talib_indicator(fn: str, **parameters: float) -> Indicator:
         open=None if fn in _AGES or "periods" in inputs else partial(_open, fn, used),
         flat=Flat(_FLAT[fn][0], lookback + 1, _FLAT[fn][1]) if fn in _FLAT else None,
     )
+
+
+def talib_by_column(column: str) -> Indicator | None:
+    """The indicator that makes a column of this name, None if no TA-Lib function does.
+
+    >>> talib_by_column("macd_12_26_9.hist").source[:2], talib_by_column("plus_di_14").lookback, talib_by_column("nothing_9")
+    (('talib', 'MACD'), 14, None)
+    """
+    stem, _, output = column.rpartition(".")
+    stem = stem if output.isalpha() and stem else column
+    for fn in sorted(TALIB_FUNCTIONS, key=len, reverse=True):
+        name, _, given = stem.partition(fn.lower())
+        numbers = given.split("_")[1:]
+        if name or (given and not given.startswith("_")) or not all(re.fullmatch(r"-?[\d.]+", n) for n in numbers):
+            continue
+        parameters = abstract.Function(fn).get_parameters()  # type: ignore[attr-defined]
+        if len(numbers) <= len(parameters):
+            with suppress(ValueError):
+                made = talib_indicator(fn, **{name: float(number) for name, number in zip(parameters, numbers)})
+                return made if column in made.columns else None
+    return None
 
 
 def _memory(fn: str, used: dict[str, float], lookback: int) -> tuple[int, int]:

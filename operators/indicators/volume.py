@@ -147,32 +147,76 @@ def relative_volume(ts_open: Array, volume: Array, flags: Array) -> Array:
 
 
 @kernel
+def follow_relative_volume(
+    g: Array, volume: Array, flags: Array, timeframe_ns: int, slots: Array, recent: Array, mark: Array
+) -> Array:
+    """`relative_volume` going on from where it stood, the same bits.
+
+    `slots` holds the volumes of the last 7 days by g, `recent` those of the last 30 bars, NaN where a bar does not count; `mark`
+    is (g of the last bar, bars so far). All three are moved on.
+    """
+    out = np.full(len(volume), math.nan)
+    length = len(slots)
+    for t in range(len(volume)):
+        for skipped in range(max(mark[0] + 1, g[t] - length), g[t]):  # bars that were not there
+            slots[skipped % length] = math.nan
+        count, total = 0, 0.0
+        for days in range(SLOT_DAYS, 0, -1):
+            back = days * DAY_NS // timeframe_ns
+            if days * DAY_NS % timeframe_ns == 0 and math.isfinite(slots[(g[t] - back) % length]):
+                count += 1
+                total += slots[(g[t] - back) % length]
+        seen = mark[1]
+        if seen >= RECENT_BARS:
+            enough = SLOT_MINIMUM
+            if count < SLOT_MINIMUM:
+                count, total, enough = 0, 0.0, RECENT_BARS // 2
+                for i in range(seen, seen + RECENT_BARS):
+                    if math.isfinite(recent[i % RECENT_BARS]):
+                        count += 1
+                        total += recent[i % RECENT_BARS]
+            if count >= enough and total > 0.0:
+                out[t] = volume[t] / (total / count)
+        counted = volume[t] if flags[t] & SYNTHETIC == 0 else math.nan
+        slots[g[t] % length], recent[seen % RECENT_BARS] = counted, counted
+        mark[0], mark[1] = g[t], seen + 1
+    return out
+
+
+@kernel
+def follow_day_vwap(
+    ts_open: Array, high: Array, low: Array, close: Array, vwap: Array, volume: Array, state: Array
+) -> tuple[Array, Array]:
+    """`day_vwap` going on from `state`, which is moved on: (day, the day's first price, volume, mean less first, squares)."""
+    n = len(volume)
+    mean, band = np.full(n, math.nan), np.full(n, math.nan)
+    day, first, total, shift, squares = state[0], state[1], state[2], state[3], state[4]
+    for t in range(n):
+        price = vwap[t] if math.isfinite(vwap[t]) else (high[t] + low[t] + close[t]) / 3.0
+        if ts_open[t] // DAY_NS != day:
+            day, first, total, shift, squares = float(ts_open[t] // DAY_NS), price, 0.0, 0.0, 0.0
+        if volume[t] > 0.0:
+            total += volume[t]
+            away = price - first - shift
+            shift += volume[t] / total * away
+            squares += volume[t] * away * (price - first - shift)
+        if total > 0.0:
+            mean[t], band[t] = first + shift, math.sqrt(max(squares, 0.0) / total)
+    state[0], state[1], state[2], state[3], state[4] = day, first, total, shift, squares
+    return mean, band
+
+
 def day_vwap(ts_open: Array, high: Array, low: Array, close: Array, vwap: Array, volume: Array) -> tuple[Array, Array]:
     """(vwap_d, vwap_band): volume weighted mean and standard deviation of price since 00:00 UTC, in price units.
 
     The price of a bar is its vwap, or (H + L + C) / 3 where that is NaN. NaN until the day has volume; the band is exactly 0
     while all prices are equal. First index 0; memory: the day, the first, incomplete one is warming. Source: file 03 section 9;
-    prices enter as differences to the day's first.
+    computed bar by bar as differences to the day's first price (West 1979).
 
     >>> opens, nothing = np.arange(2) * 60 * 10**9, np.full(2, np.nan)
     >>> prices = np.array([10.0, 14.0])
     >>> [column.tolist() for column in day_vwap(opens, prices, prices, prices, nothing, np.array([3.0, 1.0]))]
     [[10.0, 11.0], [0.0, 1.7320508075688772]]
     """
-    n = len(volume)
-    price, mean, band = np.empty(n), np.full(n, math.nan), np.full(n, math.nan)
-    since, total, moved = 0, 0.0, 0.0
-    for t in range(n):
-        price[t] = vwap[t] if math.isfinite(vwap[t]) else (high[t] + low[t] + close[t]) / 3.0
-        if t > 0 and ts_open[t] // DAY_NS != ts_open[t - 1] // DAY_NS:
-            since, total, moved = t, 0.0, 0.0
-        total += volume[t]
-        moved += volume[t] * (price[t] - price[since])
-        if total > 0.0:
-            shift = moved / total
-            squares = 0.0
-            for i in range(since, t + 1):
-                away = price[i] - price[since] - shift
-                squares += volume[i] * away * away
-            mean[t], band[t] = price[since] + shift, math.sqrt(squares / total)
+    mean, band = follow_day_vwap(ts_open, high, low, close, vwap, volume, np.full(5, math.nan))
     return mean, band

@@ -59,7 +59,10 @@ def test_check_names_all_problems(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("run: {}\nindicators:\n  talib: [{fn: RSI}]\n", ":2: indicators: "),
+        (
+            "run: {}\nindicators:\n  talib: [{fn: RSI}, {fn: RSI}]\n",
+            ":2: indicators: two indicators make a column 'rsi'",
+        ),
         (
             "dimensions:\n  disabled: [structure, technical, volume, order_flow]",
             ":2: dimensions.disabled: no",

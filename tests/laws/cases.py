@@ -17,20 +17,16 @@ from events.frames import Array, control
 from events.rows import BAR, FUNDING
 from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
-from operators.analysis import Analysis
+from operators.analysis import Analysis, completed
 from operators.bars import Bars
 from operators.confluence import Confluence, ConfluenceSettings
 from operators.dimensions import SCORES
 from operators.history import Features
-from operators.indicators import BUILTIN, Indicator, talib_indicator
+from operators.indicators import Indicator
 from operators.latest import Input, Latest
 from operators.signals import Signals, SignalSettings
 
 TIMEFRAMES = (("1m", MINUTE_NS), ("5m", 5 * MINUTE_NS), ("30m", 30 * MINUTE_NS))
-DEFAULT_CALLS: tuple[tuple[str, dict[str, int]], ...] = (
-    *((fn, {"timeperiod": 14}) for fn in ("RSI", "ATR", "ADX", "PLUS_DI", "MINUS_DI")),
-    ("MACD", {"fastperiod": 12, "slowperiod": 26, "signalperiod": 9}), ("EMA", {"timeperiod": 50}),
-)  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -60,9 +56,8 @@ def _is_protocol(item: type) -> bool:
 
 @cache
 def analysis() -> Analysis:
-    """The default columns."""
-    own = [BUILTIN[name] for name in ("cmf_20", "obv_14", "adl_20", "adl_z", "range_pos", "bos", "levels")]
-    return Analysis((*(talib_indicator(fn, **parameters) for fn, parameters in DEFAULT_CALLS), *own), SCORES)
+    """All scores, and the columns that they need."""
+    return Analysis(completed((), SCORES), SCORES)
 
 
 def breaking(bad_close: float) -> Analysis:
@@ -85,13 +80,13 @@ def breaking(bad_close: float) -> Analysis:
 
 CONFLUENCE = ConfluenceSettings(
     timeframes=(("1m", MINUTE_NS, 0.7), ("5m", 5 * MINUTE_NS, 0.3), ("30m", 30 * MINUTE_NS, 0.0)),
-    dimensions=(("volume", 0.18), ("structure", 0.15), ("technical", 0.10)),
+    dimensions=(("smart_money", 0.14), ("volume", 0.18), ("structure", 0.15), ("technical", 0.10)),
     risk_timeframe="1m",
 )
 SIGNALS = SignalSettings(
     timeframe=("1m", MINUTE_NS),
     base_ns=MINUTE_NS,
-    dimensions=("volume", "structure", "technical"),
+    dimensions=("smart_money", "volume", "structure", "technical"),
     features=tuple((score.dimension, score.name) for score in SCORES),
     timeframes=tuple(name for name, _ in TIMEFRAMES),
     analysis_hash="0" * 16,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_indicator_reference import MIRROR, Bars, grid, made, series2
 
 from operators.indicators.heikin_ashi import heikin_ashi
+from operators.indicators.momentum import awesome_oscillator
 from operators.indicators.regime import p_trend, regime
 from operators.indicators.rolling import (
     ols_slope,
@@ -104,6 +105,7 @@ CASES = {
         (1, 1),
         lambda mean, band: (_price(mean), band),
     ),
+    "ao": Case(lambda b: (awesome_oscillator(b.high, b.low),), (ANY,), (33,), (1,), _negated, 34),
     "rv": Case(lambda b: (realised_volatility(b.close, 30.0),), (POSITIVE,), (60,), window=61),
     "park": Case(lambda b: (parkinson_volatility(b.high, b.low),), (POSITIVE,), (59,), window=60),
     "er": Case(lambda b: (efficiency_ratio(b.close),), (UNIT,), (20,), mirror=lambda x: (x,), window=21),

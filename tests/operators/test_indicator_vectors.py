@@ -11,7 +11,10 @@ from test_indicator_reference import grid, near, series1, series2
 
 from events.schema import SYNTHETIC
 from events.times import DAY_NS, MINUTE_NS
+from operators.dimensions.technical import cci_score, in_atr_score
+from operators.dimensions.volume import participation_score, vwap_score
 from operators.indicators.heikin_ashi import heikin_ashi
+from operators.indicators.momentum import awesome_oscillator
 from operators.indicators.regime import REGIMES, dwell, p_trend, regime
 from operators.indicators.rolling import weighted_mean, z_score
 from operators.indicators.structure import bos_score, structure, sweep_score, swings
@@ -56,13 +59,36 @@ def test_weighted_mean():
         (lambda b: accumulation_slope(b.high, b.low, b.close, b.volume), 0.0008625981160553287),
         (lambda b: day_vwap(b.ts_open, b.high, b.low, b.close, b.vwap, b.volume)[0], 106.0991118401427),
         (lambda b: day_vwap(b.ts_open, b.high, b.low, b.close, b.vwap, b.volume)[1], 4.886514603343409),
+        (
+            lambda b: vwap_score(b.close, *day_vwap(b.ts_open, b.high, b.low, b.close, b.vwap, b.volume)),
+            0.7877333213205474,
+        ),
+        (lambda b: awesome_oscillator(b.high, b.low), 5.958802468126422),
+        (lambda b: in_atr_score(awesome_oscillator(b.high, b.low), b.atr()), 0.9905917606484012),
+        (lambda b: cci_score(b.talib("CCI", 20)), 0.6159192218493168),
         (lambda b: realised_volatility(b.close, 1.0), 7.673643577380253),
         (lambda b: parkinson_volatility(b.high, b.low), 0.011103140838463898),
         (lambda b: efficiency_ratio(b.close), 0.07946667140567412),
         (lambda b: range_position(b.high, b.low, b.close), 0.9206299186867323),
         (lambda b: p_trend(b.talib("ADX")), 0.2950208897713809),
     ],
-    ids=["cmf_20", "obv_14", "adl_20", "vwap_d", "vwap_band", "rv_60", "park_60", "er_20", "range_pos", "p_trend"],
+    ids=[
+        *(
+            "cmf_20",
+            "obv_14",
+            "adl_20",
+            "vwap_d",
+            "vwap_band",
+            "vwap",
+            "ao_5_34",
+            "ao",
+            "cci",
+            "rv_60",
+            "park_60",
+            "er_20",
+        ),
+        *("range_pos", "p_trend"),
+    ],
 )
 def test_series1(column, expected):
     assert column(series1())[119] == pytest.approx(expected, rel=1e-12, abs=1e-14)
@@ -184,3 +210,18 @@ def test_flat_bars():
     assert relative_volume(opens, some, np.zeros(80, np.uint16))[79] == pytest.approx(1.0)
     assert range_position(flat, flat, flat)[79] == 0.5
     assert parkinson_volatility(flat, flat)[79] == 0.0
+
+
+def test_participation():
+    one = np.ones(1)
+    rvol = relative_volume_of_a_slot(300.0, 150.0)
+    assert participation_score(100 * one, 102 * one, 99.5 * one, 101 * one, rvol)[0] == near(0.24)
+    assert participation_score(100 * one, 102 * one, 99.5 * one, 100 * one, rvol)[0] == 0.0
+    assert participation_score(100 * one, 100 * one, 100 * one, 100 * one, rvol)[0] == 0.0
+    assert participation_score(100 * one, 102 * one, 99.5 * one, 101 * one, 0 * one)[0] == 0.0
+
+
+def relative_volume_of_a_slot(volume, mean):
+    opens = np.arange(31) * DAY_NS
+    volumes = np.append(np.full(30, mean), volume)
+    return relative_volume(opens, volumes, np.zeros(31, np.int64))[-1:]

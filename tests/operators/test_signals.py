@@ -89,7 +89,8 @@ def test_levels_are_kept_within_bounds():
 def stream(states, gates=None, close=None):
     """Confluence and votes rows of these entry states, a minute apart, with a price that stands still unless given."""
     n = len(states)
-    rows, votes = np.zeros(n, confluence_row(3, len(GATES))), np.zeros(n, votes_row(3, len(SIGNALS.features)))
+    width = len(SIGNALS.dimensions)
+    rows, votes = np.zeros(n, confluence_row(width, len(GATES))), np.zeros(n, votes_row(3, len(SIGNALS.features)))
     rows["available_at"] = votes["available_at"] = T0 + np.arange(1, n + 1) * MINUTE_NS
     rows["state"], rows["score"], rows["m"], rows["theta"] = (
         states,
