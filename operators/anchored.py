@@ -6,6 +6,7 @@ block in its last bars, one indicator a bar, so that crossing into the next bloc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -69,13 +70,8 @@ class Anchored:
             return out, failures
 
     def _checked(self, inputs: list[Array], n: int) -> Array:
-        columns = self.indicator.batch(*inputs, since=len(inputs[0]) - n)
-        length, width = len(inputs[0]), len(self.indicator.columns)
-        if len(columns) != width + self.indicator.silent or any(len(column) != length for column in columns):
-            got = ", ".join(str(len(column)) for column in columns)
-            raise ValueError(
-                f"{width + self.indicator.silent} column(s) of {length} values are expected, it gave lengths {got}"
-            )
+        """The last `n` values of every column."""
+        columns, width = self._columns(inputs, n), len(self.indicator.columns)
         out = np.empty((n, width))
         for k, column in enumerate(columns[:width]):
             out[:, k] = column[-n:]
@@ -84,30 +80,56 @@ class Anchored:
             out[np.asarray(columns[width][-n:]) != 0] = SILENCE
         return out
 
+    def _columns(self, inputs: list[Array], n: int) -> tuple[Array, ...]:
+        columns = self.indicator.batch(*inputs, since=len(inputs[0]) - n)
+        length, width = len(inputs[0]), len(self.indicator.columns)
+        if len(columns) != width + self.indicator.silent or any(len(column) != length for column in columns):
+            got = ", ".join(str(len(column)) for column in columns)
+            raise ValueError(
+                f"{width + self.indicator.silent} column(s) of {length} values are expected, it gave lengths {got}"
+            )
+        return columns
+
     def drop(self) -> None:
         """Forget the handles: the bars come in blocks now."""
         self.serving = self.coming = None
         self.block = None
 
-    def update(self, window: Window, newest: list[float], span: Span) -> tuple[Array, list[Failure]]:
-        """The value at the newest bar, whose inputs are `newest`, by a handle, by a call where there is none."""
+    def update(self, window: Window, newest: list[float], span: Span) -> tuple[list[float], str | None]:
+        """The values at the newest bar, whose inputs are `newest`, by a handle, by a call where there is none; or what it raised.
+
+        In scalars: numpy's calls on single values cost more than all indicators together.
+        """
         block, place = divmod(span.g, self.indicator.history)
         if self.block is not None and block != self.block:
             self.serving = self.coming if block == self.block + 1 else None
             self.coming = None
         self.block = block
+        failure = None
         try:
             self.serving, value = self._step(self.serving, window, newest, span.since, span.stop)
+            values = [math.nan if math.isinf(x) else x for x in (value if isinstance(value, tuple) else (value,))]
         except Exception:
             self.serving = None
-            out, failures = self.call(window, span.since, span.stop, 1)
-        else:
-            out, failures = np.array(value, np.float64).reshape(1, -1), []
-            out[np.isinf(out)] = np.nan
+            values, failure = self._call_one(window, span)
         if place >= self.indicator.history - 1 - self.turn and self.indicator.open is not None:
             with suppress(Exception):
                 self.coming, _ = self._step(self.coming, window, newest, span.block_since, span.stop)
-        return out, failures
+        return values, failure
+
+    def _call_one(self, window: Window, span: Span) -> tuple[list[float], str | None]:
+        indicator, since = self.indicator, span.since
+        if indicator.windowed:
+            since = max(since, span.stop - 1 - indicator.lookback)
+        width = len(indicator.columns)
+        try:
+            columns = self._columns(window(since, span.stop), 1)
+            if indicator.silent and columns[width][-1] != 0:
+                return [SILENCE] * width, None
+            values = [float(column[-1]) for column in columns[:width]]
+            return [math.nan if math.isinf(value) else value for value in values], None
+        except Exception as error:
+            return [math.nan] * width, f"{type(error).__name__}: {error}"
 
     def _step(self, handle: Any, window: Window, newest: list[float], since: int, end: int) -> tuple[Any, Any]:
         if handle is not None:

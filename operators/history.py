@@ -4,6 +4,7 @@ not know when it was started.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -43,6 +44,12 @@ class Features:
         self.wide = {k: i.wide(timeframe_ns) for k, i in enumerate(analysis.indicators) if i.wide is not None}
         places = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.derived))}
         self.inputs = [tuple(places[name] for name in indicator.inputs) for indicator in analysis.indicators]
+        self.stored = [
+            [(analysis.derived.index(c), at) for at, c in enumerate(i.columns) if c in analysis.derived]
+            for i in analysis.indicators
+        ]  # (place among the derived, place among its own columns)
+        in_row = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.columns))}
+        self.taken = [tuple(in_row[name] for name in score.needs) for score in analysis.scores]
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as the bars; dead letters promise nothing."""
@@ -62,16 +69,17 @@ class Features:
         g = bars["g"]
         single = len(g) <= FEW
         cuts = range(1, len(g)) if single else (np.flatnonzero(np.diff(g // self.memory.history)) + 1).tolist()
+        evaluate = self._evaluate_one if single else self._evaluate
         for a, b in pairwise((0, *cuts, len(g)) if len(g) else ()):
             self.memory.append(bars[a:b])
-            failures = self._evaluate(out[a:b], bars[a:b], single)
+            failures = evaluate(out[a:b], bars[a:b])
             for row, k, reason in sorted(failures):
                 dead.append(self._dead(out[a + row], k, reason))
         yield self.target, out
         if dead:
             yield "dead_letters", tuple(dead)
 
-    def _evaluate(self, out: Array, bars: Array, single: bool) -> list[tuple[int, int, str]]:
+    def _evaluate(self, out: Array, bars: Array) -> list[tuple[int, int, str]]:
         """Fill values and statuses of the newest bars; failures as (row, indicator, reason)."""
         failures: list[tuple[int, int, str]] = []
         spans = {length: self._spans(length, self.memory.n - len(out)) for length in self.lengths}
@@ -84,28 +92,25 @@ class Features:
                 settled[rows, column] = span.settled
         far = {k: wide.advance(bars) for k, wide in self.wide.items()}
         for level in self.analysis.levels:
-            self._evaluate_level(level, out, single, spans, seen, settled, far, failures)
+            self._evaluate_level(level, out, spans, seen, settled, far, failures)
         self._score(out["values"], out["status"], len(out), failures)
         return failures
 
     def _evaluate_level(
-        self, level: tuple[int, int], out: Array, single: bool, spans: dict[int, list[Span]], seen: Array, settled: Array,
+        self, level: tuple[int, int], out: Array, spans: dict[int, list[Span]], seen: Array, settled: Array,
         far: dict[int, tuple[Array, Array]], failures: list[tuple[int, int, str]],
     ) -> None:  # fmt: skip
         """Indicators that do not need each other."""
         offset, memory, values, status = self.analysis.offset, self.memory, out["values"], out["status"]
-        newest, known = memory.columns[:, memory.n - 1].tolist(), len(failures)
+        known = len(failures)
         for k in range(*level):
             worker = self.workers[k]
             if k in far:
                 values[:, offset[k] : offset[k + 1]] = far[k][0]
                 continue
             for span in spans[worker.indicator.history]:
-                if single:
-                    got, failed = worker.update(self._window(k), [newest[i] for i in self.inputs[k]], span)
-                else:
-                    worker.drop()
-                    got, failed = worker.call(self._window(k), span.since, span.stop, span.end - span.first)
+                worker.drop()
+                got, failed = worker.call(self._window(k), span.since, span.stop, span.end - span.first)
                 values[span.first : span.end, offset[k] : offset[k + 1]] = got
                 failures += [(span.first + row, k, reason) for row, reason in failed]
         columns = slice(offset[level[0]], offset[level[1]])
@@ -195,6 +200,55 @@ class Features:
                         failures.append((row, k, f"{type(error).__name__}: {error}"))
             values[:, column] = np.where(worst >= COLD, np.nan, u)
             status[:, column] = np.where(np.isnan(u) & (worst < COLD), MISSING, worst)
+
+    def _evaluate_one(self, out: Array, bars: Array) -> list[tuple[int, int, str]]:
+        """`_evaluate` of one bar, in scalars."""
+        memory, analysis, at = self.memory, self.analysis, self.memory.n - 1
+        newest = memory.columns[:, at].tolist()
+        spans = {length: self._spans(length, at)[0] for length in self.lengths}
+        price_run, close_run = int(memory.flat[at]), int(memory.level[at])
+        values: list[float] = []
+        status: list[int] = []
+        failures: list[tuple[int, int, str]] = []
+        for k, worker in enumerate(self.workers):
+            if k in self.wide:
+                got, marks = (block[0].tolist() for block in self.wide[k].advance(bars))
+            else:
+                indicator, inputs = worker.indicator, self.inputs[k]
+                span = spans[indicator.history]
+                got, failure = worker.update(self._window(k), [newest[i] for i in inputs], span)
+                rule = indicator.flat
+                if rule is not None and (close_run if rule.closes else price_run) >= rule.bars:
+                    got = [rule.value if x == 0.0 or not (rule.closes or math.isnan(x)) else x for x in got]
+                young = span.stop - span.since < indicator.stable
+                ready, absent = (WARMING, COLD) if young else (span.settled, MISSING)
+                marks = [absent if math.isnan(x) else SILENT if math.isinf(x) else ready for x in got]
+                if failure is not None:
+                    failures.append((0, k, failure))
+                    marks = [MISSING] * len(got)
+                for place in inputs:
+                    if place >= len(BAR_INPUTS):
+                        held = memory.marks[place - len(BAR_INPUTS), span.since : span.stop]
+                        worst = max(int(held[-1]), CONVERGED if held.any() else SETTLED)
+                        marks = [max(mark, worst) for mark in marks]
+                got = [math.nan if mark >= COLD else x for x, mark in zip(got, marks)]
+            for place, column in self.stored[k]:
+                memory.columns[len(BAR_INPUTS) + place, at] = newest[len(BAR_INPUTS) + place] = got[column]
+                memory.marks[place, at] = marks[column]
+            values += got
+            status += marks
+        flat = np.array([*newest[: len(BAR_INPUTS)], *values])
+        for k, (score, places) in enumerate(zip(analysis.scores, self.taken), len(analysis.indicators)):
+            worst = max((status[i - len(BAR_INPUTS)] for i in places if i >= len(BAR_INPUTS)), default=SETTLED)
+            u = math.nan
+            try:
+                u = float(score.function(*[flat[i : i + 1] for i in places])[0])
+            except Exception as error:
+                failures.append((0, k, f"{type(error).__name__}: {error}"))
+            values.append(math.nan if worst >= COLD else u)
+            status.append(MISSING if worst < COLD and math.isnan(u) else worst)
+        out["values"][0], out["status"][0] = values, status
+        return failures
 
     def _window(self, k: int) -> Any:
         rows, prices = self.inputs[k], self.memory.columns
