@@ -1,0 +1,144 @@
+"""The reference pages that are made from the code: `python -m flows.reference docs`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer.main
+
+from config import Settings
+from events.streams import Columns, is_digested
+from flows.plan import Plan
+from flows.reference_notes import NOTES
+from operators.dimensions import DIMENSIONS, SCORES
+from operators.indicators import BUILTIN, TALIB_FUNCTIONS, talib_indicator
+
+_MADE = "Made from the code by `python -m flows.reference docs`; a test keeps it so.\n"
+_TYPES = {"f": "number", "i": "whole number", "u": "whole number"}
+
+
+def pages() -> dict[str, str]:
+    """The pages by file name.
+
+    >>> sorted(pages())
+    ['reference-commands.md', 'reference-indicators.md', 'reference-streams.md']
+    """
+    made = {"commands": _commands(), "indicators": _indicators(), "streams": _streams()}
+    return {f"reference-{name}.md": "\n".join(lines) + "\n" for name, lines in made.items()}
+
+
+def _commands() -> Iterator[str]:
+    from flows.__main__ import app  # noqa: PLC0415  # the command line imports all flows
+
+    yield f"# Commands\n\n{_MADE}"
+    yield "Every command says what was wrong in a sentence and exits with 1; `--help` prints what stands here."
+    root = typer.main.get_command(app)
+    yield from _command("tidewax", root)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    if hasattr(command, "commands"):
+        for child, inner in sorted(command.commands.items()):
+            yield from _command(f"{name} {child}", inner)
+        return
+    yield f"\n## {name}\n\n{inspect.cleandoc(command.help or '')}\n"
+    yield "| | default | |\n|---|---|---|"
+    for parameter in command.params:
+        optional = parameter.param_type_name == "option"
+        label = ", ".join(parameter.opts) if optional else (parameter.metavar or parameter.name.upper())
+        default = parameter.default
+        shown = "" if default in (None, False, ()) or callable(default) else f"`{default}`"
+        yield f"| `{label}` | {'required' if parameter.required else shown} | {parameter.help or ''} |"
+
+
+def _indicators() -> Iterator[str]:
+    yield f"# Indicators and scores\n\n{_MADE}"
+    yield (
+        "A value at absolute bar index g is that of its function over the bars from `(g // H - 1) * H` on. It is cold before its "
+        "first index, warming before its stable length, converged from there, and settled once all of that history was seen.\n"
+    )
+    yield "## Scores\n\nDirections u in [-1, 1], by dimension; the columns they need are computed without being asked for.\n"
+    yield "| dimension | score | weight | of | |\n|---|---|---|---|---|"
+    for dimension in DIMENSIONS:
+        for score in SCORES:
+            if score.dimension == dimension:
+                needs = ", ".join(f"`{need}`" for need in score.needs)
+                yield f"| {dimension} | `{score.column}` | {score.weight:.2f} | {needs} | {_first_line(score.function)} |"
+    yield "\n## The project's own\n\nNamed in `indicators.builtin`.\n"
+    yield "| name | columns | takes | first index | stable length | H |\n|---|---|---|---|---|---|"
+    for name, made in sorted(BUILTIN.items()):
+        columns, takes = (", ".join(f"`{c}`" for c in names) for names in (made.columns, made.inputs))
+        memory = ("its own", "") if made.wide else (str(made.stable), str(made.history))
+        yield f"| `{name}` | {columns} | {takes or 'whole bars'} | {made.lookback} | {memory[0]} | {memory[1]} |"
+    yield "\n## TA-Lib\n\nNamed in `indicators.talib` with parameters by TA-Lib's names; what is not given has the default shown.\n"
+    yield "| fn | parameters | columns | takes | first index | stable length | H |\n|---|---|---|---|---|---|---|"
+    for fn in TALIB_FUNCTIONS:
+        made = talib_indicator(fn)
+        given = made.source[2:]
+        parameters = ", ".join(f"{name} {value:g}" for name, value in zip(given[::2], given[1::2]))
+        columns, takes = ", ".join(f"`{c}`" for c in made.columns), ", ".join(made.inputs)
+        yield f"| {fn} | {parameters} | {columns} | {takes} | {made.lookback} | {made.stable} | {made.history} |"
+
+
+def _first_line(function: Any) -> str:
+    return (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _streams() -> Iterator[str]:
+    yield f"# Streams\n\n{_MADE}"
+    yield (
+        "A run directory holds each stream as a Parquet file and as a table of `tidewax.sqlite`. Column streams have `key` (the "
+        "instrument) and `ordinal` (rows of one instrument, stream and time, counted) beside their own columns; record streams "
+        "hold a JSON object a row. Null means that there is no value.\n"
+    )
+    once: dict[str, str] = {}
+    for name in Plan(Settings()).streams:
+        stem = name.rsplit(".", 1)[0] if "." in name else name
+        once.setdefault(stem, name)
+    for stem, name in once.items():
+        stream = Plan(Settings()).streams[name]
+        timeframe = ".{timeframe}" if "." in name else ""
+        compared = "Compared by `tidewax verify`." if is_digested(name) else "Not compared by `tidewax verify`."
+        yield f"\n## {stem}{timeframe}\n\n{compared}\n"
+        if stem == "bars.open":
+            yield "The bars that are still open when a bounded run ends, flagged flushed; columns as those of bars."
+            continue
+        yield "| column | type | |\n|---|---|---|"
+        if isinstance(stream, Columns):
+            blocks = {column for names in stream.blocks.values() for column in names}
+            plain = [(column, stream.packed[column]) for column, _, _ in stream.flat if column not in blocks]
+            yield from (f"| `{column}` | {_type(dtype)} | {NOTES[column]} |" for column, dtype in plain)
+            yield from _blocks(stem, stream)
+        else:
+            for field, info in stream.record.model_fields.items():
+                kind = getattr(info.annotation, "__name__", None) or str(info.annotation).replace("typing.", "")
+                yield f"| `{field}` | {kind.replace('|', 'or')} | {NOTES[field]} |"
+
+
+def _blocks(stem: str, stream: Columns) -> Iterator[str]:
+    for block in stream.blocks:
+        base = stream.dtype[block].base
+        if stem == "features":
+            what = (
+                "one per indicator column and score" if block == "values" else f"one `.status` each: {NOTES['status']}"
+            )
+            yield f"| `{'{column}' if block == 'values' else '{column}.status'}` | {_type(base)} | {what} |"
+        elif block == "gates":
+            names = ", ".join(f"`{name}`" for name in stream.blocks[block])
+            yield f"| {names} | {_type(base)} | 1 where the gate is open; a shut one blocks entries and never changes the score |"
+        else:
+            yield f"| `{{dimension}}.{block}` | {_type(base)} | {NOTES[block]} |"
+
+
+def _type(dtype: np.dtype[Any]) -> str:
+    return _TYPES[dtype.kind]
+
+
+if __name__ == "__main__":
+    for _file, _text in pages().items():
+        (Path(sys.argv[1]) / _file).write_text(_text, "utf-8")
