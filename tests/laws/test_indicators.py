@@ -47,8 +47,9 @@ def any_indicator(request):
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_every_built_in_indicator_one_bar_at_a_time_and_in_blocks(name):
     """On top of ATR and of what it takes, with restarts; a prefix of the bars gives a prefix of the values."""
-    needed = {"adl_z": ["adl_20"]}.get(name, [])
-    analysis = Analysis((talib_indicator("ATR", timeperiod=14), *(BUILTIN[n] for n in (*needed, name))), ())
+    needed = {"adl_z": ["adl_20"], "regime": ["atr_pctl"]}.get(name, [])
+    calls = [talib_indicator(fn, timeperiod=14) for fn in ("ATR", "NATR", "ADX", "PLUS_DI", "MINUS_DI")]
+    analysis = Analysis((*calls, *(BUILTIN[n] for n in (*needed, name))), ())
     rows = bars(1_300)
     whole = features(analysis, rows, 400)
     assert features(analysis, rows, 1, restart=0.01).tobytes() == whole.tobytes()
