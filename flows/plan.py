@@ -9,6 +9,7 @@ from events.errors import SettingsError
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
+from flows.calibration import read_table
 from operators.analysis import Analysis
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import DIMENSIONS, SCORES
@@ -62,6 +63,7 @@ class Plan:
             timeframes=tuple((name, length, settings.blend.get(name, 0.0)) for name, length in self.timeframes),
             dimensions=self.dimensions,
             risk_timeframe=self.settings.signals.tf,
+            regime_timeframe=settings.regime_tf,
             theta=settings.theta,
             theta_base=THETA_BASE[self.settings.preset],
             release=settings.release,
@@ -72,7 +74,11 @@ class Plan:
 
     @cached_property
     def signals(self) -> SignalSettings:
-        """Parameters of signals."""
+        """Parameters of signals.
+
+        Raises:
+            SettingsError: the reliability table cannot be used.
+        """
         settings, outcomes = self.settings.signals, self.settings.outcomes
         names = [name for name, _ in self.dimensions]
         scores = [score for score in self.analysis.scores if score.dimension in names]
@@ -87,7 +93,16 @@ class Plan:
             hold_bars=settings.hold_bars,
             fee_bps=outcomes.fee_bps,
             slip_bps=outcomes.slip_bps,
-            risk=RiskSettings(settings.stop_atr, settings.equity, settings.risk, settings.cap, settings.leverage),
+            risk=RiskSettings(
+                stop_atr=settings.stop_atr,
+                equity=settings.equity,
+                risk=settings.risk,
+                cap=settings.cap,
+                leverage=settings.leverage,
+                structural=settings.structural_stop,
+            ),
+            close_on_illiquid=settings.close_on_illiquid,
+            calibration=read_table(self.settings),
         )
 
     @cached_property

@@ -131,9 +131,9 @@ class RegimeHandle:
         self.codes, _ = _follow(adx, plus_di, minus_di, atr_pctl, absent, absent, self.state)
         self.value = int(self.state[0])
 
-    def update(self, *inputs: float) -> int:
-        """The code with one more bar: ADX, +DI, -DI, atr_pctl."""
-        _step(*inputs, math.nan, math.nan, self.state)
+    def update(self, adx: float, plus_di: float, minus_di: float, atr_pctl: float) -> int:
+        """The code with one more bar."""
+        _step(adx, plus_di, minus_di, atr_pctl, math.nan, math.nan, self.state)
         self.value = int(self.state[0])
         return self.value
 

@@ -16,9 +16,10 @@ from rich.console import Console
 from events.errors import RunError
 from events.identity import canonical_json
 from events.records import Outcome
-from flows.outcomes import brier, bucket_of, calibrate, print_outcomes, reliability, report
-from flows.report_calibration import diagram, out_of_sample, tabulate
+from flows.outcomes import calibrate, print_outcomes, report
+from flows.report_calibration import brier, diagram, out_of_sample, tabulate
 from flows.report_runs import FinishedRun
+from operators.reliability import bucket_of, reliability
 
 KEY = "kraken:BTC/USDT"
 MANY = (
