@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from config.calibration import with_table
 from config.document import Document, read_document
 from config.problems import Origin, Problem, in_order, said
 from config.problems import Path as Place
@@ -104,8 +105,14 @@ def resolve(
     if unreadable:
         return Resolved(title, in_order(document.problems), document.origins, None)
     checked = Validation(Settings, document, Origin(title))
-    problems = in_order([*document.problems, *checked.problems])
-    return Resolved(title, problems, document.origins, checked.settings)
+    settings, problems = checked.settings, [*document.problems, *checked.problems]
+    if settings is not None:
+        try:
+            settings = with_table(settings)
+        except SettingsError as error:
+            place = ("signals", "calibration")
+            problems.append(Problem(checked.origin(place), place, str(error)))
+    return Resolved(title, in_order(problems), document.origins, settings)
 
 
 def _text(name: str) -> str:

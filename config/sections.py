@@ -111,6 +111,10 @@ class Confluence(Section):
         {"1m": 0.40, "5m": 0.30, "30m": 0.20, "4h": 0.10},
         description="Weight of each timeframe; they sum to 1, and each is among bars.time.",
     )
+    regime_tf: str | None = Field(
+        None,
+        description="Timeframe whose regime gates entries and labels signals; one of bars.time, signals.tf without it.",
+    )
     gates: Gates = Field(Gates(), description="What blocks an entry.")
 
     @field_validator("theta")
@@ -135,6 +139,19 @@ class Signals(Section):
     cooldown_bars: int = Field(3, ge=0, description="Bars of that timeframe from a signal to the next one.")
     hold_bars: int = Field(48, ge=1, description="Bars of that timeframe after which a signal expires.")
     stop_atr: float = Field(2.0, gt=0, description="Distance of the stop, in average true ranges.")
+    structural_stop: bool = Field(
+        True, description="Whether the stop goes behind the newest swing of that timeframe where that is nearer."
+    )
+    close_on_illiquid: bool = Field(False, description="Whether a signal ends when the regime becomes LOW_LIQUIDITY.")
+    calibration: str | None = Field(
+        None,
+        description="Reliability table, a file that `tidewax outcomes --calibrate` made; signals are uncalibrated without.",
+    )
+    calibration_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of that file, by which it enters the analysis; found if not given.",
+    )
     equity: float | None = Field(None, gt=0, description="Equity for the advisory size; none without it.")
     risk: float = Field(0.01, gt=0, le=0.02, description="Share of the equity at risk in a signal.")
     cap: float = Field(0.10, gt=0, le=1, description="Largest notional, as a share of the equity.")

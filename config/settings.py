@@ -23,6 +23,7 @@ from config.sections import (
     Sources,
     TalibCall,
 )
+from events.errors import SettingsError
 from events.identity import ANALYSIS_SECTIONS, analysis_hash
 
 __all__ = [
@@ -68,6 +69,10 @@ class Settings(Section):
     def _fits_together(self) -> Settings:
         known = f"which is not among bars.time ({', '.join(self.bars.time)})"
         said = [f"signals.tf is {self.signals.tf}, {known}"] if self.signals.tf not in self.bars.time else []
+        if self.signals.calibration_sha256 is not None and self.signals.calibration is None:
+            said.append("signals.calibration_sha256 is of the file that signals.calibration must name")
+        if self.confluence.regime_tf not in (None, *self.bars.time):
+            said.append(f"confluence.regime_tf is {self.confluence.regime_tf}, {known}")
         for name in self.confluence.blend:
             if name not in self.bars.time:
                 said.append(f"confluence.blend names {name}, {known}")
@@ -81,9 +86,18 @@ class Settings(Section):
         return "price6" if self.confluence.preset == "auto" else self.confluence.preset
 
     def analysis(self) -> dict[str, Any]:
-        """The resolved sections that decide what is computed."""
+        """The resolved sections that decide what is computed; of a reliability table its bytes, not its path.
+
+        Raises:
+            SettingsError: the table's bytes are not known; `config.load` and `config.with_table` look at them.
+        """
         tree = self.model_dump(mode="json", include=set(ANALYSIS_SECTIONS))
         tree["confluence"]["preset"] = self.preset
+        path, tree["signals"]["calibration"] = self.signals.calibration, tree["signals"].pop("calibration_sha256")
+        if path is not None and tree["signals"]["calibration"] is None:
+            raise SettingsError(
+                f"signals.calibration is {path}, which nobody has read: load the settings with config.load"
+            )
         return tree
 
     @property

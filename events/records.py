@@ -112,6 +112,7 @@ class Signal(Record):
     theta: float
     reliability: float | None = None
     calibrated: bool = False
+    in_sample: bool = False
     warming: bool
     regime: str | None = None
     market_regime: str | None = None
@@ -160,7 +161,11 @@ class SignalUpdate(Record):
 
 
 class Outcome(Record):
-    """How a filled signal ended, in multiples R of its initial risk; a paper result."""
+    """How a filled signal ended, in multiples R of its initial risk; a paper result.
+
+    `funding` is null where the run had no funding rates; `settlements` are (time, rate) of what it is the sum of. Costs are in
+    quote units per unit of the instrument.
+    """
 
     stream: ClassVar[str] = "outcomes"
 
@@ -176,7 +181,8 @@ class Outcome(Record):
     bars_held: int
     fees: float
     slippage: float
-    funding: float
+    funding: float | None
+    settlements: tuple[tuple[int, float], ...] = ()
     regime: str | None = None
     score: float
     agreement: float | None

@@ -117,6 +117,7 @@ def confluence_row(dimensions: int, gates: int) -> np.dtype[Any]:
             ("warming", "u1"),
             ("state", "i1"),  # entry state: +1 LONG, -1 SHORT, 0 NEUTRAL
             ("state_since", "i8"),
+            ("regime", "i8"),  # code of operators.indicators.regime.REGIMES; NEVER while there is none
             ("u", "f8", per_dimension),
             ("weight", "f8", per_dimension),
             ("q", "f8", per_dimension),

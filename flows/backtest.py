@@ -45,6 +45,7 @@ class Backtest:
         self.settings, self.inputs, self.directory, self.console = settings, inputs, directory, console
         self.plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
         self.failure: InputError | None = None
+        _ = self.plan.signals  # what is wrong with them is said before anything is written
         self.header = run_header(settings, inputs, self.streams)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from config.show import show as show_settings
 from events.errors import SettingsError, TidewaxError
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS
 from flows.plan import Plan
-from operators.indicators import BUILTIN, TALIB_FUNCTIONS, talib_indicator
+from operators.indicators import BUILTIN, TALIB_FUNCTIONS, Indicator, talib_indicator
 
 config_app = typer.Typer(no_args_is_help=True, help="Check settings, show what is in force, give editors a schema.")
 
@@ -112,9 +112,34 @@ def _summary(settings: Settings) -> Iterator[str]:
     indicators = plan.analysis.indicators
     bars = max(plan.analysis.lookback.values(), default=0) + 1
     history = max((indicator.history for indicator in indicators), default=0)
-    yield f"warm-up: every indicator has a value after {bars} bars, and is settled after {history} to {2 * history}"
+    settled = _settled_after(indicators)
+    yield f"warm-up: every indicator has a value after {bars} bars, and is settled after {settled} to {settled + history}"
     for name, length in plan.timeframes:
-        yield f"  {name}: {bars} bars are {_span(bars * length)}; {2 * history} bars are {_span(2 * history * length)}"
+        most = settled + history
+        yield f"  {name}: {bars} bars are {_span(bars * length)}; {most} bars are {_span(most * length)}"
+    yield from _market_state(plan)
+
+
+def _settled_after(indicators: Sequence[Indicator]) -> int:
+    """Bars after which all are settled, at the earliest: histories add along what is made of what."""
+    known: dict[str, int] = {}
+    for indicator in indicators:
+        after = indicator.history + max((known.get(need, 0) for need in indicator.inputs), default=0)
+        known |= dict.fromkeys(indicator.columns, after)
+    return max(known.values(), default=0)
+
+
+def _market_state(plan: Plan) -> Iterator[str]:
+    """What the regime and the stops are made of, and from when on."""
+    settings, tf = plan.settings, plan.settings.confluence.regime_tf or plan.settings.signals.tf
+    if "regime" in plan.analysis.index:
+        bars = plan.analysis.lookback["regime"] + 1
+        span = _span(bars * dict(plan.timeframes)[tf])
+        yield f"regime: of {tf}, known after {bars} bars ({span}); before that its gate is open and signals name none"
+    else:
+        yield "regime: none, for indicators.builtin has no regime; its gate is always open and signals name none"
+    swings = settings.signals.structural_stop and "swing.low" in plan.analysis.index
+    yield f"stops: of {settings.signals.tf}, of ATR{', and of the newest swing where that is nearer' if swings else ' alone'}"
 
 
 def _span(ns: int) -> str:

@@ -74,7 +74,8 @@ def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
         for name, share in chosen
     ]
     agreement = "-" if signal.agreement is None else f"{signal.agreement:.2f}"
-    reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}"
+    sample = ", in sample: the table knows of later outcomes" if signal.in_sample else ""
+    reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}{sample}"
     return [
         f"{signal.side} {signal.key} at {iso(signal.ts)}, close of the {run.base} bar at {_price(signal.price)}",
         f"signal {signal.signal_id}, preset {run.run['presets'].get(signal.key, '-')}, analysis {signal.analysis_hash}",
@@ -198,6 +199,12 @@ def _planned(signal: Signal) -> list[str]:
     ]
 
 
+def _funding(outcome: Outcome) -> str:
+    if outcome.funding is None:
+        return "- (no rates)"
+    return f"{_price(outcome.funding)} of {len(outcome.settlements)} settlements"
+
+
 def _became(run: FinishedRun, signal: Signal) -> list[str]:
     lines = ["what became of it"]
     updates = [u for u in run.records(SignalUpdate, signal.key) if u.signal_id == signal.signal_id]
@@ -212,7 +219,7 @@ def _became(run: FinishedRun, signal: Signal) -> list[str]:
             f"outcome (paper): {signed(o.r_net)} R net, {signed(o.r_gross)} R gross, ended by {o.exit_reason} after "
             f"{o.bars_held} base bars",
             f"  best {signed(o.mfe)} R, worst {signed(-o.mae)} R on the way; fees {_price(o.fees)}, slippage {_price(o.slippage)}, "
-            f"funding {_price(o.funding)} per unit",
+            f"funding {_funding(o)}, per unit; regime {o.regime or '-'}",
         ]
     if not ended:
         last = updates[-1].to if updates else "PENDING"

@@ -14,19 +14,13 @@ from events.frames import Array
 from events.records import Outcome
 from events.times import iso
 from flows.report import narrow_table
-from flows.report_calibration import (
-    FEWEST_TO_CALIBRATE,
-    brier,
-    bucket_of,
-    calibrate,
-    out_of_sample,
-    reliability,
-)
+from flows.report_calibration import FEWEST_TO_CALIBRATE, calibrate, out_of_sample
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
 from flows.report_runs import FinishedRun
 from operators.confluence import GATES
+from operators.indicators.regime import REGIMES
 
-__all__ = ["GROUPS", "brier", "bucket_of", "calibrate", "print_outcomes", "reliability", "report"]
+__all__ = ["GROUPS", "calibrate", "print_outcomes", "report"]
 
 GROUPS: Final = ("preset", "side", "regime", "month")
 """What cells are grouped by; the month is the UTC month of the close."""
@@ -50,11 +44,12 @@ class _Told(NamedTuple):
 
 
 class _Bars(NamedTuple):
-    """Counts of base bars of one preset, side of the entry state, and month."""
+    """Counts of base bars of one preset, side of the entry state, month and regime."""
 
     preset: str
     side: str
     month: str
+    regime: str | None
     blocked: Array  # by gate, of those in an entry state
     coverage: Array  # histogram over [0, 1]
     n: int
@@ -69,8 +64,8 @@ def report(directories: Sequence[Path]) -> dict[str, Any]:
         runs: what was read. n: outcomes.
         all: one cell. groups: by each of `GROUPS`, cells with their `value`. cells: the same by all four at once.
         A cell has the fields of `flows.report_figures.figures`, or below n = 30 only n and the note "n too small". Cells of
-        `all`, preset, side and month also have `bars`: base bars beyond theta (entry state LONG or SHORT), the share of them
-        that each gate blocked, and `coverage`, a histogram of all base bars in tenths. Base bars carry no regime.
+        `all` and `groups` also have `bars`: base bars beyond theta (entry state LONG or SHORT), the share of them that each gate
+        blocked, and `coverage`, a histogram of all base bars in tenths.
         reliability: see `flows.report_calibration.out_of_sample`, or a note why there is none.
 
     Raises:
@@ -124,8 +119,7 @@ def _grouped(group: str, told: Sequence[_Told], bars: Sequence[_Bars]) -> list[d
     cells = []
     for value in sorted({one.value(group) for one in told}, key=lambda v: v or ""):
         cell = {"value": value} | _cell([one for one in told if one.value(group) == value])
-        if group != "regime":
-            cell["bars"] = _of_bars(part for part in bars if getattr(part, group) == value)
+        cell["bars"] = _of_bars(part for part in bars if getattr(part, group) == value)
         cells.append(cell)
     return cells
 
@@ -133,13 +127,15 @@ def _grouped(group: str, told: Sequence[_Told], bars: Sequence[_Bars]) -> list[d
 def _count(preset: str, rows: Array) -> list[_Bars]:
     months = rows["available_at"].astype("datetime64[ns]").astype("datetime64[M]")
     found = []
-    for month in np.unique(months):
+    for month, code in sorted(set(zip(months.tolist(), rows["regime"].tolist()))):
         for state, side in _SIDES.items():
-            part = rows[(months == month) & (rows["state"] == state)]
+            part = rows[(months == np.datetime64(month, "M")) & (rows["regime"] == code) & (rows["state"] == state)]
             if len(part):
                 blocked = (part["gates"] == 0).sum(axis=0)
                 tenths = np.minimum((part["coverage"] * _BINS + 1e-9).astype(np.int64), _BINS - 1)
-                found.append(_Bars(preset, side, str(month), blocked, np.bincount(tenths, minlength=_BINS), len(part)))
+                coverage = np.bincount(tenths, minlength=_BINS)
+                label = REGIMES.get(code)
+                found.append(_Bars(preset, side, f"{month:%Y-%m}", label, blocked, coverage, len(part)))
     return found
 
 

@@ -10,6 +10,7 @@ from events.errors import SettingsError
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
+from flows.calibration import read_table
 from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import DIMENSIONS, SCORES
@@ -17,8 +18,8 @@ from operators.indicators import builtin_indicator, talib_indicator
 from operators.risk import RiskSettings
 from operators.signals import SignalSettings
 
-RISK_COLUMNS: Final = ("atr_14",)
-"""What sizes stops, whatever the scores need."""
+NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
+"""What gates and stops need, whatever the scores do."""
 
 
 class Plan:
@@ -55,7 +56,7 @@ class Plan:
             indicators = (*(talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls), *own)
             names = [name for name, _ in self.dimensions]
             scores = tuple(score for score in SCORES if score.dimension in names)
-            return Analysis(completed(indicators, scores, RISK_COLUMNS), scores)
+            return Analysis(completed(indicators, scores, NEEDED), scores)
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
 
@@ -67,6 +68,7 @@ class Plan:
             timeframes=tuple((name, length, settings.blend.get(name, 0.0)) for name, length in self.timeframes),
             dimensions=self.dimensions,
             risk_timeframe=self.settings.signals.tf,
+            regime_timeframe=settings.regime_tf,
             theta=settings.theta,
             theta_base=THETA_BASE[self.settings.preset],
             release=settings.release,
@@ -77,7 +79,11 @@ class Plan:
 
     @cached_property
     def signals(self) -> SignalSettings:
-        """Parameters of signals."""
+        """Parameters of signals.
+
+        Raises:
+            SettingsError: the reliability table cannot be used.
+        """
         settings, outcomes = self.settings.signals, self.settings.outcomes
         names = [name for name, _ in self.dimensions]
         scores = [score for score in self.analysis.scores if score.dimension in names]
@@ -92,7 +98,16 @@ class Plan:
             hold_bars=settings.hold_bars,
             fee_bps=outcomes.fee_bps,
             slip_bps=outcomes.slip_bps,
-            risk=RiskSettings(settings.stop_atr, settings.equity, settings.risk, settings.cap, settings.leverage),
+            risk=RiskSettings(
+                stop_atr=settings.stop_atr,
+                equity=settings.equity,
+                risk=settings.risk,
+                cap=settings.cap,
+                leverage=settings.leverage,
+                structural=settings.structural_stop,
+            ),
+            close_on_illiquid=settings.close_on_illiquid,
+            calibration=read_table(self.settings),
         )
 
     @cached_property

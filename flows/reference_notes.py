@@ -97,5 +97,6 @@ NOTES: Final[dict[str, str]] = {
     "bars_held": "base bars held",
     "fees": "fees paid per unit, quote units",
     "slippage": "slippage paid per unit, quote units",
-    "funding": "funding paid per unit, quote units",
+    "funding": "funding paid per unit, quote units; null where the run had no rates",
+    "settlements": "(time, rate) of the settlements that funding is the sum of",
 }

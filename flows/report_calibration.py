@@ -1,15 +1,13 @@
 """The reliability table: how often signals like this one closed with a gain, counted from stored paper outcomes and nothing else.
 
-Section 8 of the specification of confluence: buckets of strength, agreement and regime, each drawn towards the rate of all
-outcomes by the weight of twenty.
+Section 8 of the specification of confluence; `operators.reliability` reads the table.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -21,42 +19,11 @@ from events.records import Outcome
 from flows.report_figures import FEWEST, wilson
 from flows.report_runs import FinishedRun
 from flows.rundir import first_difference
+from operators.reliability import Bucket, bucket_of, reliability
 
 TABLE_VERSION: Final = 1
 FEWEST_TO_CALIBRATE: Final = 200
-DRAW: Final = 20
-"""So many outcomes of the overall rate are added to each bucket."""
 BINS: Final = 10
-
-Bucket = tuple[int, int, str | None]
-
-
-def bucket_of(score: float, agreement: float | None, regime: str | None) -> Bucket:
-    """(strength in steps of 5 points, tercile of the agreement, regime); no agreement counts as one of 1.
-
-    >>> bucket_of(73.1, 0.5, None), bucket_of(26.9, None, "TREND"), bucket_of(50.0, 0.49, None)
-    ((4, 1, None), (4, 2, 'TREND'), (0, 0, None))
-    """
-    certain = 1.0 if agreement is None else agreement
-    return math.floor(abs(score - 50) / 5), (certain >= 0.5) + (certain >= 0.8), regime
-
-
-def reliability(table: Mapping[str, Any], score: float, agreement: float | None, regime: str | None) -> float:
-    """The estimated rate of r_net > 0 of signals like this one, of a table of `tabulate` or `calibrate`.
-
-    (wins_b + 20 p0) / (n_b + 20) with p0 = wins / n of the table; p0 for a bucket that the table does not know.
-
-    >>> row = {"strength": 4, "tercile": 2, "regime": None, "n_b": 120, "wins_b": 70}
-    >>> reliability({"n": 400, "wins": 200, "buckets": [row]}, 71.0, 0.9, None)
-    0.5714285714285714
-    """
-    p0: float = table["wins"] / table["n"]
-    wanted = bucket_of(score, agreement, regime)
-    for row in table["buckets"]:
-        if (row["strength"], row["tercile"], row["regime"]) == wanted:
-            rate: float = (row["wins_b"] + DRAW * p0) / (row["n_b"] + DRAW)
-            return rate
-    return p0
 
 
 def brier(predicted: Sequence[float], won: Sequence[bool]) -> float:

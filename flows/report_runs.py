@@ -71,7 +71,9 @@ class FinishedRun:
                 f"{path} has settings that this version does not know: read it with the version that wrote it "
                 f"({self.run.get('tidewax')})"
             ) from None
-        self.plan = Plan(settings)
+        # What its reliability table said is in its signals; the file may be gone.
+        signals = settings.signals.model_copy(update={"calibration": None})
+        self.plan = Plan(settings.model_copy(update={"signals": signals}))
         self.keys: list[str] = sorted(self.run["trades"])
 
     @property

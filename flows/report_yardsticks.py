@@ -14,6 +14,7 @@ import numpy as np
 from events.frames import Array
 from events.records import Outcome, Signal
 from flows.report_figures import mean_interval
+from operators.indicators.regime import LOW_LIQUIDITY
 from operators.position import BaseBar, Position
 from operators.signals import SignalSettings
 
@@ -22,11 +23,20 @@ _STRETCH = 256  # bars made into objects at a time: most positions end within it
 _NO_TURN = 2**63 - 1
 
 
-def relive(signal: Signal, sign: int, bars: Array, scores: Array, settings: SignalSettings) -> Position:
+def relive(
+    signal: Signal,
+    sign: int,
+    bars: Array,
+    scores: Array,
+    settings: SignalSettings,
+    settlements: Sequence[tuple[int, float]] = (),
+) -> Position:
     """The paper life of a signal on its own side (`sign` 1) or the other (-1), with the same risk and costs.
 
     The other side has stop and targets mirrored at the price of the signal. Both sides also end at the close at which the score
-    turned against the signal as it was made: the coin decides the side, the score still decides how long.
+    turned against the signal as it was made, or the regime ended it: the coin decides the side, the score still decides how long.
+    What one side pays in funding the other is paid. A run does not store funding rates, only those its own signals met, so
+    the other side has none for the time that it lives longer.
 
     Args:
         signal: as it was made.
@@ -34,6 +44,7 @@ def relive(signal: Signal, sign: int, bars: Array, scores: Array, settings: Sign
         bars: all base bars of its instrument.
         scores: all confluence rows of its instrument.
         settings: costs, hold and base timeframe of the run.
+        settlements: (time, rate) of the outcome's settlements.
 
     Returns:
         The position where the bars left it; state "CLOSED" where it ended after a fill.
@@ -56,12 +67,13 @@ def relive(signal: Signal, sign: int, bars: Array, scores: Array, settings: Sign
         coverage=signal.coverage,
         theta=signal.theta,
     )
-    turned_ts = _turned(signal.ts, made, scores)
+    turned_ts, due = _turned(signal.ts, made, scores, settings.close_on_illiquid), list(settlements)
     first = int(np.searchsorted(bars["ts_close"], signal.ts, side="right"))
     for start in range(first, len(bars), _STRETCH):
         for values in bars[start : start + _STRETCH][_FIELDS].tolist():
             bar = BaseBar(*values)
-            position.on_bar(bar, settings.base_ns)
+            position.on_bar(bar, settings.base_ns, [one for one in due if one[0] <= bar.ts])
+            due = [one for one in due if one[0] > bar.ts]
             if position.state == "ACTIVE" and bar.ts >= turned_ts:
                 position.close("reversal", bar.close)
             if position.state not in ("PENDING", "ACTIVE"):
@@ -69,11 +81,11 @@ def relive(signal: Signal, sign: int, bars: Array, scores: Array, settings: Sign
     return position
 
 
-def _turned(ts: int, made: int, scores: Array) -> int:
+def _turned(ts: int, made: int, scores: Array, close_on_illiquid: bool) -> int:
     first = int(np.searchsorted(scores["available_at"], ts, side="right"))
     while first < len(scores):
         part = scores[first : first + _STRETCH]
-        against = np.flatnonzero(part["state"] == -made)
+        against = np.flatnonzero((part["state"] == -made) | (close_on_illiquid & (part["regime"] == LOW_LIQUIDITY)))
         if len(against):
             return int(part["available_at"][against[0]])
         first += _STRETCH
@@ -95,7 +107,7 @@ def coin_flip(
     by_id = {signal.signal_id: signal for signal in signals}
     own, other = [], []
     for outcome in outcomes:
-        position = relive(by_id[outcome.signal_id], -1, bars, scores, settings)
+        position = relive(by_id[outcome.signal_id], -1, bars, scores, settings, outcome.settlements)
         if position.state == "CLOSED":
             own.append(outcome.r_net)
             other.append(position.r_net)

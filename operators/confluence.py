@@ -12,11 +12,13 @@ from events.rows import BAR, confluence_row
 from events.schema import FOLD_MISSING, GAP, NEVER, PARTIAL, SETTLED, WARMING
 from operators.analysis import Analysis
 from operators.confluence_kernels import blend, combine, empty_scores, hysteresis, prior_theta
+from operators.indicators.regime import LOW_LIQUIDITY
 from operators.latest import AsOf, Input
 from operators.theta import PRIOR, ThetaMemory
 
-GATES: Final = ("coverage", "ready", "gap", "agreement")
-"""What may block an entry, in the order of the gates of a confluence row."""
+GATES: Final = ("coverage", "ready", "gap", "regime", "agreement")
+"""What may block an entry, in the order of the gates of a confluence row; `regime` is open while the regime is unknown."""
+SWINGS: Final = ("swing.high", "swing.low")
 
 FIXED: Final = 0
 THETA_SOURCES: Final = ("fixed", "prior", "quantile")
@@ -28,7 +30,8 @@ class ConfluenceSettings(NamedTuple):
     Attributes:
         timeframes: (name, length in ns, weight in the blend), the base first.
         dimensions: (name, weight), those that take part, in registry order.
-        risk_timeframe: whose ATR sizes stops.
+        risk_timeframe: whose ATR and swings make stops.
+        regime_timeframe: whose regime gates entries and labels signals; the risk timeframe if None.
         theta: the threshold in points, "prior" for that of the voting set, "auto" to learn it from the days before.
         theta_base: P of the prior.
         release: points by which a score must fall back.
@@ -39,6 +42,7 @@ class ConfluenceSettings(NamedTuple):
     timeframes: tuple[tuple[str, int, float], ...]
     dimensions: tuple[tuple[str, float], ...]
     risk_timeframe: str
+    regime_timeframe: str | None = None
     theta: float | Literal["auto", "prior"] = "auto"
     theta_base: float = 16.0
     release: float = 5.0
@@ -48,8 +52,10 @@ class ConfluenceSettings(NamedTuple):
 
 
 def votes_row(timeframes: int, features: int) -> np.dtype[Any]:
-    """The dtype of what signals need beside a confluence row: the base bar, ATR, and each feature's points of the score."""
-    prices = [(name, "f8") for name in ("open", "high", "low", "close", "atr")]
+    """The dtype of what signals need beside a confluence row: the base bar, ATR and the newest swings of the risk timeframe (NaN
+    without), and each feature's points of the score.
+    """
+    prices = [(name, "f8") for name in ("open", "high", "low", "close", "atr", "swing_high", "swing_low")]
     return np.dtype([("available_at", "i8"), *prices, ("flags", "u2"), ("points", "f8", (timeframes, features))])
 
 
@@ -60,6 +66,8 @@ class Confluence:
         settings: see `ConfluenceSettings`.
         analysis: the columns of the feature rows; every timeframe has the same.
         atr: the column of the ATR that stops are sized by.
+
+    The columns `regime`, `swing.high` and `swing.low` are used where the analysis has them.
     """
 
     instrument = ""
@@ -75,8 +83,11 @@ class Confluence:
         self.dimension_of = np.array([names.index(score.dimension) for score in self.scores], np.int64)
         self.weight = np.array([weight for _, weight in settings.dimensions])
         self.blend_weight = np.array([weight for _, _, weight in settings.timeframes])
-        self.atr = analysis.index[atr]
-        self.risk = [name for name, _, _ in settings.timeframes].index(settings.risk_timeframe)
+        self.atr, self.regime = analysis.index[atr], analysis.index.get("regime")
+        self.swings = [analysis.index.get(name) for name in SWINGS]
+        timeframes = [name for name, _, _ in settings.timeframes]
+        self.risk = timeframes.index(settings.risk_timeframe)
+        self.regime_of = timeframes.index(settings.regime_timeframe or settings.risk_timeframe)
         self.features = tuple(f"features.{name}" for name, _, _ in settings.timeframes)
         ttl_ns = [2 * length - 1 for _, length, _ in settings.timeframes]  # a bar's features live two bars
         self.join = AsOf(tuple(Input(f, analysis.dtype, ttl) for f, ttl in zip(self.features, ttl_ns)))
@@ -136,14 +147,25 @@ class Confluence:
             ("u", u_d), ("weight", self.weight), ("q", q_d), ("contribution", unit * u_d), ("status", status_d),
         ):  # fmt: skip
             out[field] = values
-        out["theta_source"] = source
-        self._gates(out["gates"], bars, joined, coverage, agreement, status)
+        out["theta_source"], out["regime"] = source, self._regime(joined)
+        self._gates(out["gates"], bars, joined, coverage, agreement, status, out["regime"])
         for field in ("available_at", "open", "high", "low", "close", "flags"):
             votes[field] = bars[field]
-        votes["atr"] = joined[self.features[self.risk]][0]["values"][:, self.atr]
+        risk = joined[self.features[self.risk]][0]["values"]
+        for field, column in (("atr", self.atr), ("swing_high", self.swings[0]), ("swing_low", self.swings[1])):
+            votes[field] = np.nan if column is None else risk[:, column]
         votes["points"] = share * np.nan_to_num(unit)[:, None, self.dimension_of]
         yield "confluence", out
         yield "votes", votes
+
+    def _regime(self, joined: dict[str, tuple[Array, Array]]) -> Array:
+        """The code of the regime per row, NEVER where there is none."""
+        rows = joined[self.features[self.regime_of]][0]
+        if self.regime is None:
+            return np.full(len(rows), NEVER, np.int64)
+        codes = rows["values"][:, self.regime]
+        known = ~np.isnan(codes)
+        return np.where(known, np.where(known, codes, 0.0).astype(np.int64), NEVER)
 
     def _theta(self, bars: Array, m: Array, mask: Array) -> tuple[Array, Array]:
         """(theta, source) per row."""
@@ -168,6 +190,7 @@ class Confluence:
         coverage: Array,
         agreement: Array,
         status: Array,
+        regime: Array,
     ) -> None:
         settings = self.settings
         ready = np.ones(len(bars), np.bool_)
@@ -179,7 +202,8 @@ class Confluence:
         gates[:, 0] = coverage >= settings.min_coverage
         gates[:, 1] = ready
         gates[:, 2] = bars["flags"] & (GAP | FOLD_MISSING) == 0
-        gates[:, 3] = True if settings.min_agreement <= 0 else agreement >= settings.min_agreement
+        gates[:, 3] = regime != LOW_LIQUIDITY
+        gates[:, 4] = True if settings.min_agreement <= 0 else agreement >= settings.min_agreement
 
     def snapshot(self) -> Any:
         """The newest features, and the entry state."""

@@ -17,7 +17,7 @@ from events.schema import COLD, CONVERGED, FOLD_MISSING, MISSING, NEVER, PARTIAL
 from operators.analysis import Analysis
 from operators.anchored import Anchored, Span
 from operators.indicators import BAR_INPUTS
-from operators.memory import BarMemory
+from operators.memory import BarMemory, worsen
 
 FEW = 8
 """Up to so many bars a handle per indicator is cheaper than a call over the history."""
@@ -143,9 +143,7 @@ class Features:
                 worst = np.zeros(n, np.uint8)
                 for place in self.inputs[k]:
                     if place >= len(BAR_INPUTS):
-                        marks = self.memory.marks[place - len(BAR_INPUTS), span.since : span.stop]
-                        unsettled = np.maximum.accumulate(marks != SETTLED)[-n:]
-                        worst = np.maximum(worst, np.maximum(marks[-n:], np.where(unsettled, CONVERGED, SETTLED)))
+                        worsen(worst, self.memory.marks[place - len(BAR_INPUTS)], span.since, span.stop)
                 status[rows, columns] = np.maximum(status[rows, columns], worst[:, None])
                 values[rows, columns] = np.where(status[rows, columns] >= COLD, np.nan, values[rows, columns])
 

@@ -7,11 +7,28 @@ from typing import Any
 import numpy as np
 
 from events.frames import Array
-from events.schema import NEVER
+from events.schema import CONVERGED, NEVER, SETTLED
 from operators.indicators import BAR_INPUTS
-from operators.maths import extend_runs
+from operators.maths import extend_runs, kernel
 
 _HIGH, _LOW, _CLOSE = (BAR_INPUTS.index(name) for name in ("high", "low", "close"))
+
+
+@kernel
+def worsen(worst: Array, marks: Array, since: int, stop: int) -> None:
+    """Raise statuses `worst` of the last rows before `stop` to those of `marks`, at least to CONVERGED where one of the marks
+    from `since` on is not SETTLED.
+
+    >>> worst = np.zeros(3, np.uint8)
+    >>> worsen(worst, np.array([2, 0, 0, 4, 0], np.uint8), 1, 5)
+    >>> worst.tolist()
+    [0, 4, 1]
+    """
+    first, unsettled = stop - len(worst), False
+    for i in range(since, stop):
+        unsettled |= marks[i] != SETTLED
+        if i >= first:
+            worst[i - first] = max(worst[i - first], marks[i], CONVERGED if unsettled else SETTLED)
 
 
 class BarMemory:

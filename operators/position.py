@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -33,7 +34,11 @@ class Step(NamedTuple):
 
 @dataclass
 class Position:
-    """A signal from creation to its end. Prices are per unit; R is |entry - stop|, measured with the real entry once filled."""
+    """A signal from creation to its end. Prices are per unit; R is |entry - stop|, measured with the real entry once filled.
+
+    Funding is what the whole size pays at each settlement from after the entry to the exit: direction * rate * entry price. A
+    part that a target closed goes on paying, as the specification has it.
+    """
 
     signal_id: str
     direction: int
@@ -50,6 +55,7 @@ class Position:
     agreement: float | None
     coverage: float
     theta: float
+    regime: str | None = None
     state: str = "PENDING"
     seq: int = 0
     entry: float = 0.0
@@ -59,6 +65,8 @@ class Position:
     gross: float = 0.0
     fees: float = 0.0
     slippage: float = 0.0
+    funding: float = 0.0
+    settled: tuple[tuple[int, float], ...] = ()
     mfe: float = 0.0
     mae: float = 0.0
     bars: int = 0
@@ -67,8 +75,8 @@ class Position:
         """Plain data; `Position(**data)` goes on from it."""
         return asdict(self)
 
-    def on_bar(self, bar: BaseBar, base_ns: int) -> list[Step]:
-        """What this base bar does to it."""
+    def on_bar(self, bar: BaseBar, base_ns: int, settlements: Iterable[tuple[int, float]] = ()) -> list[Step]:
+        """What this base bar does to it; `settlements` are (time, rate) of all since the bar before, up to its close."""
         ts_open = bar.ts - base_ns
         steps: list[Step] = []
         if self.state == "PENDING":
@@ -84,6 +92,10 @@ class Position:
             self.slippage += bar.open * self.slip
             steps.append(self._step("PENDING", "filled", bar.open, 0.0))
         self.bars += 1
+        for ts, rate in settlements:
+            if ts > self.entry_ts:
+                self.funding += self.direction * rate * self.entry
+                self.settled += ((ts, rate),)
         return steps + self._exits(bar)
 
     def _exits(self, bar: BaseBar) -> list[Step]:
@@ -137,5 +149,5 @@ class Position:
 
     @property
     def r_net(self) -> float:
-        """Realised so far less fees and slippage, in R."""
-        return (self.gross - self.fees - self.slippage) / abs(self.entry - self.stop)
+        """Realised so far less fees, slippage and funding, in R."""
+        return (self.gross - self.fees - self.slippage - self.funding) / abs(self.entry - self.stop)

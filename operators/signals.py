@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +12,9 @@ from events.frames import Array, Rows
 from events.identity import id_of
 from events.records import DimensionShare, Outcome, Record, Side, Signal, SignalUpdate
 from events.schema import NEVER
+from operators.indicators.regime import LOW_LIQUIDITY, REGIMES
 from operators.position import BaseBar, Position, Step
+from operators.reliability import reliability
 from operators.risk import MULTIPLES, TARGET_SIZES, RiskSettings, levels, size
 
 GRACE_BARS: Final = 3
@@ -32,6 +35,8 @@ class SignalSettings(NamedTuple):
         cooldown_bars, hold_bars: in bars of the risk timeframe.
         fee_bps, slip_bps: costs of a fill.
         risk: see `RiskSettings`.
+        close_on_illiquid: whether the regime LOW_LIQUIDITY ends a signal.
+        calibration: the reliability table, as plain data (`operators.reliability`), None without one.
     """
 
     timeframe: tuple[str, int]
@@ -45,22 +50,32 @@ class SignalSettings(NamedTuple):
     fee_bps: float = 5.0
     slip_bps: float = 2.0
     risk: RiskSettings = RiskSettings()
+    close_on_illiquid: bool = False
+    calibration: Mapping[str, Any] | None = None
 
 
 class Signals:
-    """In: "confluence" and "votes". Out: "signals", "updates" (each step in a signal's life), "outcomes".
+    """In: "confluence" and "votes", and "funding" if so asked. Out: "signals", "updates" (each step of a signal), "outcomes".
 
-    Order at a boundary: fill, stop, target and time on the base bar that closed; then the score; then reversal; then a new signal.
-    A signal is made when the entry state changes to LONG or SHORT and all gates are open, or on the first of the next three base
-    bars on which they are.
+    Order at a boundary: fill, funding, stop, target and time on the base bar that closed; then the score; then reversal, then an
+    illiquid market; then a new signal. A signal is made when the entry state changes to LONG or SHORT and all gates are open, or
+    on the first of the next three base bars on which they are.
+
+    Args:
+        settings: see `SignalSettings`.
+        funding: whether there is a stream of funding rates. Its settlements (rows that are no predictions) are costs; one that
+            does not come is not charged.
     """
 
     instrument = ""
     outputs = ("signals", "updates", "outcomes")
-    streams = ("confluence", "votes")
+    streams: tuple[str, ...] = ("confluence", "votes")
 
-    def __init__(self, settings: SignalSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: SignalSettings, funding: bool = False) -> None:
+        self.settings, self.funding = settings, funding
+        if funding:
+            self.streams = (*Signals.streams, "funding")
+        self.due: tuple[tuple[int, float], ...] = ()  # settlements that no base bar has met yet
         self.open: Position | None = None
         self.state = 0
         self.grace = 0  # base bars left in which a blocked change may still signal
@@ -74,8 +89,15 @@ class Signals:
         self, watermark: int, rows: Mapping[str, Array], control: Mapping[str, Array]
     ) -> Iterable[tuple[str, Rows]]:
         """Walk the boundaries at which something can happen."""
-        if "confluence" not in rows:
-            return
+        if "funding" in rows:
+            new = rows["funding"]
+            new = new[new["predicted"] == 0]
+            self.due += tuple(zip(new["available_at"].tolist(), new["rate"].tolist()))
+        yield from self._walk(rows) if "confluence" in rows else ()
+        if self.open is None:  # a later signal is entered after all of them
+            self.due = ()
+
+    def _walk(self, rows: Mapping[str, Array]) -> Iterable[tuple[str, Rows]]:
         scores, votes = rows["confluence"], rows["votes"]
         state = scores["state"].astype(np.int64)
         changes = np.flatnonzero(state != np.append(self.state, state[:-1]))
@@ -95,13 +117,24 @@ class Signals:
             if records:
                 yield name, tuple(records)
 
+    def _settled(self, ts: int) -> tuple[tuple[int, float], ...]:
+        """Take out the settlements up to `ts`."""
+        n = 0
+        while n < len(self.due) and self.due[n][0] <= ts:
+            n += 1
+        taken, self.due = self.due[:n], self.due[n:]
+        return taken
+
     def _at(self, score: Any, votes: Any, before: int, out: dict[str, list[Record]]) -> None:
         ts, state = int(score["available_at"]), int(score["state"])
         if self.open is not None:
             bar = BaseBar(ts, *votes[["open", "high", "low", "close", "flags"]].item())
-            self._told(self.open.on_bar(bar, self.settings.base_ns), ts, out)
-        if self.open is not None and self.open.state == "ACTIVE" and state == -self.open.direction:
-            self._told([self.open.close("reversal", float(votes["close"]))], ts, out)
+            self._told(self.open.on_bar(bar, self.settings.base_ns, self._settled(ts)), ts, out)
+        if self.open is not None and self.open.state == "ACTIVE":
+            illiquid = self.settings.close_on_illiquid and score["regime"] == LOW_LIQUIDITY
+            reason = "reversal" if state == -self.open.direction else "invalidated" if illiquid else None
+            if reason:
+                self._told([self.open.close(reason, float(votes["close"]))], ts, out)
         changed = state != before
         if changed:
             self.grace = 0
@@ -120,7 +153,8 @@ class Signals:
     def _signal(self, score: Any, votes: Any, state: int, ts: int, out: dict[str, list[Record]]) -> None:
         s = self.settings
         price, atr = float(votes["close"]), float(votes["atr"])
-        stop, targets, distance = levels(state, price, atr, s.risk.stop_atr)
+        swing = float(votes["swing_low" if state > 0 else "swing_high"]) if s.risk.structural else math.nan
+        stop, targets, distance, stop_source = levels(state, price, atr, s.risk.stop_atr, swing)
         advised, why_not = size(price, distance, s.risk)
         side: Side = "LONG" if state > 0 else "SHORT"
         tf, tf_ns = s.timeframe
@@ -128,7 +162,7 @@ class Signals:
         agreement = None if np.isnan(score["agreement"]) else float(score["agreement"])
         common = {
             "score": float(score["score"]), "agreement": agreement, "coverage": float(score["coverage"]),
-            "theta": float(score["theta"]),
+            "theta": float(score["theta"]), "regime": REGIMES.get(int(score["regime"])),
         }  # fmt: skip
         out["signals"].append(
             Signal(
@@ -138,6 +172,7 @@ class Signals:
                 tf=tf,
                 side=side,
                 **common,
+                **self._reliability(ts, common),
                 strength=abs(float(score["m"])),
                 dispersion=float(score["dispersion"]),
                 warming=bool(score["warming"]),
@@ -147,7 +182,7 @@ class Signals:
                 stop=stop,
                 targets=targets,
                 target_sizes=TARGET_SIZES,
-                stop_source="atr",
+                stop_source=stop_source,
                 rr=sum(part * multiple for part, multiple in zip(TARGET_SIZES, MULTIPLES)),
                 risk_pct=abs(price - stop) / price,
                 size=advised,
@@ -161,6 +196,13 @@ class Signals:
             valid_until=ts + s.base_ns, hold_ns=s.hold_bars * tf_ns, fee=s.fee_bps * 1e-4, slip=s.slip_bps * 1e-4, **common,  # type: ignore[arg-type]
         )  # fmt: skip
         self._told([Step(None, "PENDING", "new", price)], ts, out)
+
+    def _reliability(self, ts: int, like: Mapping[str, Any]) -> dict[str, Any]:
+        table = self.settings.calibration
+        if table is None:
+            return {}
+        rate = reliability(table, like["score"], like["agreement"], like["regime"])
+        return {"reliability": rate, "calibrated": True, "in_sample": ts < table["ts_to"]}
 
     def _components(self, score: Any, votes: Any) -> dict[str, DimensionShare]:
         found = {}
@@ -213,15 +255,16 @@ class Signals:
             key=self.instrument, ts=ts, signal_id=position.signal_id, side="LONG" if position.direction > 0 else "SHORT",
             ts_open=position.entry_ts, ts_close=ts, exit_reason=step.reason, r_gross=position.r_gross, r_net=position.r_net,
             mfe=position.mfe, mae=position.mae, bars_held=position.bars, fees=position.fees, slippage=position.slippage,
-            funding=0.0, score=position.score, agreement=position.agreement, coverage=position.coverage,
+            funding=position.funding if self.funding else None, settlements=position.settled, regime=position.regime,
+            score=position.score, agreement=position.agreement, coverage=position.coverage,
             theta=position.theta, analysis_hash=self.settings.analysis_hash,
         )  # fmt: skip
 
     def snapshot(self) -> Any:
-        """The open signal, the entry state and the cool-down."""
-        return self.open and self.open.snapshot(), self.state, self.grace, self.cool_until
+        """The open signal, the entry state, the cool-down, and the settlements that no base bar has met."""
+        return self.open and self.open.snapshot(), self.state, self.grace, self.cool_until, self.due
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        position, self.state, self.grace, self.cool_until = snapshot
+        position, self.state, self.grace, self.cool_until, self.due = snapshot
         self.open = Position(**position) if position else None

@@ -9,8 +9,9 @@ from events.frames import Array
 from operators.indicators.base import Indicator, Wide
 from operators.indicators.heikin_ashi import heikin_ashi
 from operators.indicators.momentum import awesome_oscillator
-from operators.indicators.rolling import z_score
-from operators.indicators.structure import PIVOT_BARS, bos_score, structure, sweep_score, swings
+from operators.indicators.regime import RegimeHandle, regime_codes
+from operators.indicators.rolling import percentile_rank, z_score
+from operators.indicators.structure import PIVOT_BARS, bos_score, newest_swings, structure, sweep_score, swings
 from operators.indicators.talib_functions import talib_by_column
 from operators.indicators.volatility import efficiency_ratio, parkinson_volatility, range_position
 from operators.indicators.volume import (
@@ -25,6 +26,7 @@ from operators.indicators.zones import levels, order_blocks
 
 _HLC: Final = ("high", "low", "close")
 _HLCV: Final = (*_HLC, "volume")
+_REGIME: Final = ("adx_14", "plus_di_14", "minus_di_14", "atr_pctl")
 _AUTOMATON: Final = 256
 """Declared stable length of what follows swings."""
 
@@ -54,6 +56,14 @@ def _adl_z(adl: Array, since: int = 0) -> Array:
     return z_score(adl, 256, 32, since)
 
 
+def _atr_percentile(natr: Array, since: int = 0) -> Array:
+    return percentile_rank(natr, 512, since)
+
+
+def _swing(high: Array, low: Array, since: int = 0) -> tuple[Array, Array]:
+    return newest_swings(high, low, PIVOT_BARS, since)
+
+
 def _levels(high: Array, low: Array, close: Array, atr: Array, since: int = 0) -> tuple[Array, Array, Array]:
     above, below, _, _, none_above, none_below = levels(*swings(high, low, PIVOT_BARS), close, atr, PIVOT_BARS, since)
     return above, below, none_above | none_below
@@ -61,12 +71,22 @@ def _levels(high: Array, low: Array, close: Array, atr: Array, since: int = 0) -
 
 def _own(
     columns: tuple[str, ...], function: Callable[..., Any], inputs: tuple[str, ...], history: int, lookback: int, stable: int = 0,
-    silent: bool = False, newest: bool = False, windowed: bool = False,
+    silent: bool = False, newest: bool = False, windowed: bool = False, open: Callable[..., Any] | None = None,
 ) -> Indicator:  # fmt: skip
     source = ("tidewax", columns[0], 1)
     stable = stable or lookback + 1
     return Indicator(
-        columns, function, inputs, history, stable, lookback, source, silent=silent, newest=newest, windowed=windowed
+        columns,
+        function,
+        inputs,
+        history,
+        stable,
+        lookback,
+        source,
+        open,
+        silent=silent,
+        newest=newest,
+        windowed=windowed,
     )
 
 
@@ -80,6 +100,7 @@ BUILTIN: Final[dict[str, Indicator]] = {
     "adl_20": _own(("adl_20",), _with(accumulation_slope, 20), _HLCV, 64, 19, windowed=True),
     "adl_z": _own(("adl_z",), _adl_z, ("adl_20",), 512, 32, 257, newest=True),
     "ao_5_34": _own(("ao_5_34",), _with(awesome_oscillator, 5, 34), ("high", "low"), 64, 33, windowed=True),
+    "atr_pctl": _own(("atr_pctl",), _atr_percentile, ("natr_14",), 512, 128, 512, newest=True),
     "bos": _own(("bos_score",), _bos, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
     "cmf_20": _own(("cmf_20",), _with(chaikin_money_flow, 20), _HLCV, 64, 19, windowed=True),
     "er_20": _own(("er_20",), _with(efficiency_ratio, 20), ("close",), 64, 20, windowed=True),
@@ -90,10 +111,12 @@ BUILTIN: Final[dict[str, Indicator]] = {
     "park_60": _own(("park_60",), _with(parkinson_volatility, 60), ("high", "low"), 64, 59, windowed=True),
     "range_pos": _own(("range_pos",), _with(range_position, 50), _HLC, 64, 49, windowed=True),
     "rvol": _wide(("rvol",), relative_volume, 30, RelativeVolume),
-    "sweep": _own(("sweep_score",), _sweep, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
     "vwap": _wide(("vwap_d", "vwap_band"), day_vwap, 0, DayVwap),
+    "regime": _own(("regime",), regime_codes, _REGIME, 512, 0, 512, open=RegimeHandle),
+    "sweep": _own(("sweep_score",), _sweep, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
+    "swing": _own(("swing.high", "swing.low"), _swing, ("high", "low"), 512, 10, _AUTOMATON, newest=True),
 }
-"""Indicators by their name in settings; `adl_z` takes `adl_20`, what follows swings takes `atr_14`."""
+"""Indicators by their name in settings."""
 
 
 def builtin_indicator(name: str) -> Indicator:

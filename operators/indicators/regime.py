@@ -54,6 +54,28 @@ def _label(
 
 
 @kernel
+def _step(
+    adx: float, plus_di: float, minus_di: float, volatility: float, depth: float, spread: float, state: Array
+) -> int:
+    """The label of one bar; `state` is (regime, rival, bars that the rival has led in a row) and carried on."""
+    raw = _label(adx, plus_di, minus_di, volatility, depth, spread, state[0])
+    state[0], state[1], state[2] = _settle(raw, state[0], state[1], state[2])
+    return raw
+
+
+@kernel
+def _follow(
+    adx: Array, plus_di: Array, minus_di: Array, volatility: Array, depth: Array, spread: Array, state: Array
+) -> tuple[Array, Array]:
+    """(regime, label of the bar alone) per bar, `state` carried on."""
+    out, raw = np.empty(len(adx), np.int64), np.empty(len(adx), np.int64)
+    for t in range(len(adx)):
+        raw[t] = _step(adx[t], plus_di[t], minus_di[t], volatility[t], depth[t], spread[t], state)
+        out[t] = state[0]
+    return out, raw
+
+
+@kernel
 def dwell(raw: Array) -> Array:
     """Regime codes (int64) of raw labels: a change after 3 bars in a row of one label other than the regime; RANGING at first.
 
@@ -87,14 +109,33 @@ def regime(
     >>> [column.tolist() for column in regime(adx, np.full(6, 9.0), np.full(6, 20.0), nothing, nothing, nothing)]
     [[0, 0, -1, -1, -1, -1], [-1, -1, -1, -1, 0, -2]]
     """
-    n = len(adx)
-    out, raw = np.empty(n, np.int64), np.empty(n, np.int64)
-    current, rival, bars = RANGING, RANGING, 0
-    for t in range(n):
-        raw[t] = _label(adx[t], plus_di[t], minus_di[t], atr_pctl[t], depth_pctl[t], spread_pctl[t], current)
-        current, rival, bars = _settle(raw[t], current, rival, bars)
-        out[t] = current
-    return out, raw
+    return _follow(adx, plus_di, minus_di, atr_pctl, depth_pctl, spread_pctl, np.array([RANGING, RANGING, 0]))
+
+
+def regime_codes(adx: Array, plus_di: Array, minus_di: Array, atr_pctl: Array) -> Array:
+    """`regime` without depth and spread, whose rule is skipped: codes of `REGIMES`, never LOW_LIQUIDITY.
+
+    First index, H and stable length are those of `regime`.
+
+    >>> regime_codes(np.full(3, 30.0), np.full(3, 9.0), np.full(3, 20.0), np.full(3, 0.99)).tolist()
+    [0, 0, 3]
+    """
+    return RegimeHandle(adx, plus_di, minus_di, atr_pctl).codes
+
+
+class RegimeHandle:
+    """`regime_codes` opened on some bars, then a bar at a time; `value` is the newest code."""
+
+    def __init__(self, adx: Array, plus_di: Array, minus_di: Array, atr_pctl: Array) -> None:
+        absent, self.state = np.full(len(adx), math.nan), np.array([RANGING, RANGING, 0])
+        self.codes, _ = _follow(adx, plus_di, minus_di, atr_pctl, absent, absent, self.state)
+        self.value = int(self.state[0])
+
+    def update(self, adx: float, plus_di: float, minus_di: float, atr_pctl: float) -> int:
+        """The code with one more bar."""
+        _step(adx, plus_di, minus_di, atr_pctl, math.nan, math.nan, self.state)
+        self.value = int(self.state[0])
+        return self.value
 
 
 @kernel

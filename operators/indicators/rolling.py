@@ -95,17 +95,17 @@ def z_score(x: Array, window: int = 256, minimum: int = 32, since: int = 0) -> A
 
 
 @kernel
-def percentile_rank(x: Array, window: int) -> Array:
+def percentile_rank(x: Array, window: int, since: int = 0) -> Array:
     """The share of the finite values of the `window` rows before x that are smaller, equal ones counting half, in [0, 1].
 
     NaN where x is, or where fewer than window // 4 of those rows are finite. First index window // 4 rows after the first of x;
-    stable length: the window; no H of its own. Source: file 00 section 9.
+    stable length: the window; no H of its own. Rows before `since` are left NaN. Source: file 00 section 9.
 
     >>> percentile_rank(np.array([1.0, 2.0, 3.0, 2.0, 9.0]), 4).tolist()
     [nan, 1.0, 1.0, 0.5, 1.0]
     """
     out = np.full(len(x), math.nan)
-    for t in range(len(x)):
+    for t in range(since, len(x)):
         if not math.isfinite(x[t]):
             continue
         count, less, equal = 0, 0, 0

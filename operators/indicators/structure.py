@@ -21,6 +21,22 @@ SWEEP_BARS = 25
 
 
 @kernel
+def _confirms(high: Array, low: Array, t: int, k: int) -> tuple[bool, bool]:
+    """Whether bar t confirms a swing high, and whether a swing low, at the bar k before it."""
+    if t < 2 * k:
+        return False, False
+    pivot = t - k
+    is_high, is_low = True, True
+    for i in range(pivot - k, pivot):
+        is_high = is_high and high[pivot] > high[i]
+        is_low = is_low and low[pivot] < low[i]
+    for i in range(pivot + 1, t + 1):
+        is_high = is_high and high[pivot] >= high[i]
+        is_low = is_low and low[pivot] <= low[i]
+    return is_high, is_low
+
+
+@kernel
 def swings(high: Array, low: Array, k: int = PIVOT_BARS) -> tuple[Array, Array]:
     """(high pivots, low pivots): the price of the swing that is confirmed by this bar, k bars after its pivot; else NaN.
 
@@ -33,19 +49,44 @@ def swings(high: Array, low: Array, k: int = PIVOT_BARS) -> tuple[Array, Array]:
     """
     n = len(high)
     highs, lows = np.full(n, math.nan), np.full(n, math.nan)
-    for t in range(2 * k, n):
-        pivot = t - k
-        is_high, is_low = True, True
-        for i in range(pivot - k, pivot):
-            is_high = is_high and high[pivot] > high[i]
-            is_low = is_low and low[pivot] < low[i]
-        for i in range(pivot + 1, t + 1):
-            is_high = is_high and high[pivot] >= high[i]
-            is_low = is_low and low[pivot] <= low[i]
+    for t in range(n):
+        is_high, is_low = _confirms(high, low, t, k)
         if is_high:
-            highs[t] = high[pivot]
+            highs[t] = high[t - k]
         if is_low:
-            lows[t] = low[pivot]
+            lows[t] = low[t - k]
+    return highs, lows
+
+
+@kernel
+def newest_swings(high: Array, low: Array, k: int = PIVOT_BARS, since: int = 0) -> tuple[Array, Array]:
+    """(swing high, swing low): the price of the newest swing that is confirmed by this bar (`swings`), NaN before the first.
+
+    Price units. Rows before `since` are left NaN. First index 2k at the earliest; H 512, stable length 256 (declared). Source:
+    file 03 section 8.
+
+    >>> high, low = np.array([1.0, 3.0, 3.0, 2.0, 4.0]), np.array([1.0, 2.0, 1.5, 0.5, 2.0])
+    >>> [column.tolist() for column in newest_swings(high, low, 1)]
+    [[nan, nan, 3.0, 3.0, 3.0], [nan, nan, nan, nan, 0.5]]
+    """
+    n = len(high)
+    highs, lows = np.full(n, math.nan), np.full(n, math.nan)
+    top, bottom = math.nan, math.nan
+    for t in range(since - 1, 2 * k - 1, -1):  # what is known before the first row that is asked for
+        is_high, is_low = _confirms(high, low, t, k)
+        if is_high and math.isnan(top):
+            top = high[t - k]
+        if is_low and math.isnan(bottom):
+            bottom = low[t - k]
+        if not (math.isnan(top) or math.isnan(bottom)):
+            break
+    for t in range(since, n):
+        is_high, is_low = _confirms(high, low, t, k)
+        if is_high:
+            top = high[t - k]
+        if is_low:
+            bottom = low[t - k]
+        highs[t], lows[t] = top, bottom
     return highs, lows
 
 

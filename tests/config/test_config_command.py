@@ -32,7 +32,9 @@ def test_check_of_shipped_settings(name):
     assert re.fullmatch(
         r"warm-up: every indicator has a value after \d+ bars, and is settled after \d+ to \d+", lines[2]
     )
-    assert [line.split(":")[0].strip() for line in lines[3:]] == list(load(name).bars.time)
+    assert [line.split(":")[0].strip() for line in lines[3:]] == [*load(name).bars.time, "regime", "stops"]
+    assert re.fullmatch(rf"regime: of {load(name).signals.tf}, known after 143 bars \(.+\); before that .+", lines[-2])
+    assert lines[-1] == f"stops: of {load(name).signals.tf}, of ATR, and of the newest swing where that is nearer"
 
 
 def test_check_names_all_problems(tmp_path):

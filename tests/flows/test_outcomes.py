@@ -16,9 +16,10 @@ from rich.console import Console
 from events.errors import RunError
 from events.identity import canonical_json
 from events.records import Outcome
-from flows.outcomes import brier, bucket_of, calibrate, print_outcomes, reliability, report
-from flows.report_calibration import diagram, out_of_sample, tabulate
+from flows.outcomes import calibrate, print_outcomes, report
+from flows.report_calibration import brier, diagram, out_of_sample, tabulate
 from flows.report_runs import FinishedRun
+from operators.reliability import bucket_of, reliability
 
 KEY = "kraken:BTC/USDT"
 MANY = (
@@ -149,7 +150,7 @@ def test_the_table_is_canonical_and_names_what_it_was_made_of(runs, tmp_path):
     assert sum(row["wins_b"] for row in table["buckets"]) == table["wins"]
     row = max(table["buckets"], key=lambda r: r["n_b"])
     expected = (row["wins_b"] + 20 * table["wins"] / table["n"]) / (row["n_b"] + 20)
-    assert reliability(table, 50 + 5 * row["strength"], (0.0, 0.5, 0.8)[row["tercile"]], None) == expected
+    assert reliability(table, 50 + 5 * row["strength"], (0.0, 0.5, 0.8)[row["tercile"]], row["regime"]) == expected
     again = calibrate([runs[0], runs[0]], tmp_path / "twice.json")
     assert again["table"]["n"] == table["n"]
 

@@ -23,9 +23,11 @@ from operators.confluence import Confluence, ConfluenceSettings
 from operators.dimensions import SCORES
 from operators.history import Features
 from operators.indicators import Indicator
+from operators.indicators.regime import LOW_LIQUIDITY
 from operators.latest import Input, Latest
 from operators.signals import Signals, SignalSettings
 
+NEEDED = ("atr_14", "regime", "swing.high", "swing.low")
 TIMEFRAMES = (("1m", MINUTE_NS), ("5m", 5 * MINUTE_NS), ("30m", 30 * MINUTE_NS))
 
 
@@ -57,7 +59,7 @@ def _is_protocol(item: type) -> bool:
 @cache
 def analysis() -> Analysis:
     """All scores, and the columns that they need."""
-    return Analysis(completed((), SCORES), SCORES)
+    return Analysis(completed((), SCORES, NEEDED), SCORES)
 
 
 def breaking(bad_close: float) -> Analysis:
@@ -92,6 +94,14 @@ SIGNALS = SignalSettings(
     analysis_hash="0" * 16,
 )
 
+TABLE = {
+    "n": 300, "wins": 100, "ts_to": START + HOUR_NS,
+    "buckets": [
+        {"strength": s, "tercile": t, "regime": "RANGING", "n_b": 20, "wins_b": s + t, "p_b": None}
+        for s in range(8) for t in range(3)
+    ],
+}  # fmt: skip
+
 
 @cache
 def made() -> dict[str, Any]:
@@ -125,8 +135,12 @@ def cases() -> dict[str, Case]:
     down = control(VOID, START + 100 * MINUTE_NS, START + 100 * MINUTE_NS, START + 126 * MINUTE_NS)
     inputs = (Input("bars.5m", BAR, HOUR_NS), Input("funding", FUNDING, 6 * MINUTE_NS))
     joined = {name: m[name] for name in ("bars.1m", *(f"features.{n}" for n, _ in TIMEFRAMES))}
+    illiquid = m["confluence"].copy()
+    illiquid["regime"][np.random.default_rng(7).random(len(illiquid)) < 0.05] = LOW_LIQUIDITY
     shut = m["confluence"].copy()
     shut["gates"][:, 0] = np.random.default_rng(5).random(len(shut)) < 0.3
+    paid = rates.copy()
+    paid["predicted"] = np.random.default_rng(6).random(len(paid)) < 0.3
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
     return {
         "Bars": Case(
@@ -163,6 +177,11 @@ def cases() -> dict[str, Case]:
         "Signals": Case(
             lambda: Signals(SIGNALS),
             {"confluence": m["confluence"], "votes": m["votes"]},
+            outputs=("signals", "updates", "outcomes"),
+        ),
+        "Signals, with funding": Case(
+            lambda: Signals(SIGNALS._replace(close_on_illiquid=True, calibration=TABLE), funding=True),
+            {"confluence": illiquid, "votes": m["votes"], "funding": paid},
             outputs=("signals", "updates", "outcomes"),
         ),
     }

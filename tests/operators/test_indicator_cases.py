@@ -23,7 +23,7 @@ from operators.indicators.rolling import (
     weighted_mean,
     z_score,
 )
-from operators.indicators.structure import bos_score, structure, sweep_score, swings
+from operators.indicators.structure import bos_score, newest_swings, structure, sweep_score, swings
 from operators.indicators.volatility import (
     efficiency_ratio,
     parkinson_volatility,
@@ -120,6 +120,13 @@ CASES = {
     "slope": Case(lambda b: (ols_slope(b.close, 20),), (ANY,), (19,), (1,), _negated, 20),
     "swings": Case(
         lambda b: swings(b.high, b.low), (PRICE,) * 2, (None,) * 2, (1, 1), lambda h, low: (_price(low), _price(h)), 11
+    ),
+    "newest_swings": Case(
+        lambda b: newest_swings(b.high, b.low),
+        (PRICE,) * 2,
+        (None,) * 2,
+        (1, 1),
+        lambda h, low: (_price(low), _price(h)),
     ),
     "structure": Case(
         _structure,

@@ -15,9 +15,9 @@ from operators.dimensions.technical import cci_score, in_atr_score
 from operators.dimensions.volume import participation_score, vwap_score
 from operators.indicators.heikin_ashi import heikin_ashi
 from operators.indicators.momentum import awesome_oscillator
-from operators.indicators.regime import REGIMES, dwell, p_trend, regime
-from operators.indicators.rolling import weighted_mean, z_score
-from operators.indicators.structure import bos_score, structure, sweep_score, swings
+from operators.indicators.regime import REGIMES, RegimeHandle, dwell, p_trend, regime, regime_codes
+from operators.indicators.rolling import percentile_rank, weighted_mean, z_score
+from operators.indicators.structure import bos_score, newest_swings, structure, sweep_score, swings
 from operators.indicators.volatility import (
     efficiency_ratio,
     parkinson_volatility,
@@ -123,6 +123,33 @@ def test_structure_of_series2():
     newest = int(np.flatnonzero(swept)[-1])
     assert score[newest + 25] == near(swept[newest] * 2**-5)
     assert (math.isnan(score[newest + 26]), silent[newest + 26]) == (True, 1)
+
+
+def test_newest_swings_are_those_of_the_structure_whatever_rows_are_asked_for():
+    bars = grid(5, 420)
+    expected = structure(bars.high, bars.low, bars.close, bars.atr())[:2]
+    assert np.isfinite(expected[0]).sum() > 300
+    for since in (0, 9, 10, 11, 57, 300, 409, len(bars.close) - 1):
+        for column, full in zip(newest_swings(bars.high, bars.low, 5, since), expected):
+            assert np.isnan(column[:since]).all()
+            assert np.array_equal(column[since:], full[since:], equal_nan=True)
+
+
+def test_percentile_rank_of_the_rows_that_are_asked_for():
+    x = np.where(np.arange(700) % 7 == 3, math.nan, np.round(np.sin(np.arange(700)) * 20))
+    whole = percentile_rank(x, 512)
+    assert np.isnan(whole[: 512 // 4]).all()
+    assert whole[600] == sum((v < x[600]) + (v == x[600]) / 2 for v in x[88:600]) / np.isfinite(x[88:600]).sum()
+    assert np.array_equal(percentile_rank(x, 512, 650)[650:], whole[650:], equal_nan=True)
+
+
+def test_a_handle_of_the_regime_goes_on_where_it_was_opened():
+    bars = series2(900)
+    inputs = [bars.talib(name) for name in ("ADX", "PLUS_DI", "MINUS_DI")] + [percentile_rank(bars.atr(), 512)]
+    whole = regime_codes(*inputs)
+    assert len(set(whole.tolist())) >= 4
+    handle = RegimeHandle(*(column[:400] for column in inputs))
+    assert [handle.value] + [handle.update(*row) for row in np.array(inputs).T[400:].tolist()] == whole[399:].tolist()
 
 
 def test_dwell():
