@@ -82,7 +82,7 @@ def test_c7_mirrored_prices_negate_every_score(seed):
 
 def test_c7_speaks_of_every_score_there_is():
     """In the longest of its markets each score of the base timeframe has values, up and down."""
-    rows = path(grid_trades(1, 6_000))["features.1m"]
+    rows = path(grid_trades(1, 14_000))["features.1m"]
     for score in analysis().scores:
         u = rows["values"][:, analysis().index[score.column]]
         assert (~np.isnan(u)).sum() > 20, score.column
