@@ -17,6 +17,7 @@ from config.sections import (
     Instrument,
     Outcomes,
     Output,
+    Plugins,
     Run,
     Section,
     Signals,
@@ -36,6 +37,7 @@ __all__ = [
     "Outcomes",
     "Output",
     "PRESETS",
+    "Plugins",
     "Run",
     "Section",
     "Settings",
@@ -55,6 +57,7 @@ class Settings(Section):
     confluence: Confluence = Field(Confluence(), description="The score over dimensions and timeframes.")
     signals: Signals = Field(Signals(), description="Signals and their risk.")
     outcomes: Outcomes = Field(Outcomes(), description="Paper costs.")
+    plugins: Plugins = Field(Plugins(), description="Plugins.")
     instruments: dict[str, Instrument] = Field(
         {}, description="What venues say of instruments, by exchange:BASE/QUOTE."
     )
@@ -81,12 +84,12 @@ class Settings(Section):
         return "price6" if self.confluence.preset == "auto" else self.confluence.preset
 
     def analysis(self) -> dict[str, Any]:
-        """The resolved sections that decide what is computed."""
+        """The resolved sections that decide what is computed; what plugins declare is added by the plan that loads them."""
         tree = self.model_dump(mode="json", include=set(ANALYSIS_SECTIONS))
         tree["confluence"]["preset"] = self.preset
         return tree
 
     @property
     def analysis_hash(self) -> str:
-        """The identity of the analysis."""
+        """The identity of these settings; that of a run, plugins included, is `flows.plan.Plan.analysis_hash`."""
         return analysis_hash(self.analysis())

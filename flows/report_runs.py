@@ -15,6 +15,7 @@ from events.records import Record
 from events.schema import SCHEMA_VERSION
 from events.streams import Columns, Records
 from flows.plan import Plan
+from flows.plugins import stored_plugins
 from flows.rundir import read_run
 
 R = TypeVar("R", bound=Record)
@@ -71,7 +72,7 @@ class FinishedRun:
                 f"{path} has settings that this version does not know: read it with the version that wrote it "
                 f"({self.run.get('tidewax')})"
             ) from None
-        self.plan = Plan(settings)
+        self.plan = Plan(settings, plugins=stored_plugins(self.run))
         self.keys: list[str] = sorted(self.run["trades"])
 
     @property

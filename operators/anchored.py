@@ -58,17 +58,19 @@ class Anchored:
         if self.indicator.windowed:
             since = max(since, end - n - self.indicator.lookback)
         try:
-            return self._checked(window(since, end), n), []
+            return self._checked(window(since, end), n)
         except Exception:
             out, failures = np.full((n, width), np.nan), []
             for row in range(n):
                 try:
-                    out[row] = self._checked(window(since, end - n + row + 1), 1)[0]
+                    one, failed = self._checked(window(since, end - n + row + 1), 1)
+                    out[row] = one[0]
+                    failures += [(row, reason) for _, reason in failed]
                 except Exception as error:
                     failures.append((row, f"{type(error).__name__}: {error}"))
             return out, failures
 
-    def _checked(self, inputs: list[Array], n: int) -> Array:
+    def _checked(self, inputs: list[Array], n: int) -> tuple[Array, list[Failure]]:
         columns = self.indicator.batch(*inputs, since=len(inputs[0]) - n)
         length, width = len(inputs[0]), len(self.indicator.columns)
         if len(columns) != width + self.indicator.silent or any(len(column) != length for column in columns):
@@ -79,10 +81,12 @@ class Anchored:
         out = np.empty((n, width))
         for k, column in enumerate(columns[:width]):
             out[:, k] = column[-n:]
-            out[np.isinf(out[:, k]), k] = np.nan
+        failures = _without_infinity(out)
         if self.indicator.silent:
-            out[np.asarray(columns[width][-n:]) != 0] = SILENCE
-        return out
+            silent = np.asarray(columns[width][-n:]) != 0
+            out[silent] = SILENCE
+            failures = [(row, reason) for row, reason in failures if not silent[row]]
+        return out, failures
 
     def drop(self) -> None:
         """Forget the handles: the bars come in blocks now."""
@@ -102,8 +106,8 @@ class Anchored:
             self.serving = None
             out, failures = self.call(window, span.since, span.stop, 1)
         else:
-            out, failures = np.array(value, np.float64).reshape(1, -1), []
-            out[np.isinf(out)] = np.nan
+            out = np.array(value, np.float64).reshape(1, -1)
+            failures = _without_infinity(out)
         if place >= self.indicator.history - 1 - self.turn and self.indicator.open is not None:
             with suppress(Exception):
                 self.coming, _ = self._step(self.coming, window, newest, span.block_since, span.stop)
@@ -116,3 +120,13 @@ class Anchored:
             raise LookupError("no handle")
         handle = self.indicator.open(*window(since, end))
         return handle, handle.value
+
+
+def _without_infinity(values: Array) -> list[Failure]:
+    """Take out the rows that hold an infinite value, which is a failure of the row."""
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return []
+    rows = np.flatnonzero(infinite.any(axis=1))
+    values[rows] = np.nan
+    return [(row, "it gave an infinite value") for row in rows.tolist()]

@@ -4,7 +4,7 @@ not know when it was started.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +14,14 @@ from events.frames import Array, Rows
 from events.records import DeadLetter
 from events.schema import COLD, CONVERGED, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETTLED, SILENT, WARMING
 from operators.analysis import Analysis
-from operators.anchored import Anchored, Span
+from operators.anchored import SILENCE, Anchored, Failure, Span
 from operators.indicators import BAR_INPUTS
 from operators.memory import BarMemory
 
 FEW = 8
 """Up to so many bars a handle per indicator is cheaper than a call over the history."""
+ROUNDING = 1e-9
+"""By how much a direction may leave [-1, 1] before it is a fault."""
 
 
 class Features:
@@ -42,6 +44,7 @@ class Features:
         self.workers = [Anchored(indicator, turn) for turn, indicator in enumerate(analysis.indicators)]
         places = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.derived))}
         self.inputs = [tuple(places[name] for name in indicator.inputs) for indicator in analysis.indicators]
+        self.idle = [i.timeframes is not None and name not in i.timeframes for i in analysis.indicators]
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as the bars; dead letters promise nothing."""
@@ -95,6 +98,9 @@ class Features:
         newest, known = memory.columns[:, memory.n - 1].tolist(), len(failures)
         for k in range(*level):
             worker = self.workers[k]
+            if self.idle[k]:
+                values[:, offset[k] : offset[k + 1]] = SILENCE
+                continue
             for span in spans[worker.indicator.history]:
                 if single:
                     got, failed = worker.update(self._window(k), [newest[i] for i in self.inputs[k]], span)
@@ -177,15 +183,8 @@ class Features:
                     at = self.analysis.index[need]
                     inputs.append(np.ascontiguousarray(values[:, at]))
                     worst = np.maximum(worst, status[:, at])
-            try:
-                u = score.function(*inputs)
-            except Exception:
-                u = np.full(n, np.nan)
-                for row in range(n):
-                    try:
-                        u[row] = score.function(*[column_[row : row + 1] for column_ in inputs])[0]
-                    except Exception as error:
-                        failures.append((row, k, f"{type(error).__name__}: {error}"))
+            u, failed = _directions(score.function, inputs, worst < COLD)
+            failures += [(row, k, reason) for row, reason in failed]
             values[:, column] = np.where(worst >= COLD, np.nan, u)
             status[:, column] = np.where(np.isnan(u) & (worst < COLD), MISSING, worst)
 
@@ -217,3 +216,23 @@ class Features:
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot; handles are opened again when they are needed."""
         self.memory.restore(snapshot)
+
+
+def _directions(function: Callable[..., Array], inputs: list[Array], ready: Array) -> tuple[Array, list[Failure]]:
+    """Directions u per row, and the rows on which the function failed or left [-1, 1], missing ones; only `ready` rows can fail."""
+    failures: list[Failure] = []
+    try:
+        u = function(*inputs)
+    except Exception:
+        u = np.full(len(ready), np.nan)
+        for row in np.flatnonzero(ready).tolist():
+            try:
+                u[row] = function(*[column[row : row + 1] for column in inputs])[0]
+            except Exception as error:
+                failures.append((row, f"{type(error).__name__}: {error}"))
+    beyond = ready & (np.abs(u) > 1.0)
+    if beyond.any():
+        far = beyond & (np.abs(u) > 1.0 + ROUNDING)
+        failures += [(row, f"it gave {u[row]:g}, a direction lies in [-1, 1]") for row in np.flatnonzero(far).tolist()]
+        u = np.where(far, np.nan, np.where(beyond, np.sign(u), u))
+    return u, failures

@@ -55,6 +55,7 @@ class Indicator:
         newest: whether the function takes, as `since`, the first row that is asked for, so that it need not compute those before.
         windowed: whether a value is made, bit for bit, of the last `lookback` + 1 bars alone, so that older ones need not be given.
         silent: whether the function gives, after its columns, one more that is true where it is ready but has no opinion.
+        timeframes: where it is computed, None for everywhere; elsewhere its columns are silent.
     """
 
     columns: tuple[str, ...]
@@ -69,6 +70,7 @@ class Indicator:
     silent: bool = False
     newest: bool = False
     windowed: bool = False
+    timeframes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.history & (self.history - 1) or self.history < max(self.stable, self.lookback + 1):
@@ -85,4 +87,5 @@ class Indicator:
     def identity(self) -> list[Any]:
         """What of it decides the values, as plain data."""
         flat = self.flat and [self.flat.value, self.flat.bars, self.flat.closes]
-        return [list(self.columns), list(self.source), list(self.inputs), self.history, self.stable, flat, self.silent]
+        made = [list(self.columns), list(self.source), list(self.inputs), self.history, self.stable, flat, self.silent]
+        return made if self.timeframes is None else [*made, list(self.timeframes)]
