@@ -76,7 +76,7 @@ def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
     rule = run.plan.rule
     why = f"score {signal.score:.1f} {sign} {edge:.1f}, that is 50 {'+' if signal.side == 'LONG' else '-'} theta "
     if rule is not None:
-        why = f"the rule {rule.name} says {signal.side}, of {', '.join(rule.needs)}; score {signal.score:.1f}, theta "
+        why = f"the rule {rule.name} says {signal.side}; score {signal.score:.1f}, theta "
     agreement = "-" if signal.agreement is None else f"{signal.agreement:.2f}"
     reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}"
     return [
@@ -172,7 +172,7 @@ def _gates(signal: Signal, score: Array, scores: Array) -> list[str]:
         waited = scores[np.searchsorted(times, since) : np.searchsorted(times, signal.ts)]
         blocked = [f"{name} on {n}" for name, n in zip(GATES, (waited["gates"] == 0).sum(axis=0)) if n]
         lines.append(
-            f"the entry state turned at {iso(since)}; {len(waited)} bars waited for gates: {', '.join(blocked) or 'none'}"
+            f"the score turned at {iso(since)}; {len(waited)} bars waited for gates: {', '.join(blocked) or 'none'}"
         )
     return lines
 
