@@ -21,6 +21,7 @@ from flows.laws_indicators import IndicatorLaws, scaling
 from flows.laws_markets import bars_of, markets
 from flows.laws_rows import RuleLaws, ScoreLaws
 from flows.plan import Plan
+from flows.plugin_faults import NOBODY_MAKES
 from flows.plugins import load_plugins
 from operators.analysis import Analysis
 from operators.dimensions import Score
@@ -133,7 +134,8 @@ def _plan(file: Path, settings: Settings) -> tuple[Plan, int]:
     try:
         _ = plan.plugins, plan.analysis
     except SettingsError as error:
-        raise SettingsError(f"{error}\nWhat {file} needs of other plugins is told by --config") from None
+        more = "\nSettings with the plugins that make it are given by --config" if NOBODY_MAKES in str(error) else ""
+        raise SettingsError(f"{error}{more}") from None
     return plan, place
 
 

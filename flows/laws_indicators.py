@@ -160,15 +160,23 @@ class IndicatorLaws:
         n, stable = 2 * self.indicator.history, self.indicator.stable
         places = np.unique(np.linspace(n, len(self.bars), _SAMPLES).astype(int))
         worst: dict[str, tuple[float, int]] = {}
+        late: dict[str, int] = {}
         for end in places[places >= n].tolist():
             if any(np.isnan(column[end - n : end]).any() for column in self.inputs):
                 continue
             for k, name in enumerate(self.indicator.columns):
                 long, short = (self._window(end - m, end)[k][-1] for m in (n, stable))
+                if np.isnan(short) and not np.isnan(long):
+                    late.setdefault(name, end - 1)
+                    continue
                 apart = 0.0 if np.isnan(long) and np.isnan(short) else abs(long - short)
                 apart = np.inf if np.isnan(apart) else apart
                 if apart > max(self._spread(k) * TOLERANCE, worst.get(name, (0.0, 0))[0]):
                     worst[name] = float(apart), end - 1
+        for name, at in late.items():
+            yield (
+                f"column {name} has a value at {self._at(at)} of {n} bars up to it, and none of {stable} (stable): raise lookback"
+            )
         for name, (apart, at) in worst.items():
             much = "a value is missing in one of them" if np.isinf(apart) else f"they differ by {apart:g}"
             yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from config import Settings
 from config.problems import meant
@@ -13,6 +14,8 @@ from operators.analysis import Analysis
 from operators.dimensions import SCORES, Score
 from operators.indicators import BAR_INPUTS, Indicator
 from operators.rules import SCORE_COLUMNS, Rule
+
+NOBODY_MAKES: Final = "which no configured indicator makes"
 
 
 def plugin_faults(
@@ -85,7 +88,7 @@ def _columns(settings: Settings, plugins: Plugins, own: tuple[Indicator, ...]) -
             known = [*BAR_INPUTS, *raw]
             wrong = [need for need in takes if need not in known]
         for need in wrong if not plugins.wrong else ():
-            said = f"{plugin.name} needs the column {need!r}, which no configured indicator makes{meant(need, known)}"
+            said = f"{plugin.name} needs the column {need!r}, {NOBODY_MAKES}{meant(need, known)}"
             yield _path(plugin), said
         for name in (plugin.made.timeframes or ()) if isinstance(plugin.made, Indicator) else ():
             try:

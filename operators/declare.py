@@ -217,12 +217,19 @@ def score(
     return declare
 
 
-def rule(*, needs: tuple[str, ...] | None = None, name: str | None = None, version: int = 1) -> Callable[[F], F]:
+@overload
+def rule(function: F, /) -> F: ...
+@overload
+def rule(*, needs: tuple[str, ...] | None = None, name: str | None = None, version: int = 1) -> Callable[[F], F]: ...
+def rule(
+    function: Any = None, /, *, needs: tuple[str, ...] | None = None, name: str | None = None, version: int = 1
+) -> Any:
     """Declare a signal rule: a row-wise function that gives the direction +1, -1 or 0 at each close of a base bar.
 
     It stands in place of the score's own entry state when the settings choose it, `signals.rule: NAME`. What it needs may be NaN.
 
     Args:
+        function: the function, where the decorator is used without parentheses.
         needs: of the score (score, m, coverage, agreement, dispersion, theta, state), of the base bar (open, high, low, close,
             volume), or feature columns as of the boundary, "rsi_14@30m"; the names of the arguments without default, if not given.
         name: the function's name, if not given.
@@ -232,11 +239,11 @@ def rule(*, needs: tuple[str, ...] | None = None, name: str | None = None, versi
         ValueError: the declaration does not fit the function.
     """
 
-    def declare(function: F) -> F:
+    def declare(function: Any) -> Any:
         takes, defaults = _arguments(function, needs)
         return _attach(function, _Rule(function, name or function.__name__, version, takes, defaults))
 
-    return declare
+    return declare if function is None else declare(function)
 
 
 def declaration_of(item: Any) -> Declaration | None:
