@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,21 @@ def resolve(
         except SettingsError as error:
             place = ("signals", "calibration")
             problems.append(Problem(checked.origin(place), place, str(error)))
-    return Resolved(title, in_order(problems), document.origins, settings)
+    resolved = Resolved(title, in_order(problems), document.origins, settings)
+    return resolved if name is None or name in profile_names() else _beside(resolved, Path(name).parent)
+
+
+def _beside(resolved: Resolved, folder: Path) -> Resolved:
+    """The plugins that the settings file names, found from where it is."""
+    settings = resolved.partial
+    if settings is None or not settings.plugins.files:
+        return resolved
+    files = tuple(
+        str(folder / file) if resolved.origin(("plugins", "files", place)).source == resolved.name else file
+        for place, file in enumerate(settings.plugins.files)
+    )
+    plugins = settings.plugins.model_copy(update={"files": files})
+    return replace(resolved, partial=settings.model_copy(update={"plugins": plugins}))
 
 
 def _text(name: str) -> str:

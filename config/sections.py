@@ -85,6 +85,9 @@ class Dimensions(Section):
     """Dimensions of the score."""
 
     disabled: tuple[Dimension, ...] = Field((), description="Dimensions left out whatever the preset says.")
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="Weights of dimensions, instead of the preset's; those that plugins add need one."
+    )
 
 
 class Gates(Section):
@@ -136,6 +139,9 @@ class Signals(Section):
     """Signals: the timeframe of their risk, how long they last, and the advisory size."""
 
     tf: str = Field("30m", description="Timeframe on which stops are sized; one of bars.time.")
+    rule: str | None = Field(
+        None, description="Rule of a plugin that decides the entry state; the score, if not given."
+    )
     cooldown_bars: int = Field(3, ge=0, description="Bars of that timeframe from a signal to the next one.")
     hold_bars: int = Field(48, ge=1, description="Bars of that timeframe after which a signal expires.")
     stop_atr: float = Field(2.0, gt=0, description="Distance of the stop, in average true ranges.")
@@ -163,6 +169,15 @@ class Outcomes(Section):
 
     fee_bps: float = Field(5.0, ge=0, description="Fee of a fill, in basis points.")
     slip_bps: float = Field(2.0, ge=0, description="Slippage of a fill, in basis points.")
+
+
+class Plugins(Section):
+    """Indicators, scores and signal rules of your own: plain functions in Python files."""
+
+    files: tuple[str, ...] = Field((), description="Python files, relative to the settings file.")
+    parameters: dict[str, dict[str, bool | int | float | str]] = Field(
+        {}, description="Parameters instead of the defaults, by the name of the indicator, score or rule."
+    )
 
 
 class Instrument(Section):

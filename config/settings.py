@@ -17,6 +17,7 @@ from config.sections import (
     Instrument,
     Outcomes,
     Output,
+    Plugins,
     Run,
     Section,
     Signals,
@@ -37,6 +38,7 @@ __all__ = [
     "Outcomes",
     "Output",
     "PRESETS",
+    "Plugins",
     "Run",
     "Section",
     "Settings",
@@ -56,6 +58,7 @@ class Settings(Section):
     confluence: Confluence = Field(Confluence(), description="The score over dimensions and timeframes.")
     signals: Signals = Field(Signals(), description="Signals and their risk.")
     outcomes: Outcomes = Field(Outcomes(), description="Paper costs.")
+    plugins: Plugins = Field(Plugins(), description="Plugins.")
     instruments: dict[str, Instrument] = Field(
         {}, description="What venues say of instruments, by exchange:BASE/QUOTE."
     )
@@ -86,7 +89,8 @@ class Settings(Section):
         return "price6" if self.confluence.preset == "auto" else self.confluence.preset
 
     def analysis(self) -> dict[str, Any]:
-        """The resolved sections that decide what is computed; of a reliability table its bytes, not its path.
+        """The resolved sections that decide what is computed; of a reliability table its bytes, not its path. What plugins
+        declare is added by the plan that loads them.
 
         Raises:
             SettingsError: the table's bytes are not known; `config.load` and `config.with_table` look at them.
@@ -102,5 +106,5 @@ class Settings(Section):
 
     @property
     def analysis_hash(self) -> str:
-        """The identity of the analysis."""
+        """The identity of these settings; that of a run, plugins included, is `flows.plan.Plan.analysis_hash`."""
         return analysis_hash(self.analysis())

@@ -20,6 +20,7 @@ from flows.backtest import Backtest
 from flows.barsfile import write_bars
 from flows.config_command import config_app
 from flows.explain import explain as explain_signal
+from flows.laws import judge, print_laws
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
 from flows.report import print_report
@@ -161,6 +162,16 @@ def outcomes(
         if not as_json:
             n, buckets = made["table"]["n"], len(made["table"]["buckets"])
             console.print(f"{table}: {n} outcomes in {buckets} buckets, sha256 {made['sha256']}", soft_wrap=True)
+
+
+@app.command()
+def laws(
+    file: Annotated[Path, typer.Argument(metavar="PLUGIN.py", help="A file of indicators, scores and rules.")],
+    config: Config = None,
+) -> None:
+    """Hold the laws against a plugin: no look-ahead, any split, restart and start; a fault is a sentence, exit code 1."""
+    if not print_laws(file, judge(file, config), _console()):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from flows.plan import Plan
 from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
-from flows.rundir import RunDirectory, first_difference
+from flows.rundir import RunDirectory, changed_plugins, first_difference
 
 
 class Backtest:
@@ -46,7 +46,7 @@ class Backtest:
         self.plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
         self.failure: InputError | None = None
         _ = self.plan.signals  # what is wrong with them is said before anything is written
-        self.header = run_header(settings, inputs, self.streams)
+        self.header = run_header(self.plan, inputs)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -58,7 +58,7 @@ class Backtest:
         chunk, lateness_ns = self.settings.run.chunk, self.plan.lateness_ns["trades"]
         source = FileSource(self.inputs, chunk, lateness_ns, on_error=self._fail)
         self.progress = source.progress
-        identity = self.settings.analysis_hash
+        identity = self.plan.analysis_hash
         segments = SegmentSink(self.directory.path, self.streams, identity)
         sqlite = SqliteSink(self.directory.sqlite, self.streams, identity)
         return dataflow("backtest", source, lambda market: build(market, self.plan), segments, sqlite)
@@ -85,6 +85,11 @@ class Backtest:
             raise RunError(
                 f"{self.directory.path} holds an unfinished run over other files. Name the same files, or --again"
             )
+        elif changed := changed_plugins(self.header, stored):
+            raise RunError(
+                f"{self.directory.path} holds an unfinished run, and {changed[0]} was changed since. Go back to the file as "
+                "it was, or --again"
+            )
         if not self.directory.recovery.exists():
             make_store(self.directory.recovery)
             return False
@@ -109,7 +114,7 @@ class Backtest:
 
     def finish(self) -> dict[str, Any]:
         """Make the Parquet files and the final run.json."""
-        rolled = roll(self.directory.path, self.streams, self.settings.analysis_hash)
+        rolled = roll(self.directory.path, self.streams, self.plan.analysis_hash)
         found = {"state": "finished", "rows": rolled.counts, "digests": rolled.digests}
         run = self.header | found | summarise(self.directory.path, self.plan, rolled.counts)
         self.directory.finish(run)

@@ -15,7 +15,9 @@ from config.schema import schema as settings_schema
 from config.show import show as show_settings
 from events.errors import SettingsError, TidewaxError
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS
-from flows.plan import Plan
+from flows.plan import Plan, configured_indicators
+from flows.plugin_faults import plugin_faults
+from flows.plugins import load_plugins
 from operators.indicators import BUILTIN, TALIB_FUNCTIONS, Indicator, talib_indicator
 
 config_app = typer.Typer(no_args_is_help=True, help="Check settings, show what is in force, give editors a schema.")
@@ -45,7 +47,7 @@ def show(name: Name = None) -> None:
     """Print the settings in force as YAML; what differs from the defaults says where it came from."""
     resolved = resolve(name)
     settings = resolved.settings
-    typer.echo(f"# analysis_hash {settings.analysis_hash}, preset {settings.preset}")
+    typer.echo(f"# analysis_hash {Plan(settings).analysis_hash}, preset {settings.preset}")
     typer.echo(show_settings(settings, resolved.origins), nl=False)
 
 
@@ -69,8 +71,11 @@ def _plan_problems(resolved: Resolved) -> Iterator[Problem]:
     if settings is None:
         return
     found = list(_indicator_problems(resolved, settings))
+    plugins = load_plugins(settings)
+    for path, said in plugin_faults(settings, plugins, lambda: configured_indicators(settings)):
+        found.append(Problem(resolved.origin(path), path, said))
     yield from found
-    plan = Plan(settings)
+    plan = Plan(settings, plugins=plugins)
     try:
         _ = plan.dimensions
     except SettingsError as error:
@@ -106,7 +111,7 @@ def _indicator_problems(resolved: Resolved, settings: Settings) -> Iterator[Prob
 
 def _summary(settings: Settings) -> Iterator[str]:
     plan = Plan(settings)
-    yield f"ok: analysis_hash {settings.analysis_hash}"
+    yield f"ok: analysis_hash {plan.analysis_hash}"
     chosen = " (auto)" if settings.confluence.preset == "auto" else ""
     yield f"preset: {settings.preset}{chosen}: " + ", ".join(f"{name} {weight:g}" for name, weight in plan.dimensions)
     indicators = plan.analysis.indicators

@@ -73,6 +73,10 @@ def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
         f"{name} {share.contribution:+.1f} ({', '.join(f'{feature} {share.top[feature]:+.1f}' for feature in _ranked(share))})"
         for name, share in chosen
     ]
+    rule = run.plan.rule
+    why = f"score {signal.score:.1f} {sign} {edge:.1f}, that is 50 {'+' if signal.side == 'LONG' else '-'} theta "
+    if rule is not None:
+        why = f"the rule {rule.name} says {signal.side}; score {signal.score:.1f}, theta "
     agreement = "-" if signal.agreement is None else f"{signal.agreement:.2f}"
     sample = ", in sample: the table knows of later outcomes" if signal.in_sample else ""
     reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}{sample}"
@@ -80,8 +84,7 @@ def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
         f"{signal.side} {signal.key} at {iso(signal.ts)}, close of the {run.base} bar at {_price(signal.price)}",
         f"signal {signal.signal_id}, preset {run.run['presets'].get(signal.key, '-')}, analysis {signal.analysis_hash}",
         "paper: simulated on closed bars, no order was placed, nothing here predicts anything",
-        f"score {signal.score:.1f} {sign} {edge:.1f}, that is 50 {'+' if signal.side == 'LONG' else '-'} theta "
-        f"{signal.theta:g} ({source}); reliability {reliability}",
+        f"{why}{signal.theta:g} ({source}); reliability {reliability}",
         f"agreement {agreement}, coverage {signal.coverage:.2f}, dispersion {signal.dispersion:.3f}, "
         f"regime {signal.regime or '-'}{', warming: some values are young' if signal.warming else ''}",
         *wrap(f"because {'; '.join(reasons)}", _WIDTH, subsequent_indent="  "),

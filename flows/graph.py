@@ -47,10 +47,10 @@ def build(market: Frames, plan: Plan) -> Frames:
     confluence = keyed(
         "confluence",
         Confluence,
-        (plan.confluence, plan.analysis),
+        (plan.confluence, plan.analysis, plan.rule),
         (base, *(f"features.{name}" for name in features)),
         pick("base", bars, base),
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
     )
-    signals = keyed("signals", Signals, (plan.signals,), Signals.streams, confluence)
+    signals = keyed("signals", Signals, (plan.signals,), Signals.streams, pick("scores", confluence, *Signals.streams))
     return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
+from config.problems import dotted
 from config.settings import PRESETS, THETA_BASE, Settings
 from events.errors import SettingsError
+from events.identity import analysis_hash
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
+from flows.plugin_faults import plugin_faults
+from flows.plugins import Plugins, load_plugins
 from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import DIMENSIONS, SCORES
-from operators.indicators import builtin_indicator, talib_indicator
+from operators.indicators import Indicator, builtin_indicator, talib_indicator
 from operators.risk import RiskSettings
+from operators.rules import Rule
 from operators.signals import SignalSettings
 
 NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
@@ -25,22 +30,61 @@ NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 class Plan:
     """The parameters of the steps.
 
+    Args:
+        settings: the settings.
+        sequenced: instruments whose ids are consecutive integers.
+        plugins: those of a finished run; the files that the settings name are run, if not given.
+
     Raises:
-        SettingsError: an indicator does not exist, or a score lacks a column.
+        SettingsError: an indicator does not exist, a score lacks a column, or a plugin cannot be used.
     """
 
-    def __init__(self, settings: Settings, sequenced: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, settings: Settings, sequenced: frozenset[str] = frozenset(), plugins: Plugins | None = None
+    ) -> None:
+        self._plugins = plugins
         self.settings, self.sequenced = settings, sequenced
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         self.lateness_ns = {"trades": round(settings.sources.lateness_s * SECOND_NS)}
 
     @cached_property
+    def plugins(self) -> Plugins:
+        """What the plugin files declare."""
+        if self._plugins is not None:
+            return self._plugins
+        plugins = load_plugins(self.settings)
+        wrong = plugin_faults(self.settings, plugins, lambda: configured_indicators(self.settings))
+        if wrong:
+            raise SettingsError("\n".join(f"{dotted(path)}: {said}" for path, said in wrong))
+        return plugins
+
+    @cached_property
+    def rule(self) -> Rule | None:
+        """What decides the entry state in place of the score."""
+        name = self.settings.signals.rule
+        return None if name is None else self.plugins.rules[name]
+
+    @cached_property
+    def tree(self) -> dict[str, Any]:
+        """All that decides what is computed: the settings of the analysis, and the plugins."""
+        tree = self.settings.analysis()
+        if self.plugins.found:
+            tree["indicators"]["plugins"] = self.plugins.identity()
+        return tree
+
+    @cached_property
+    def analysis_hash(self) -> str:
+        """The identity of the analysis."""
+        return analysis_hash(self.tree)
+
+    @cached_property
     def dimensions(self) -> tuple[tuple[str, float], ...]:
-        """(name, weight) of the dimensions that take part: those of the preset that exist and are not disabled."""
-        weights = PRESETS[self.settings.preset]
+        """(name, weight) of the dimensions that take part: those of the preset and of plugins that exist and are not disabled."""
+        weights = PRESETS[self.settings.preset] | self.settings.dimensions.weights
         disabled = self.settings.dimensions.disabled
-        found = tuple((name, weights[name]) for name in DIMENSIONS if name in weights and name not in disabled)
+        known = dict.fromkeys((*DIMENSIONS, *(score.dimension for score in self.plugins.scores)))
+        found = tuple((name, weights[name]) for name in known if name in weights and name not in disabled)
         if not found:
             raise SettingsError(
                 f"no dimension is left to score: preset {self.settings.preset}, disabled {', '.join(disabled)}"
@@ -51,12 +95,11 @@ class Plan:
     def analysis(self) -> Analysis:
         """The columns of every timeframe."""
         try:
-            calls = self.settings.indicators.talib
-            own = tuple(builtin_indicator(name) for name in self.settings.indicators.builtin)
-            indicators = (*(talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls), *own)
+            indicators = (*configured_indicators(self.settings), *self.plugins.indicators)
             names = [name for name, _ in self.dimensions]
-            scores = tuple(score for score in SCORES if score.dimension in names)
-            return Analysis(completed(indicators, scores, NEEDED), scores)
+            scores = tuple(score for score in (*SCORES, *self.plugins.scores) if score.dimension in names)
+            ruled = () if self.rule is None else self.rule.columns
+            return Analysis(completed(indicators, scores, (*NEEDED, *ruled)), scores)
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
 
@@ -93,7 +136,7 @@ class Plan:
             dimensions=tuple(names),
             features=tuple((score.dimension, score.name) for score in scores),
             timeframes=tuple(name for name, _ in self.timeframes),
-            analysis_hash=self.settings.analysis_hash,
+            analysis_hash=self.analysis_hash,
             cooldown_bars=settings.cooldown_bars,
             hold_bars=settings.hold_bars,
             fee_bps=outcomes.fee_bps,
@@ -134,3 +177,14 @@ class Plan:
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
         return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
+
+
+def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
+    """The indicators that settings name: TA-Lib's, then the project's own.
+
+    Raises:
+        ValueError: there is none of that name, or it does not take its parameters.
+    """
+    calls, own = settings.indicators.talib, settings.indicators.builtin
+    called = (talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls)
+    return (*called, *(builtin_indicator(name) for name in own))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from config import Settings
 from connectors.files import Inputs
 from events.identity import tree_hash
 from events.schema import SCHEMA_VERSION
-from events.streams import Stream
+from flows.plan import Plan
 
 _LIBRARIES: Final = ("bytewax", "numpy", "numba", "llvmlite", "TA-Lib", "polars", "pyarrow", "pydantic")
 
@@ -30,8 +28,9 @@ def processor_features() -> list[str]:
     return sorted(name for name, has in binding.get_host_cpu_features().items() if has)
 
 
-def run_header(settings: Settings, inputs: Inputs, streams: Mapping[str, Stream]) -> dict[str, Any]:
+def run_header(plan: Plan, inputs: Inputs) -> dict[str, Any]:
     """The part of run.json that is known before the run."""
+    settings = plan.settings
     return {
         "tidewax": _version("tidewax"),
         "schema_v": SCHEMA_VERSION,
@@ -42,12 +41,13 @@ def run_header(settings: Settings, inputs: Inputs, streams: Mapping[str, Stream]
             "architecture": platform.machine(),
             "processor_features": processor_features(),
         },
-        "analysis_hash": settings.analysis_hash,
-        "analysis": settings.analysis(),
+        "analysis_hash": plan.analysis_hash,
+        "analysis": plan.tree,
         "settings": settings.model_dump(mode="json"),
         "settings_hash": tree_hash(settings.model_dump(mode="json")),
         "presets": dict.fromkeys(inputs.instruments, settings.preset),
         "inputs": inputs.describe(),
         "fingerprint": inputs.fingerprint,
-        "streams": list(streams),
+        "plugins": plan.plugins.described(),
+        "streams": list(plan.streams),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from events.schema import COLD, PARTIAL
 from events.streams import Columns, Records
 from events.times import DAY_NS, iso
 from flows.plan import Plan
+from flows.report_failures import FAILURES, dead_letters, failures_table
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
 from flows.report_runs import read_records, read_rows
 from flows.report_yardsticks import buy_and_hold, coin_flip
@@ -38,9 +38,10 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
     for record in intake:
         reasons.update(record.rejected)
     with (directory / "dead_letters.jsonl").open(encoding="utf-8") as lines:
-        dead = Counter(json.loads(line)["reason"] for line in lines)
-    if dead["INDICATOR"]:
-        reasons["INDICATOR"] += dead["INDICATOR"]
+        dead, failed = dead_letters(lines)
+    for reason in FAILURES:
+        if dead[reason]:
+            reasons[reason] += dead[reason]
     return {
         "trades": {record.key: record.accepted for record in intake if record.name == "trades"},
         "reordered": {record.key: record.reordered for record in intake if record.reordered},
@@ -48,6 +49,7 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
         "signals": sum(counts["signals"].values()),
         "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
         "dead_letters": dict(sorted(dead.items())),
+        "failed": failed,
         "results": {key: _results(directory, plan, key) for key in keys},
         "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
     }
@@ -116,7 +118,7 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     console.print(_market_table(run, base))
     console.print(_results_table(run["results"]))
     for key, results in run["results"].items():
-        for line in (_gates(run["entries"].get(key)) if results["signals"] else None, *_yardsticks(results)):
+        for line in (_gates(run["entries"].get(key), plan) if results["signals"] else None, *_yardsticks(results)):
             if line:
                 console.print(f"{key}: {line}", soft_wrap=True)
     if note := synthetic_note(run["results"]):
@@ -130,9 +132,11 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     if run["dead_letters"]:
         told = ", ".join(f"{n:,} {reason}" for reason, n in run["dead_letters"].items())
         console.print(f"dead letters, with reason and row in dead_letters.jsonl: {told}", soft_wrap=True)
+    if run["failed"]:
+        console.print(failures_table(run["failed"]))
     for key, entries in run["entries"].items():
         if not run["rows"]["signals"].get(key):
-            console.print(_why_none(key, entries), soft_wrap=True)
+            console.print(_why_none(key, entries, plan), soft_wrap=True)
     for key, by_timeframe in run["cold"].items():
         for name, columns in by_timeframe.items():
             console.print(f"{key} {name}: still cold: {_until(columns)}", soft_wrap=True)
@@ -192,13 +196,14 @@ def _results_table(by_key: dict[str, Any]) -> Table:
     return table
 
 
-def _gates(entries: dict[str, Any] | None) -> str | None:
+def _gates(entries: dict[str, Any] | None, plan: Plan) -> str | None:
     """Which gates blocked, as a phrase; None where no bar got so far."""
     if not entries or not entries["beyond_theta"]:
         return None
     beyond = entries["beyond_theta"]
     shut = [f"{gate} {n:,} ({percent(n / beyond)})" for gate, n in entries["blocked"].items() if n]
-    return f"{beyond:,} base bars were beyond theta; gates that blocked them: {', '.join(shut) or 'none'}"
+    where = "beyond theta" if plan.rule is None else f"on a side by the rule {plan.rule.name}"
+    return f"{beyond:,} base bars were {where}; gates that blocked them: {', '.join(shut) or 'none'}"
 
 
 def _yardsticks(results: dict[str, Any]) -> list[str]:
@@ -232,10 +237,15 @@ def _until(columns: dict[str, str]) -> str:
     return "; ".join(f"{', '.join(names)} until {at}" for at, names in sorted(together.items()))
 
 
-def _why_none(key: str, entries: dict[str, Any]) -> str:
+def _why_none(key: str, entries: dict[str, Any], plan: Plan) -> str:
     blocked = ", ".join(f"{gate} {n}" for gate, n in entries["blocked"].items() if n) or "none"
     if entries["largest_score"] is None:
         return f"{key}: no signal: no base bar of {entries['base_bars']} has a score, all dimensions were missing"
+    if plan.rule is not None:
+        return (
+            f"{key}: no signal: the rule {plan.rule.name} took a side on {entries['beyond_theta']} of {entries['base_bars']} "
+            f"base bars, gates that blocked them: {blocked}"
+        )
     return (
         f"{key}: no signal: the score went {entries['largest_score']} points from 50, the threshold there was {entries['theta']}; "
         f"{entries['beyond_theta']} base bars were beyond it, gates that blocked them: {blocked}"

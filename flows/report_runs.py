@@ -15,6 +15,7 @@ from events.records import Record
 from events.schema import SCHEMA_VERSION
 from events.streams import Columns, Records
 from flows.plan import Plan
+from flows.plugins import stored_plugins
 from flows.rundir import read_run
 
 R = TypeVar("R", bound=Record)
@@ -73,7 +74,8 @@ class FinishedRun:
             ) from None
         # What its reliability table said is in its signals; the file may be gone.
         signals = settings.signals.model_copy(update={"calibration": None})
-        self.plan = Plan(settings.model_copy(update={"signals": signals}))
+        settings = settings.model_copy(update={"signals": signals})
+        self.plan = Plan(settings, plugins=stored_plugins(self.run))
         self.keys: list[str] = sorted(self.run["trades"])
 
     @property

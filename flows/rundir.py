@@ -138,3 +138,9 @@ def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
                 return found
         return None
     return None if ours == theirs else f"{path} is {ours}, it was {theirs}"
+
+
+def changed_plugins(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Plugin files that two runs have at the same place with other bytes, by the name that the first has for them."""
+    files = [run.get("plugins", {}).get("files", ()) for run in (ours, theirs)]
+    return [str(a[0]) for a, b in zip(*files) if a[1] != b[1]]

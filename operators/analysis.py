@@ -46,7 +46,7 @@ class Analysis:
         for score in scores:
             for need in score.needs:
                 if need not in raw and need not in BAR_INPUTS:
-                    raise ValueError(f"{score.column} needs the column {need!r}, which no configured indicator makes")
+                    raise ValueError(f"{score.column} needs the column {need!r}, which no indicator makes")
         taken = {name for indicator in self.indicators for name in indicator.inputs}
         self.lookback = _lookbacks(self.indicators)
         self.derived = tuple(column for column in raw if column in taken)
@@ -101,7 +101,7 @@ def _levels(indicators: tuple[Indicator, ...]) -> dict[str, int]:
             needed = [need for need in indicator.inputs if need not in BAR_INPUTS]
             unknown = [need for need in needed if need not in maker]
             if unknown:
-                raise ValueError(f"{name} needs the column {unknown[0]!r}, which no configured indicator makes")
+                raise ValueError(f"{name} needs the column {unknown[0]!r}, which no indicator makes")
             found[name] = 1 + max((level(maker[need], (*waiting, name)) for need in needed), default=-1)
         return found[name]
 

@@ -7,7 +7,7 @@ block in its last bars, one indicator a bar, so that crossing into the next bloc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ Failure = tuple[int, str]
 """(row, what was raised)."""
 
 
+INFINITE: Final = "it gave an infinite value"
 SILENCE: Final = np.inf
 """Stands for "ready, no opinion" among the values of an indicator that may be silent; no value is infinite otherwise."""
 
@@ -59,26 +60,30 @@ class Anchored:
         if self.indicator.windowed:
             since = max(since, end - n - self.indicator.lookback)
         try:
-            return self._checked(window(since, end), n), []
+            return self._checked(window(since, end), n)
         except Exception:
             out, failures = np.full((n, width), np.nan), []
             for row in range(n):
                 try:
-                    out[row] = self._checked(window(since, end - n + row + 1), 1)[0]
+                    one, failed = self._checked(window(since, end - n + row + 1), 1)
+                    out[row] = one[0]
+                    failures += [(row, reason) for _, reason in failed]
                 except Exception as error:
                     failures.append((row, f"{type(error).__name__}: {error}"))
             return out, failures
 
-    def _checked(self, inputs: list[Array], n: int) -> Array:
-        """The last `n` values of every column."""
+    def _checked(self, inputs: list[Array], n: int) -> tuple[Array, list[Failure]]:
+        """The last `n` values of every column, and the rows that hold what no value may be."""
         columns, width = self._columns(inputs, n), len(self.indicator.columns)
         out = np.empty((n, width))
         for k, column in enumerate(columns[:width]):
             out[:, k] = column[-n:]
-            out[np.isinf(out[:, k]), k] = np.nan
+        failures = _without_infinity(out)
         if self.indicator.silent:
-            out[np.asarray(columns[width][-n:]) != 0] = SILENCE
-        return out
+            silent = np.asarray(columns[width][-n:]) != 0
+            out[silent] = SILENCE
+            failures = [(row, reason) for row, reason in failures if not silent[row]]
+        return out, failures
 
     def _columns(self, inputs: list[Array], n: int) -> tuple[Array, ...]:
         columns = self.indicator.batch(*inputs, since=len(inputs[0]) - n)
@@ -108,7 +113,7 @@ class Anchored:
         failure = None
         try:
             self.serving, value = self._step(self.serving, window, newest, span.since, span.stop)
-            values = [math.nan if math.isinf(x) else x for x in (value if isinstance(value, tuple) else (value,))]
+            values, failure = _finite(value if isinstance(value, tuple) else (value,))
         except Exception:
             self.serving = None
             values, failure = self._call_one(window, span)
@@ -126,8 +131,7 @@ class Anchored:
             columns = self._columns(window(since, span.stop), 1)
             if indicator.silent and columns[width][-1] != 0:
                 return [SILENCE] * width, None
-            values = [float(column[-1]) for column in columns[:width]]
-            return [math.nan if math.isinf(value) else value for value in values], None
+            return _finite([float(column[-1]) for column in columns[:width]])
         except Exception as error:
             return [math.nan] * width, f"{type(error).__name__}: {error}"
 
@@ -138,3 +142,20 @@ class Anchored:
             raise LookupError("no handle")
         handle = self.indicator.open(*window(since, end))
         return handle, handle.value
+
+
+def _finite(values: Sequence[float]) -> tuple[list[float], str | None]:
+    """`_without_infinity` of one row, in scalars."""
+    if any(map(math.isinf, values)):
+        return [math.nan] * len(values), INFINITE
+    return list(values), None
+
+
+def _without_infinity(values: Array) -> list[Failure]:
+    """Take out the rows that hold an infinite value, which is a failure of the row."""
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return []
+    rows = np.flatnonzero(infinite.any(axis=1))
+    values[rows] = np.nan
+    return [(row, INFINITE) for row in rows.tolist()]

@@ -8,12 +8,14 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from events.frames import Array, Rows
+from events.records import DeadLetter
 from events.rows import BAR, confluence_row
 from events.schema import FOLD_MISSING, GAP, NEVER, PARTIAL, SETTLED, WARMING
 from operators.analysis import Analysis
 from operators.confluence_kernels import blend, combine, empty_scores, hysteresis, prior_theta
 from operators.indicators.regime import LOW_LIQUIDITY
 from operators.latest import AsOf, Input
+from operators.rules import Rule, Ruling
 from operators.theta import PRIOR, ThetaMemory
 
 GATES: Final = ("coverage", "ready", "gap", "regime", "agreement")
@@ -60,20 +62,24 @@ def votes_row(timeframes: int, features: int) -> np.dtype[Any]:
 
 
 class Confluence:
-    """In: base bars and the features of all timeframes. Out: "confluence", one row per base bar, and "votes" beside it.
+    """In: base bars and the features of all timeframes. Out: "confluence", one row per base bar, "votes" beside it, and
+    "dead_letters", one per row on which the rule failed.
 
     Args:
         settings: see `ConfluenceSettings`.
         analysis: the columns of the feature rows; every timeframe has the same.
+        rule: what decides the entry state in place of the score, None for the score itself.
         atr: the column of the ATR that stops are sized by.
 
     The columns `regime`, `swing.high` and `swing.low` are used where the analysis has them.
     """
 
     instrument = ""
-    outputs = ("confluence", "votes")
+    outputs = ("confluence", "votes", "dead_letters")
 
-    def __init__(self, settings: ConfluenceSettings, analysis: Analysis, atr: str = "atr_14") -> None:
+    def __init__(
+        self, settings: ConfluenceSettings, analysis: Analysis, rule: Rule | None = None, atr: str = "atr_14"
+    ) -> None:
         self.settings = settings
         self.clock = f"bars.{settings.timeframes[0][0]}"
         names = [name for name, _ in settings.dimensions]
@@ -94,6 +100,7 @@ class Confluence:
         self.dtype = confluence_row(len(names), len(GATES))
         self.votes = votes_row(len(self.features), len(self.scores))
         self.state = np.array([0, NEVER], np.int64)
+        self.ruling = None if rule is None else Ruling(rule, analysis)
         self.priors: dict[int, float] = {}  # by voting set, worked out once
         self.learned = ThetaMemory(self.weight, settings.theta_base)
 
@@ -103,8 +110,8 @@ class Confluence:
         return (self.clock, *self.features)
 
     def promise(self, name: str, watermark: int) -> int:
-        """As far as its inputs."""
-        return watermark
+        """As far as its inputs; dead letters promise nothing."""
+        return NEVER if name == "dead_letters" else watermark
 
     def advance(
         self, watermark: int, rows: Mapping[str, Array], control: Mapping[str, Array]
@@ -141,6 +148,11 @@ class Confluence:
         state, since = np.empty(n, np.int64), np.empty(n, np.int64)
         score = 50.0 + 50.0 * m
         hysteresis(score, theta, self.settings.release, times, self.state, state, since)
+        failures: list[tuple[int, str]] = []
+        if self.ruling is not None:
+            own = {"score": score, "m": m, "coverage": coverage, "agreement": agreement, "dispersion": dispersion}
+            inputs = self.ruling.inputs(bars, {**own, "theta": theta, "state": state}, joined)
+            state, since, failures = self.ruling.apply(inputs, times)
         for field, values in (
             ("available_at", times), ("score", score), ("m", m), ("coverage", coverage), ("agreement", agreement),
             ("dispersion", dispersion), ("theta", theta), ("warming", warming), ("state", state), ("state_since", since),
@@ -157,6 +169,16 @@ class Confluence:
         votes["points"] = share * np.nan_to_num(unit)[:, None, self.dimension_of]
         yield "confluence", out
         yield "votes", votes
+        if failures:
+            yield "dead_letters", tuple(self._dead(bars[row], reason) for row, reason in failures)
+
+    def _dead(self, bar: Array, reason: str) -> DeadLetter:
+        assert self.ruling is not None
+        ts, g, name = int(bar["available_at"]), int(bar["g"]), self.ruling.rule.name
+        return DeadLetter(
+            key=self.instrument, ts=ts, source=f"{self.instrument}/confluence/{name}", offset=g, ts_event=ts, ts_recv=ts,
+            step="confluence", reason="RULE", detail=f"rule {name} failed at bar {g}: {reason}"[:500], raw={},
+        )  # fmt: skip
 
     def _regime(self, joined: dict[str, tuple[Array, Array]]) -> Array:
         """The code of the regime per row, NEVER where there is none."""
@@ -207,13 +229,16 @@ class Confluence:
 
     def snapshot(self) -> Any:
         """The newest features, and the entry state."""
-        return self.join.snapshot(), tuple(self.state.tolist()), self.learned.snapshot()
+        ruling = self.ruling and self.ruling.snapshot()
+        return self.join.snapshot(), tuple(self.state.tolist()), self.learned.snapshot(), ruling
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
         self.join.restore(snapshot[0])
         self.state = np.array(snapshot[1], np.int64)
         self.learned.restore(snapshot[2])
+        if self.ruling is not None:
+            self.ruling.restore(snapshot[3])
 
 
 _NO_BARS = np.empty(0, BAR)

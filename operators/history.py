@@ -5,7 +5,7 @@ not know when it was started.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -15,12 +15,14 @@ from events.frames import Array, Rows
 from events.records import DeadLetter
 from events.schema import COLD, CONVERGED, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETTLED, SILENT, WARMING
 from operators.analysis import Analysis
-from operators.anchored import Anchored, Span
+from operators.anchored import SILENCE, Anchored, Failure, Span
 from operators.indicators import BAR_INPUTS
 from operators.memory import BarMemory, worsen
 
 FEW = 8
 """Up to so many bars a handle per indicator is cheaper than a call over the history."""
+ROUNDING = 1e-9
+"""By how much a direction may leave [-1, 1] before it is a fault."""
 
 
 class Features:
@@ -41,7 +43,12 @@ class Features:
         self.stable = np.array([i.stable for i in analysis.indicators for _ in i.columns], np.int64)
         self.memory = BarMemory(self.lengths[-1], len(analysis.derived))
         self.workers = [Anchored(indicator, turn) for turn, indicator in enumerate(analysis.indicators)]
-        self.wide = {k: i.wide(timeframe_ns) for k, i in enumerate(analysis.indicators) if i.wide is not None}
+        self.idle = [i.timeframes is not None and name not in i.timeframes for i in analysis.indicators]
+        self.wide = {
+            k: i.wide(timeframe_ns)
+            for k, i in enumerate(analysis.indicators)
+            if i.wide is not None and not self.idle[k]
+        }
         places = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.derived))}
         self.inputs = [tuple(places[name] for name in indicator.inputs) for indicator in analysis.indicators]
         self.stored = [
@@ -49,7 +56,7 @@ class Features:
             for i in analysis.indicators
         ]  # (place among the derived, place among its own columns)
         in_row = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.columns))}
-        self.taken = [tuple(in_row[name] for name in score.needs) for score in analysis.scores]
+        self.taken = [tuple(in_row[need] for need in score.needs) for score in analysis.scores]
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as the bars; dead letters promise nothing."""
@@ -105,8 +112,8 @@ class Features:
         known = len(failures)
         for k in range(*level):
             worker = self.workers[k]
-            if k in far:
-                values[:, offset[k] : offset[k + 1]] = far[k][0]
+            if k in far or self.idle[k]:
+                values[:, offset[k] : offset[k + 1]] = far[k][0] if k in far else SILENCE
                 continue
             for span in spans[worker.indicator.history]:
                 worker.drop()
@@ -187,15 +194,8 @@ class Features:
                     at = self.analysis.index[need]
                     inputs.append(np.ascontiguousarray(values[:, at]))
                     worst = np.maximum(worst, status[:, at])
-            try:
-                u = score.function(*inputs)
-            except Exception:
-                u = np.full(n, np.nan)
-                for row in range(n):
-                    try:
-                        u[row] = score.function(*[column_[row : row + 1] for column_ in inputs])[0]
-                    except Exception as error:
-                        failures.append((row, k, f"{type(error).__name__}: {error}"))
+            u, failed = _directions(score.function, inputs, worst < COLD)
+            failures += [(row, k, reason) for row, reason in failed]
             values[:, column] = np.where(worst >= COLD, np.nan, u)
             status[:, column] = np.where(np.isnan(u) & (worst < COLD), MISSING, worst)
 
@@ -211,6 +211,8 @@ class Features:
         for k, worker in enumerate(self.workers):
             if k in self.wide:
                 got, marks = (block[0].tolist() for block in self.wide[k].advance(bars))
+            elif self.idle[k]:
+                got, marks = [math.nan] * len(worker.indicator.columns), [SILENT] * len(worker.indicator.columns)
             else:
                 indicator, inputs = worker.indicator, self.inputs[k]
                 span = spans[indicator.history]
@@ -239,11 +241,16 @@ class Features:
         for k, (score, places) in enumerate(zip(analysis.scores, self.taken), len(analysis.indicators)):
             worst = max((status[i - len(BAR_INPUTS)] for i in places if i >= len(BAR_INPUTS)), default=SETTLED)
             u = math.nan
-            try:
-                u = float(score.function(*[flat[i : i + 1] for i in places])[0])
-            except Exception as error:
-                failures.append((0, k, f"{type(error).__name__}: {error}"))
-            values.append(math.nan if worst >= COLD else u)
+            if worst < COLD:
+                try:
+                    u = float(score.function(*[flat[i : i + 1] for i in places])[0])
+                except Exception as error:
+                    failures.append((0, k, f"{type(error).__name__}: {error}"))
+                if abs(u) > 1.0:
+                    if abs(u) > 1.0 + ROUNDING:
+                        failures.append((0, k, _beyond(u)))
+                    u = math.nan if abs(u) > 1.0 + ROUNDING else math.copysign(1.0, u)
+            values.append(u)
             status.append(MISSING if worst < COLD and math.isnan(u) else worst)
         out["values"][0], out["status"][0] = values, status
         return failures
@@ -278,3 +285,27 @@ class Features:
         self.memory.restore(snapshot[0])
         for wide, held in zip(self.wide.values(), snapshot[1]):
             wide.restore(held)
+
+
+def _directions(function: Callable[..., Array], inputs: list[Array], ready: Array) -> tuple[Array, list[Failure]]:
+    """Directions u per row, and the rows on which the function failed or left [-1, 1], missing ones; only `ready` rows can fail."""
+    failures: list[Failure] = []
+    try:
+        u = function(*inputs)
+    except Exception:
+        u = np.full(len(ready), np.nan)
+        for row in np.flatnonzero(ready).tolist():
+            try:
+                u[row] = function(*[column[row : row + 1] for column in inputs])[0]
+            except Exception as error:
+                failures.append((row, f"{type(error).__name__}: {error}"))
+    beyond = ready & (np.abs(u) > 1.0)
+    if beyond.any():
+        far = beyond & (np.abs(u) > 1.0 + ROUNDING)
+        failures += [(row, _beyond(u[row])) for row in np.flatnonzero(far).tolist()]
+        u = np.where(far, np.nan, np.where(beyond, np.sign(u), u))
+    return u, failures
+
+
+def _beyond(u: float) -> str:
+    return f"it gave {u:g}, a direction lies in [-1, 1]"

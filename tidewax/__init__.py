@@ -12,7 +12,10 @@ from typing import Any
 
 _HOME = {
     "Settings": "config",
+    "indicator": "operators.declare",
     "load": "config",
+    "rule": "operators.declare",
+    "score": "operators.declare",
 }
 """Where each public name lives."""
 

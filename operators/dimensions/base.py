@@ -23,7 +23,8 @@ class Score:
         dimension: which dimension it votes in.
         weight: inside the dimension.
         needs: the columns it takes: of indicators, or of the bar ("close").
-        function: row-wise: arrays in, one array out; NaN in any input gives NaN.
+        function: row-wise: arrays in, one array out; what it gives where an input is missing does not count.
+        source: of a plugin, what identifies the computation, plain data.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Score:
     weight: float
     needs: tuple[str, ...]
     function: Callable[..., Array]
+    source: tuple[Any, ...] = ()
 
     @property
     def column(self) -> str:
@@ -39,4 +41,4 @@ class Score:
 
     def identity(self) -> list[Any]:
         """What of it decides the values, as plain data."""
-        return [self.column, self.weight, list(self.needs)]
+        return [self.column, self.weight, list(self.needs), *self.source]

@@ -73,6 +73,7 @@ class Indicator:
         silent: whether the function gives, after its columns, one more that is true where it is ready but has no opinion.
         wide: makes, for a timeframe in ns, a memory that takes whole bars and gives values and statuses in place of the
             function, which then only says what they are: for what the bars of a history do not hold.
+        timeframes: where it is computed, None for everywhere; elsewhere its columns are silent.
     """
 
     columns: tuple[str, ...]
@@ -88,6 +89,7 @@ class Indicator:
     newest: bool = False
     windowed: bool = False
     wide: Callable[[int], Wide] | None = None
+    timeframes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.history & (self.history - 1) or self.history < max(self.stable, self.lookback + 1):
@@ -104,4 +106,5 @@ class Indicator:
     def identity(self) -> list[Any]:
         """What of it decides the values, as plain data."""
         flat = self.flat and [self.flat.value, self.flat.bars, self.flat.closes]
-        return [list(self.columns), list(self.source), list(self.inputs), self.history, self.stable, flat, self.silent]
+        made = [list(self.columns), list(self.source), list(self.inputs), self.history, self.stable, flat, self.silent]
+        return made if self.timeframes is None else [*made, list(self.timeframes)]

@@ -203,7 +203,8 @@ def test_a_failing_indicator_costs_its_own_values_and_no_others(chunk):
     assert np.isnan(row["values"][100, inverse])
     assert not np.isinf(row["values"]).any()
     assert not np.isnan(row["values"][20:, rsi]).any()
-    letters = out["dead_letters"]
+    infinite, letters = ([x for x in out["dead_letters"] if ("inverse" in x.detail) == one] for one in (True, False))
+    assert [x.offset for x in infinite] == [int(row["g"][100])]
     assert len(letters) == failed.sum()
     assert {(x.reason, x.offset) for x in letters} == {("INDICATOR", int(g)) for g in row["g"][failed]}
     assert "twice failed at bar" in letters[0].detail
