@@ -19,6 +19,7 @@ from events.records import Outcome
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.report_calibration import brier, diagram, out_of_sample, tabulate
 from flows.report_runs import FinishedRun
+from operators.indicators.regime import REGIMES
 from operators.reliability import bucket_of, reliability
 
 KEY = "kraken:BTC/USDT"
@@ -110,6 +111,9 @@ def test_cells_add_up_and_groups_cut_the_same_outcomes(runs):
     assert sum(cell["n"] for cell in data["cells"]) == n
     assert [cell["value"] for cell in data["groups"]["side"]] == ["LONG", "SHORT"]
     assert [cell["value"] for cell in data["groups"]["month"]] == ["2023-11"]
+    regimes = data["groups"]["regime"]
+    assert {None, "RANGING", "HIGH_VOL"} < {cell["value"] for cell in regimes} <= {None, *REGIMES.values()}
+    assert sum(cell["bars"]["beyond_theta"] for cell in regimes) <= data["all"]["bars"]["beyond_theta"]
     sides = [cell["bars"]["beyond_theta"] for cell in data["groups"]["side"]]
     assert sum(sides) == data["all"]["bars"]["beyond_theta"]
     every = data["all"]
@@ -150,7 +154,7 @@ def test_the_table_is_canonical_and_names_what_it_was_made_of(runs, tmp_path):
     assert sum(row["wins_b"] for row in table["buckets"]) == table["wins"]
     row = max(table["buckets"], key=lambda r: r["n_b"])
     expected = (row["wins_b"] + 20 * table["wins"] / table["n"]) / (row["n_b"] + 20)
-    assert reliability(table, 50 + 5 * row["strength"], (0.0, 0.5, 0.8)[row["tercile"]], None) == expected
+    assert reliability(table, 50 + 5 * row["strength"], (0.0, 0.5, 0.8)[row["tercile"]], row["regime"]) == expected
     again = calibrate([runs[0], runs[0]], tmp_path / "twice.json")
     assert again["table"]["n"] == table["n"]
 
