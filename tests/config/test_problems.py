@@ -44,6 +44,14 @@ def problems(tmp_path, text, overrides=None, environ=ENVIRON):
             "3: input.bad_rows: must be 'refuse' or 'dead-letter', not 'refuze'; did you mean refuse?",
         ),
         ("confluence:\n  theta: low", "2: confluence.theta: must be 'auto' or 'prior' or a number, not 'low'"),
+        (
+            "signals:\n  tf: 5m\n  calibration: nowhere.json",
+            "3: signals.calibration: the reliability table nowhere.json cannot be read: No such file or directory",
+        ),
+        (
+            "confluence:\n  regime_tf: 2h",
+            "2: confluence.regime_tf: is 2h, which is not among bars.time",
+        ),
         ("run:\n  chunk: 1.5", "2: run.chunk: must be a whole number, not 1.5"),
         ("run:\n  chunk:\n", "2: run.chunk: must be a whole number, not empty"),
         ("run:\n  chunk: [1]", "2: run.chunk: must be a whole number, not a list"),

@@ -82,7 +82,7 @@ def test_an_hour_of_trades_signals_under_the_short_profile_and_the_default_says_
     assert "4h: still cold" in done.stdout
     cold = json.loads((tmp_path / "default" / "run.json").read_text())["cold"][ASTER]
     assert cold["30m"]["rsi_14"] == "2025-09-24T19:00:00Z"
-    assert set(cold["1m"]) == {"atr_pctl", "regime"}, "ranks need 128 bars more"
+    assert set(cold["1m"]) == {"atr_pctl", "regime"}  # a percentile needs 142 bars
     different = command("verify", tmp_path / "short", tmp_path / "default")
     assert different.returncode == 1
     assert "bars.time" in different.stdout

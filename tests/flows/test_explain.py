@@ -36,7 +36,8 @@ def test_signals_are_explained_and_their_contributions_sum_to_the_score(run):
         assert sum(float(row[4]) for row in rows) == pytest.approx(signal.score - 50, abs=1e-3)
         for needed in (
             f"score {signal.score:.1f}", f"theta {signal.theta:g} (", "uncalibrated", "coverage", "gates passed",
-            "flags:", "cold: ", "missing: ", "silent: ", f"stop {signal.stop:.8g}", "PENDING (new)", "paper",
+            "flags:", "cold: ", "missing: ", "silent: ", f"stop {signal.stop:.8g} ({signal.stop_source}, ",
+            f"regime {signal.regime or '-'}", "PENDING (new)", "paper",
         ):  # fmt: skip
             assert needed in text, needed
         assert "nan" not in re.split(r"\W+", text.lower())

@@ -19,6 +19,7 @@ from events.records import Outcome
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.report_calibration import brier, diagram, out_of_sample, tabulate
 from flows.report_runs import FinishedRun
+from operators.indicators.regime import REGIMES
 from operators.reliability import bucket_of, reliability
 
 KEY = "kraken:BTC/USDT"
@@ -110,6 +111,9 @@ def test_cells_add_up_and_groups_cut_the_same_outcomes(runs):
     assert sum(cell["n"] for cell in data["cells"]) == n
     assert [cell["value"] for cell in data["groups"]["side"]] == ["LONG", "SHORT"]
     assert [cell["value"] for cell in data["groups"]["month"]] == ["2023-11"]
+    regimes = data["groups"]["regime"]
+    assert {None, "RANGING", "HIGH_VOL"} < {cell["value"] for cell in regimes} <= {None, *REGIMES.values()}
+    assert sum(cell["bars"]["beyond_theta"] for cell in regimes) <= data["all"]["bars"]["beyond_theta"]
     sides = [cell["bars"]["beyond_theta"] for cell in data["groups"]["side"]]
     assert sum(sides) == data["all"]["bars"]["beyond_theta"]
     every = data["all"]

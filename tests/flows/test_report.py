@@ -19,6 +19,7 @@ from flows.progress import watching
 from flows.report_figures import drawdown, figures, mean_interval, percent, profit_factor, wilson
 from flows.report_runs import FinishedRun
 from flows.report_yardsticks import buy_and_hold, coin_flip, relive
+from operators.indicators.regime import LOW_LIQUIDITY
 from operators.signals import SignalSettings
 
 KRAKEN = "kraken_freqtrade/BTC_USDT-trades.feather"
@@ -115,6 +116,31 @@ def test_both_sides_end_where_the_score_turns_and_unfinished_pairs_are_left_out(
     bars, scores = market([1] * 5)
     coin = coin_flip([long_signal()], [outcome(0.0, 1, signal_id="s4", ts_open=0)], bars[:1], scores[:2], SETTINGS)
     assert coin == {"n": 0, "left_out": 1}
+
+
+def test_what_one_side_pays_in_funding_the_other_is_paid():
+    bars, scores = market([1] * 5)
+    rates = ((0, 9.0), (MINUTE_NS, 1e-3), (MINUTE_NS + 1, -4e-4), (3 * MINUTE_NS, 2e-4))
+    free, own, other, other_free = (
+        relive(long_signal(), sign, bars, scores, SETTINGS, paid)
+        for sign, paid in ((1, ()), (1, rates), (-1, rates), (-1, ()))
+    )
+    assert own.settled == rates[1:]  # that of the entry is not paid
+    assert own.r_net == pytest.approx(free.r_net - 100 * 8e-4 / 2)
+    assert other.settled == rates[1:3]  # stopped in the third minute
+    assert other.r_net == pytest.approx(other_free.r_net + 100 * 6e-4 / 2)
+    ended = outcome(own.r_net, 4, ts_open=0, funding=own.funding, settlements=own.settled)
+    coin = coin_flip([long_signal()], [ended], bars, scores, SETTINGS)
+    assert coin["coin_r"] == pytest.approx((own.r_net + other.r_net) / 2)
+
+
+def test_both_sides_end_where_the_market_turns_illiquid_if_the_run_does_so():
+    bars, scores = market([1] * 5)
+    scores["regime"][2] = LOW_LIQUIDITY
+    own = relive(long_signal(), 1, bars, scores, SETTINGS._replace(close_on_illiquid=True))
+    turned, turned_scores = market([1, 0, -1, 0, 0])
+    assert own.r_net == relive(long_signal(), 1, turned, turned_scores, SETTINGS).r_net
+    assert relive(long_signal(), 1, bars, scores, SETTINGS).r_net == pytest.approx(0.83759)
 
 
 def test_relived_on_their_own_side_the_signals_of_a_run_end_as_they_did(run):

@@ -303,6 +303,25 @@ def test_two_starts_agree_on_settled_composed_columns():
     assert not (a["values"] == b["values"]).all()
 
 
+def test_two_starts_agree_on_the_settled_regime_whatever_the_unit_of_the_price():
+    """Three histories on top of each other: NATR, its percentile, the regime."""
+    rows, analysis = bars(3_400), default_columns()
+    column = analysis.index["regime"]
+    a, b = features(analysis, rows, 200)[413:], features(analysis, rows[413:], 1, restart=0.002)
+    both = (a["status"][:, column] == SETTLED) & (b["status"][:, column] == SETTLED)
+    assert both.sum() > 700
+    assert (a["values"][both, column] == b["values"][both, column]).all()
+    assert len(set(a["values"][both, column].tolist())) >= 4
+    scaled = rows.copy()
+    for field in ("open", "high", "low", "close"):
+        scaled[field] *= 8.0
+    again = features(analysis, scaled)[413:]
+    for name in ("atr_pctl", "regime"):
+        assert np.array_equal(
+            again["values"][:, analysis.index[name]], a["values"][:, analysis.index[name]], equal_nan=True
+        )
+
+
 def test_what_a_failing_indicator_feeds_is_missing_too():
     broken = breaking(float(bars(300)["close"][100]))
     doubled = Indicator(("doubled",), lambda x: 2 * x, ("twice",), 64, 1, 0, ("lab", "doubled"))

@@ -6,14 +6,18 @@ import math
 
 import numpy as np
 import pytest
+import talib
 from cases import CONFLUENCE, analysis, made
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import ALL, deliver, drive
+from test_indicator_reference import series1
 
+from config.presets import PRESETS, THETA_BASE
 from events.schema import COLD, GAP, MISSING, SETTLED, SILENT, WARMING
 from operators.confluence import GATES, Confluence
 from operators.confluence_kernels import blend, combine, empty_scores, hysteresis, prior_theta
+from operators.dimensions import SCORES
 
 PRICE6 = {
     "order_flow": 0.30,
@@ -106,6 +110,38 @@ def test_priors_of_the_voting_sets():
     assert prior_theta(w, 0b111101, 16.0) == 18.0
     bars3 = np.array([0.40, 0.30, 0.30])
     assert prior_theta(bars3, 0b101, 20.0) == 24.0
+
+
+@pytest.mark.parametrize(
+    ("preset", "effective", "points"),
+    [
+        ("bars3", 2.941176470588235, 20), ("core6", 5.7142857142857135, 15), ("price6", 5.005005005005005, 16),
+        ("full9", 8.278145695364238, 12),
+    ],
+)  # fmt: skip
+def test_effective_voters_and_priors_of_the_presets(preset, effective, points):
+    weights = np.array(list(PRESETS[preset].values()))
+    assert sum(weights) ** 2 / sum(weights**2) == pytest.approx(effective, rel=1e-12)
+    assert prior_theta(weights, 2 ** len(weights) - 1, THETA_BASE[preset]) == points
+
+
+def test_vectors_of_the_scores_on_series1():
+    bars = series1()
+    macd = talib.MACD(bars.close, 12, 26, 9)[2]
+    columns = {
+        "close": bars.close, "atr_14": bars.atr(), "adx_14": bars.talib("ADX"), "plus_di_14": bars.talib("PLUS_DI"),
+        "minus_di_14": bars.talib("MINUS_DI"), "rsi_14": talib.RSI(bars.close, 14), "ema_50": talib.EMA(bars.close, 50),
+        "macd_12_26_9.hist": macd,
+    }  # fmt: skip
+    expected = {
+        "technical.rsi": 0.11518127515977664, "technical.adx": 0.26245195088349005, "technical.macd": 0.3630295765257272,
+        "structure.trend_position": 0.9050977656111092,
+    }  # fmt: skip
+    for score in SCORES:
+        if score.column in expected:
+            u = score.function(*(columns[name] for name in score.needs))
+            assert u[119] == pytest.approx(expected.pop(score.column), rel=1e-12)
+    assert expected == {}
 
 
 def test_hysteresis_vector():

@@ -156,7 +156,7 @@ def test_a_signal_is_made_when_the_state_changes():
     assert signal.targets == (102.0, 104.0, 106.0)
     assert signal.signal_id == id_of("signal", KEY, "1m", signal.ts, "LONG", SIGNALS.analysis_hash)
     assert [(u.seq, u.to, u.reason) for u in out["updates"]] == [(0, "PENDING", "new"), (1, "ACTIVE", "filled")]
-    assert signal.rr == pytest.approx(1.7)
+    assert signal.rr == 1.7000000000000002
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,17 @@ def test_a_reversal_closes_at_the_close_and_cools_down():
     assert minute(outcome) == 4
     assert outcome.r_gross == pytest.approx((100.4 - 100.1) / (100.1 - 98))
     assert outcome.bars_held == 2
+
+
+def test_what_closed_at_this_bar_counts_as_closed():
+    """A reversal, or a stop on the bar, is before a new signal of the same time; only the cool-down keeps it away."""
+    eager = SIGNALS._replace(cooldown_bars=0)
+    out = signals(stream([0, 1, 1, -1]), settings=eager)
+    assert [(minute(s), s.side) for s in out["signals"]] == [(2, "LONG"), (4, "SHORT")]
+    out = signals(stream([0, 1, 1, -1], close=[100, 100, 100, 97]), settings=eager)
+    assert [(o.exit_reason, minute(o)) for o in out["outcomes"]] == [("sl", 4)]
+    assert [(minute(s), s.side) for s in out["signals"]] == [(2, "LONG"), (4, "SHORT")]
+    assert [minute(s) for s in signals(stream([0, 1, 1, -1]))["signals"]] == [2]
 
 
 def test_one_signal_at_a_time():
