@@ -15,15 +15,15 @@ from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
 from events.errors import SettingsError, StepError, TidewaxError
 from events.identity import canonical_json
-from events.times import DAY_NS, timeframe_ns
+from events.times import DAY_NS
 from flows.backtest import Backtest
-from flows.barsfile import write_bars
 from flows.config_command import config_app
 from flows.explain import explain as explain_signal
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
 from flows.report import print_report
 from flows.rundir import RunDirectory
+from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
 from flows.verify import verify as compare
 
 app = typer.Typer(
@@ -67,16 +67,40 @@ def bars(
     bad_rows: BadRows = "refuse",
 ) -> None:
     """Make time bars of trades."""
-    wanted = tuple(dict.fromkeys(name.strip() for name in timeframe.split(",")))
-    try:
-        ordered = tuple(sorted({*wanted, "1m"}, key=timeframe_ns))
-    except ValueError as error:
-        raise SettingsError(f"--timeframe: {error}") from None
-    settings = Settings.model_validate(
-        {"bars": {"time": ordered}, "confluence": {"blend": {"1m": 1.0}}, "signals": {"tf": "1m"}}
-    )
-    rows = write_bars(settings, _inputs(files, layout, instrument, bad_rows), wanted, out)
-    _console().print(f"{out}: " + ", ".join(f"{n:,} bars of {name}" for name, n in rows.items()), soft_wrap=True)
+    wanted = _timeframes(timeframe)
+    settings, inputs = bars_settings(wanted), _inputs(files, layout, instrument, bad_rows)
+    _tell(write_stage(lambda folder: bars_stage(settings, inputs, wanted, folder), out), "bars", out)
+
+
+@app.command()
+def features(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Where to: a .parquet, .feather or .csv file.")],
+    timeframe: Annotated[
+        str | None, typer.Option(help="One or more, separated by commas; those of the settings, if not given.")
+    ] = None,
+    config: Config = None,
+    instrument: Instrument = None,
+    layout: Layout = None,
+    bad_rows: BadRows = "refuse",
+) -> None:
+    """Make indicator and score columns of trades, with a status each; nothing is scored together."""
+    settings = load(config)
+    wanted = settings.bars.time if timeframe is None else _timeframes(timeframe)
+    settings, inputs = with_timeframes(settings, wanted), _inputs(files, layout, instrument, bad_rows)
+    _tell(write_stage(lambda folder: features_stage(settings, inputs, wanted, folder), out), "rows", out)
+
+
+def _timeframes(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _tell(made: Stage, what: str, out: Path) -> None:
+    console = _console()
+    console.print(f"{out}: " + ", ".join(f"{n:,} {what} of {name}" for name, n in made.rows.items()), soft_wrap=True)
+    if made.refused:
+        told = ", ".join(f"{n:,} {reason}" for reason, n in made.refused.items())
+        console.print(f"refused: {told}", soft_wrap=True)
 
 
 @app.command()

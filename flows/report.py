@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from connectors.segments import read_keys, read_stream
 from events.records import IntakeCounts, Outcome, Signal
 from events.schema import COLD, PARTIAL
-from events.streams import Columns, Records
+from events.streams import Columns, Records, Stream
 from events.times import DAY_NS, iso
 from flows.plan import Plan
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
@@ -26,10 +27,26 @@ from operators.confluence import GATES
 
 def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) -> dict[str, Any]:
     """The part of run.json that is worked out of the files of a run."""
-    streams = plan.streams
-    told, confluence = streams["counts"], streams["confluence"]
-    assert isinstance(told, Records)
+    confluence = plan.streams["confluence"]
     assert isinstance(confluence, Columns)
+    intake, reasons, dead = refusals(directory, plan.streams)
+    keys = sorted({record.key for record in intake})
+    return {
+        "trades": {record.key: record.accepted for record in intake if record.name == "trades"},
+        "reordered": {record.key: record.reordered for record in intake if record.reordered},
+        "reasons": dict(sorted(reasons.items())),
+        "signals": sum(counts["signals"].values()),
+        "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
+        "dead_letters": dict(sorted(dead.items())),
+        "results": {key: _results(directory, plan, key) for key in keys},
+        "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
+    }
+
+
+def refusals(directory: Path, streams: Mapping[str, Stream]) -> tuple[list[IntakeCounts], Counter[str], Counter[str]]:
+    """What the intake counted, what was refused or failed by reason, and dead letters by reason; of the files of a run."""
+    told = streams["counts"]
+    assert isinstance(told, Records)
     keys = read_keys(directory, told)
     intake = [
         record for key in keys for record in read_stream(directory, told, key) if isinstance(record, IntakeCounts)
@@ -41,16 +58,7 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
         dead = Counter(json.loads(line)["reason"] for line in lines)
     if dead["INDICATOR"]:
         reasons["INDICATOR"] += dead["INDICATOR"]
-    return {
-        "trades": {record.key: record.accepted for record in intake if record.name == "trades"},
-        "reordered": {record.key: record.reordered for record in intake if record.reordered},
-        "reasons": dict(sorted(reasons.items())),
-        "signals": sum(counts["signals"].values()),
-        "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
-        "dead_letters": dict(sorted(dead.items())),
-        "results": {key: _results(directory, plan, key) for key in keys},
-        "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
-    }
+    return intake, reasons, dead
 
 
 def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
