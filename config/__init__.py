@@ -1,7 +1,8 @@
 """Settings: one typed tree, read from YAML, the environment and arguments; unknown keys are refused."""
 
+from config.grid import Point, grid
 from config.loader import Resolved, load, profile_names, resolve
 from config.settings import Settings
 from config.shape import Secret
 
-__all__ = ["Resolved", "Secret", "Settings", "load", "profile_names", "resolve"]
+__all__ = ["Point", "Resolved", "Secret", "Settings", "grid", "load", "profile_names", "resolve"]

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -22,6 +23,9 @@ from connectors.segments import SegmentSink
 from connectors.sqlite import SqliteSink
 from events.errors import TidewaxError
 from operators.keyed import Frames
+
+_ONE = threading.Lock()
+"""Held while the engine runs: what it redirects is the process's, so its runs take turns."""
 
 
 def dataflow(
@@ -60,7 +64,7 @@ def run_flow(
     if store is not None:
         recovery["recovery_config"] = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
     try:
-        with _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
+        with _ONE, _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
             cli_main(  # type: ignore[no-untyped-call]
                 flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
             )

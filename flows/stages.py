@@ -56,11 +56,11 @@ def with_timeframes(settings: Settings, wanted: Sequence[str]) -> Settings:
         SettingsError: there is no timeframe of that name, or none is wanted.
     """
     if not wanted:
-        raise SettingsError("--timeframe: name at least one, such as 5m")
+        raise SettingsError("name at least one timeframe, such as 5m")
     try:
         time = tuple(sorted({*settings.bars.time, *wanted}, key=timeframe_ns))
     except ValueError as error:
-        raise SettingsError(f"--timeframe: {error}") from None
+        raise SettingsError(str(error)) from None
     return settings.model_copy(update={"bars": settings.bars.model_copy(update={"time": time})})
 
 

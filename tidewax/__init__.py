@@ -11,7 +11,13 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "BacktestResult": "tidewax.result",
+    "RefusedRows": "tidewax.api",
     "Settings": "config",
+    "TidewaxError": "events.errors",
+    "backtest": "tidewax.api",
+    "bars": "tidewax.api",
+    "features": "tidewax.api",
     "load": "config",
 }
 """Where each public name lives."""
