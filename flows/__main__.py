@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from config import Settings, load
+from config import Settings, grid, load
 from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
 from events.errors import SettingsError, StepError, TidewaxError
@@ -24,6 +24,7 @@ from flows.picture import mermaid
 from flows.report import print_report
 from flows.rundir import RunDirectory
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
+from flows.sweep import Sweep, print_sweep
 from flows.verify import verify as compare
 
 app = typer.Typer(
@@ -114,10 +115,19 @@ def backtest(
     layout: Layout = None,
     bad_rows: BadRows = "refuse",
     again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE[,VALUE...]", help="A setting; with several values a run for each."),
+    ] = None,
 ) -> None:
     """Run the whole graph over files of trades; goes on where it was stopped."""
     given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
-    _backtest(files, out, load(config, {"run": given} if given else None), instrument, layout, bad_rows, again)
+    points = grid(config, set_ or [], {"run": given} if given else None)
+    if len(points) == 1:
+        _backtest(files, out, points[0].settings, instrument, layout, bad_rows, again)
+        return
+    console = _console()
+    print_sweep(Sweep(points, _inputs(files, layout, instrument, bad_rows), out, console, again).run(), out, console)
 
 
 def _backtest(

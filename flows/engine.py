@@ -19,7 +19,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from connectors.files import FileSource
-from connectors.segments import SegmentSink
+from connectors.segments import SegmentSink, StoredSource
 from connectors.sqlite import SqliteSink
 from events.errors import TidewaxError
 from operators.keyed import Frames
@@ -29,11 +29,11 @@ _ONE = threading.Lock()
 
 
 def dataflow(
-    name: str, source: FileSource, graph: Callable[[Frames], Frames], *sinks: SegmentSink | SqliteSink
+    name: str, source: FileSource | StoredSource, graph: Callable[[Frames], Frames], *sinks: SegmentSink | SqliteSink
 ) -> Dataflow:
-    """A flow from files through `graph` to sinks. Step ids are constants: stored state is found by them."""
+    """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them."""
     flow = Dataflow(name)
-    out = graph(op.input("files", flow, source))
+    out = graph(op.input("files" if isinstance(source, FileSource) else "stored", flow, source))
     for sink in sinks:
         op.output("sqlite" if isinstance(sink, SqliteSink) else "segments", out, sink)
     return flow
