@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ from config.document import Document, read_document
 from config.problems import Origin, Problem, in_order, said
 from config.problems import Path as Place
 from config.settings import Settings
-from config.sources import apply_arguments, apply_environment
+from config.sources import apply_arguments, apply_environment, assign
 from config.validation import Validation
 from events.errors import SettingsError
 
@@ -81,7 +81,10 @@ def load(name: str | None = None, overrides: dict[str, Any] | None = None) -> Se
 
 
 def resolve(
-    name: str | None = None, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    name: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    assigned: Sequence[tuple[Place, str, Origin]] = (),
 ) -> Resolved:
     """What `load` does, with the problems as data and where each setting came from.
 
@@ -89,6 +92,7 @@ def resolve(
         name: as for `load`.
         overrides: as for `load`.
         environ: the environment; that of the process, if not given.
+        assigned: (path, YAML text, origin) of settings that win over all others.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -102,6 +106,8 @@ def resolve(
     unreadable = () in document.holes
     apply_environment(document, Settings, environ)
     apply_arguments(document, Settings, overrides or {})
+    for path, text, origin in assigned:
+        assign(document, Settings, path, text, origin)
     if unreadable:
         return Resolved(title, in_order(document.problems), document.origins, None)
     checked = Validation(Settings, document, Origin(title))

@@ -34,18 +34,25 @@ def apply_environment(document: Document, root: type[BaseModel], environ: Mappin
             continue
         origin = _origin(name, environ[name])
         path = _place(document, root, tuple(name[len(PREFIX) :].lower().split("__")))
-        wrong = next((path[: n + 1] for n in range(len(path)) if at(root, path[: n + 1]) is None), None)
-        if wrong is None and any(is_list(at(root, path[:n])) for n in range(len(path))):
-            document.problems.append(Problem(origin, path, "a list is set as a whole, as [...]"))
-        elif wrong is not None:
-            document.problems.append(Problem(origin, path, unknown(root, wrong)))
-        elif path in seen:
+        if path in seen:
             document.problems.append(Problem(origin, path, f"is set by {seen[path]} too"))
-        else:
+        elif assign(document, root, path, environ[name], origin):
             seen[path] = name
-            given = read_value(environ[name], origin, path)
-            document.problems += given.problems
-            put(document, root, path, given)
+
+
+def assign(document: Document, root: type[BaseModel], path: Path, text: str, origin: Origin) -> bool:
+    """Put the setting that YAML text gives into the document; whether there is a setting of that path, else that is a problem."""
+    wrong = next((path[: n + 1] for n in range(len(path)) if at(root, path[: n + 1]) is None), None)
+    if wrong is not None:
+        document.problems.append(Problem(origin, path, unknown(root, wrong)))
+        return False
+    if any(is_list(at(root, path[:n])) for n in range(len(path))):
+        document.problems.append(Problem(origin, path, "a list is set as a whole, as [...]"))
+        return False
+    given = read_value(text, origin, path)
+    document.problems += given.problems
+    put(document, root, path, given)
+    return True
 
 
 def apply_arguments(document: Document, root: type[BaseModel], given: Mapping[str, Any]) -> None:

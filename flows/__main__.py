@@ -10,14 +10,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from config import Settings, load
+from config import Settings, grid, load
 from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
 from events.errors import SettingsError, StepError, TidewaxError
 from events.identity import canonical_json
-from events.times import DAY_NS, timeframe_ns
+from events.times import DAY_NS
 from flows.backtest import Backtest
-from flows.barsfile import write_bars
 from flows.config_command import config_app
 from flows.explain import explain as explain_signal
 from flows.laws import judge, print_laws
@@ -25,6 +24,8 @@ from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
 from flows.report import print_report
 from flows.rundir import RunDirectory
+from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
+from flows.sweep import Sweep, print_sweep
 from flows.verify import verify as compare
 
 app = typer.Typer(
@@ -68,16 +69,40 @@ def bars(
     bad_rows: BadRows = "refuse",
 ) -> None:
     """Make time bars of trades."""
-    wanted = tuple(dict.fromkeys(name.strip() for name in timeframe.split(",")))
-    try:
-        ordered = tuple(sorted({*wanted, "1m"}, key=timeframe_ns))
-    except ValueError as error:
-        raise SettingsError(f"--timeframe: {error}") from None
-    settings = Settings.model_validate(
-        {"bars": {"time": ordered}, "confluence": {"blend": {"1m": 1.0}}, "signals": {"tf": "1m"}}
-    )
-    rows = write_bars(settings, _inputs(files, layout, instrument, bad_rows), wanted, out)
-    _console().print(f"{out}: " + ", ".join(f"{n:,} bars of {name}" for name, n in rows.items()), soft_wrap=True)
+    wanted = _timeframes(timeframe)
+    settings, inputs = bars_settings(wanted), _inputs(files, layout, instrument, bad_rows)
+    _tell(write_stage(lambda folder: bars_stage(settings, inputs, wanted, folder), out), "bars", out)
+
+
+@app.command()
+def features(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Where to: a .parquet, .feather or .csv file.")],
+    timeframe: Annotated[
+        str | None, typer.Option(help="One or more, separated by commas; those of the settings, if not given.")
+    ] = None,
+    config: Config = None,
+    instrument: Instrument = None,
+    layout: Layout = None,
+    bad_rows: BadRows = "refuse",
+) -> None:
+    """Make indicator and score columns of trades, with a status each; nothing is scored together."""
+    settings = load(config)
+    wanted = settings.bars.time if timeframe is None else _timeframes(timeframe)
+    settings, inputs = with_timeframes(settings, wanted), _inputs(files, layout, instrument, bad_rows)
+    _tell(write_stage(lambda folder: features_stage(settings, inputs, wanted, folder), out), "rows", out)
+
+
+def _timeframes(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _tell(made: Stage, what: str, out: Path) -> None:
+    console = _console()
+    console.print(f"{out}: " + ", ".join(f"{n:,} {what} of {name}" for name, n in made.rows.items()), soft_wrap=True)
+    if made.refused:
+        told = ", ".join(f"{n:,} {reason}" for reason, n in made.refused.items())
+        console.print(f"refused: {told}", soft_wrap=True)
 
 
 @app.command()
@@ -91,10 +116,19 @@ def backtest(
     layout: Layout = None,
     bad_rows: BadRows = "refuse",
     again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE[,VALUE...]", help="A setting; with several values a run for each."),
+    ] = None,
 ) -> None:
     """Run the whole graph over files of trades; goes on where it was stopped."""
     given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
-    _backtest(files, out, load(config, {"run": given} if given else None), instrument, layout, bad_rows, again)
+    points = grid(config, set_ or [], {"run": given} if given else None)
+    if len(points) == 1:
+        _backtest(files, out, points[0].settings, instrument, layout, bad_rows, again)
+        return
+    console = _console()
+    print_sweep(Sweep(points, _inputs(files, layout, instrument, bad_rows), out, console, again).run(), out, console)
 
 
 def _backtest(

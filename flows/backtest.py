@@ -15,17 +15,18 @@ from bytewax.dataflow import Dataflow
 from rich.console import Console
 
 from config import Settings, load
-from connectors.files import FileSource, Inputs, open_inputs
+from connectors.files import FileSource, Inputs, Progress, open_inputs
 from connectors.segments import SegmentSink, roll
 from connectors.sqlite import SqliteSink
 from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.streams import Stream
 from flows.engine import dataflow, make_store, run_flow
-from flows.graph import build
+from flows.graph import build, conclude
 from flows.plan import Plan
 from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
+from flows.reuse import Reused
 from flows.rundir import RunDirectory, changed_plugins, first_difference
 
 
@@ -37,16 +38,24 @@ class Backtest:
         inputs: the files.
         directory: locked, and empty or of an unfinished run.
         console: where the progress is shown, None for nowhere.
+        reused: a finished run over the same files whose bars, or features too, are taken as they are.
     """
 
     def __init__(
-        self, settings: Settings, inputs: Inputs, directory: RunDirectory, console: Console | None = None
+        self,
+        settings: Settings,
+        inputs: Inputs,
+        directory: RunDirectory,
+        console: Console | None = None,
+        reused: Reused | None = None,
     ) -> None:
         self.settings, self.inputs, self.directory, self.console = settings, inputs, directory, console
         self.plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
         self.failure: InputError | None = None
         _ = self.plan.signals  # what is wrong with them is said before anything is written
-        self.header = run_header(self.plan, inputs)
+        self.reused, self.progress = reused, Progress(inputs.total_bytes)
+        told = None if reused is None else {"run": reused.directory.name, "streams": reused.streams}
+        self.header = run_header(self.plan, inputs) | {"reused": told}
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -55,12 +64,16 @@ class Backtest:
 
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
-        chunk, lateness_ns = self.settings.run.chunk, self.plan.lateness_ns["trades"]
-        source = FileSource(self.inputs, chunk, lateness_ns, on_error=self._fail)
-        self.progress = source.progress
         identity = self.plan.analysis_hash
         segments = SegmentSink(self.directory.path, self.streams, identity)
         sqlite = SqliteSink(self.directory.sqlite, self.streams, identity)
+        if self.reused is not None:
+            studied = self.reused.studied
+            stored = self.reused.source(self.plan)
+            return dataflow("backtest", stored, lambda bars: conclude(bars, self.plan, studied), segments, sqlite)
+        chunk, lateness_ns = self.settings.run.chunk, self.plan.lateness_ns["trades"]
+        source = FileSource(self.inputs, chunk, lateness_ns, on_error=self._fail)
+        self.progress = source.progress
         return dataflow("backtest", source, lambda market: build(market, self.plan), segments, sqlite)
 
     def _fail(self, error: InputError) -> None:
@@ -89,6 +102,11 @@ class Backtest:
             raise RunError(
                 f"{self.directory.path} holds an unfinished run, and {changed[0]} was changed since. Go back to the file as "
                 "it was, or --again"
+            )
+        elif taken_from(stored) != taken_from(self.header):
+            raise RunError(
+                f"{self.directory.path} holds an unfinished run that takes {taken_from(stored) or 'no streams'} from another one: "
+                "go on with the sweep that it is part of, or --again"
             )
         if not self.directory.recovery.exists():
             make_store(self.directory.recovery)
@@ -119,6 +137,12 @@ class Backtest:
         run = self.header | found | summarise(self.directory.path, self.plan, rolled.counts)
         self.directory.finish(run)
         return run
+
+
+def taken_from(run: dict[str, Any]) -> str | None:
+    """What a run takes from another one, None for nothing."""
+    reused = run.get("reused")
+    return reused and str(reused["streams"])
 
 
 def get_flow() -> Dataflow:

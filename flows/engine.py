@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -18,18 +19,21 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from connectors.files import FileSource
-from connectors.segments import SegmentSink
+from connectors.segments import SegmentSink, StoredSource
 from connectors.sqlite import SqliteSink
 from events.errors import TidewaxError
 from operators.keyed import Frames
 
+_ONE = threading.Lock()
+"""Held while the engine runs: what it redirects is the process's, so its runs take turns."""
+
 
 def dataflow(
-    name: str, source: FileSource, graph: Callable[[Frames], Frames], *sinks: SegmentSink | SqliteSink
+    name: str, source: FileSource | StoredSource, graph: Callable[[Frames], Frames], *sinks: SegmentSink | SqliteSink
 ) -> Dataflow:
-    """A flow from files through `graph` to sinks. Step ids are constants: stored state is found by them."""
+    """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them."""
     flow = Dataflow(name)
-    out = graph(op.input("files", flow, source))
+    out = graph(op.input("files" if isinstance(source, FileSource) else "stored", flow, source))
     for sink in sinks:
         op.output("sqlite" if isinstance(sink, SqliteSink) else "segments", out, sink)
     return flow
@@ -60,7 +64,7 @@ def run_flow(
     if store is not None:
         recovery["recovery_config"] = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
     try:
-        with _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
+        with _ONE, _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
             cli_main(  # type: ignore[no-untyped-call]
                 flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
             )

@@ -6,6 +6,8 @@ market ─> intake and bars ─┬─> features, one step per timeframe ─┬�
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flows.plan import Plan
 from operators.bars import Bars
 from operators.chain import Chain
@@ -30,10 +32,9 @@ def enter(market: Frames, plan: Plan) -> Frames:
     return staged("bars", stages, ["bars", plan.timeframes, plan.max_fill, sorted(plan.sequenced)], market)
 
 
-def build(market: Frames, plan: Plan) -> Frames:
-    """From all that the sources give to all that the sinks get."""
-    bars = enter(market, plan)
-    features = {
+def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Frames]:
+    """The features of these timeframes, by timeframe."""
+    return {
         name: keyed(
             f"features_{name}",
             Features,
@@ -42,14 +43,26 @@ def build(market: Frames, plan: Plan) -> Frames:
             pick(f"bars_{name}", bars, f"bars.{name}"),
         )
         for name, length in plan.timeframes
+        if name in timeframes
     }
-    base = f"bars.{plan.timeframes[0][0]}"
+
+
+def build(market: Frames, plan: Plan) -> Frames:
+    """From all that the sources give to all that the sinks get."""
+    return conclude(enter(market, plan), plan)
+
+
+def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
+    """From bars to all that the sinks get; where `studied`, the features come with the bars and are not computed again."""
+    names = [name for name, _ in plan.timeframes]
+    features = study(bars, plan, () if studied else names)
+    base = f"bars.{names[0]}"
     confluence = keyed(
         "confluence",
         Confluence,
         (plan.confluence, plan.analysis, plan.rule),
-        (base, *(f"features.{name}" for name in features)),
-        pick("base", bars, base),
+        (base, *(f"features.{name}" for name in names)),
+        pick("base", bars, base, *(f"features.{name}" for name in names if name not in features)),
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
     )
     signals = keyed("signals", Signals, (plan.signals,), Signals.streams, pick("scores", confluence, *Signals.streams))

@@ -154,13 +154,6 @@ class Plan:
         )
 
     @cached_property
-    def bar_streams(self) -> dict[str, Stream]:
-        """The streams of a run that only makes bars."""
-        kept = ("bars.", "gaps", "dead_letters", "counts")
-        streams = base_streams([name for name, _ in self.timeframes])
-        return {name: stream for name, stream in streams.items() if name.startswith(kept)}
-
-    @cached_property
     def streams(self) -> dict[str, Stream]:
         """All streams that leave the graph, in the order of the picture."""
         names = [name for name, _ in self.timeframes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from connectors.segments import read_keys, read_stream
 from events.records import IntakeCounts, Outcome, Signal
 from events.schema import COLD, PARTIAL
-from events.streams import Columns, Records
+from events.streams import Columns, Records, Stream
 from events.times import DAY_NS, iso
 from flows.plan import Plan
 from flows.report_failures import FAILURES, dead_letters, failures_table
@@ -26,10 +27,31 @@ from operators.confluence import GATES
 
 def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) -> dict[str, Any]:
     """The part of run.json that is worked out of the files of a run."""
-    streams = plan.streams
-    told, confluence = streams["counts"], streams["confluence"]
-    assert isinstance(told, Records)
+    confluence = plan.streams["confluence"]
     assert isinstance(confluence, Columns)
+    intake, reasons, dead, failed = refusals(directory, plan.streams)
+    keys = sorted({record.key for record in intake})
+    return {
+        "trades": {record.key: record.accepted for record in intake if record.name == "trades"},
+        "reordered": {record.key: record.reordered for record in intake if record.reordered},
+        "reasons": dict(sorted(reasons.items())),
+        "signals": sum(counts["signals"].values()),
+        "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
+        "dead_letters": dict(sorted(dead.items())),
+        "failed": failed,
+        "results": {key: _results(directory, plan, key) for key in keys},
+        "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
+    }
+
+
+def refusals(
+    directory: Path, streams: Mapping[str, Stream]
+) -> tuple[list[IntakeCounts], Counter[str], Counter[str], list[dict[str, Any]]]:
+    """Of the files of a run: what the intake counted, what was refused or failed by reason, dead letters by reason, and which
+    columns failed.
+    """
+    told = streams["counts"]
+    assert isinstance(told, Records)
     keys = read_keys(directory, told)
     intake = [
         record for key in keys for record in read_stream(directory, told, key) if isinstance(record, IntakeCounts)
@@ -42,17 +64,7 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
     for reason in FAILURES:
         if dead[reason]:
             reasons[reason] += dead[reason]
-    return {
-        "trades": {record.key: record.accepted for record in intake if record.name == "trades"},
-        "reordered": {record.key: record.reordered for record in intake if record.reordered},
-        "reasons": dict(sorted(reasons.items())),
-        "signals": sum(counts["signals"].values()),
-        "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
-        "dead_letters": dict(sorted(dead.items())),
-        "failed": failed,
-        "results": {key: _results(directory, plan, key) for key in keys},
-        "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
-    }
+    return intake, reasons, dead, failed
 
 
 def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:

@@ -11,8 +11,14 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "BacktestResult": "tidewax.result",
+    "RefusedRows": "tidewax.api",
     "Settings": "config",
     "indicator": "operators.declare",
+    "TidewaxError": "events.errors",
+    "backtest": "tidewax.api",
+    "bars": "tidewax.api",
+    "features": "tidewax.api",
     "load": "config",
     "rule": "operators.declare",
     "score": "operators.declare",

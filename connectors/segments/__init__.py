@@ -4,5 +4,6 @@ from connectors.segments.parquet import read_keys, read_stream, recount
 from connectors.segments.result import RollResult
 from connectors.segments.roll import parquet_path, roll
 from connectors.segments.sink import SegmentSink
+from connectors.segments.stored import StoredSource
 
-__all__ = ["RollResult", "SegmentSink", "parquet_path", "read_keys", "read_stream", "recount", "roll"]
+__all__ = ["RollResult", "SegmentSink", "StoredSource", "parquet_path", "read_keys", "read_stream", "recount", "roll"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from connectors.segments.reading import lines_by_key
-from connectors.segments.result import RollResult, Tally
+from connectors.segments.result import RollResult, Tally, by_key
 from connectors.segments.roll import parquet_path, parse_line
 from connectors.segments.sink import DEAD_LETTERS
 from connectors.storage import storage_errors
@@ -85,11 +86,53 @@ def read_stream(directory: str | Path, stream: Stream, key: str) -> Array | tupl
     return tuple(record_from_json(stream, line) for line in table.column("json").to_pylist())
 
 
+def read_span(directory: str | Path, stream: Columns, key: str, after: int, until: int) -> Array:
+    """The rows of one key whose `ts_close` is in (after, until], in order; only the row groups that may have some are read.
+
+    Raises:
+        RunError: there is no such file, or it is of other settings.
+    """
+    with _open(Path(directory), stream) as file:
+        place = file.schema_arrow.names.index("ts_close")
+        metadata = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        table = file.read_row_groups(
+            [i for i, group in enumerate(metadata) if _may_hold(group, key) and _reaches(group, place, after, until)]
+        )
+    close = table.column("ts_close")
+    wanted = pc.and_(pc.greater(close, after), pc.less_equal(close, until))
+    return rows_from_arrow(stream, table.filter(pc.and_(wanted, pc.equal(table.column("key"), key))))
+
+
+def read_spans(directory: str | Path, streams: Iterable[Columns], length: int) -> dict[str, dict[int, int]]:
+    """Where rows are: by key, the spans (n * length, (n + 1) * length] of `ts_close` that hold any, and the last close of each.
+
+    Raises:
+        RunError: there is no such file, or it is of other settings.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for stream in streams:
+        with _open(Path(directory), stream) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=["key", "ts_close"]):
+                for key, part in by_key(batch):
+                    closes = part.column("ts_close").to_numpy()
+                    spans = (closes - 1) // length
+                    ends = np.append(np.flatnonzero(np.diff(spans)), len(spans) - 1)
+                    of_key = found.setdefault(key, {})
+                    for span, close in zip(spans[ends].tolist(), closes[ends].tolist()):
+                        of_key[span] = max(of_key.get(span, close), close)
+    return {key: dict(sorted(spans.items())) for key, spans in sorted(found.items())}
+
+
 def _may_hold(group: pq.RowGroupMetaData, key: str) -> bool:
-    statistics = group.column(0).statistics
+    return _reaches(group, 0, key, key, closed=True)
+
+
+def _reaches(group: pq.RowGroupMetaData, place: int, after: Any, until: Any, closed: bool = False) -> bool:
+    """Whether the column at a place may have values in (after, until], or in [after, until]."""
+    statistics = group.column(place).statistics
     if statistics is None or not statistics.has_min_max:
         return True
-    return bool(statistics.min <= key <= statistics.max)
+    return bool(statistics.min <= until and (after <= statistics.max if closed else after < statistics.max))
 
 
 def _read_lines(path: Path, stream: Records, key: str) -> tuple[Record, ...]:
