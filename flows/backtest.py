@@ -22,7 +22,7 @@ from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.streams import Stream
 from flows.engine import dataflow, make_store, run_flow
 from flows.graph import build
-from flows.plan import Plan
+from flows.plan import plan_of_inputs
 from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
@@ -43,9 +43,10 @@ class Backtest:
         self, settings: Settings, inputs: Inputs, directory: RunDirectory, console: Console | None = None
     ) -> None:
         self.settings, self.inputs, self.directory, self.console = settings, inputs, directory, console
-        self.plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
+        self.plan = plan_of_inputs(settings, inputs)
+        self.analysis_hash = self.plan.settings.analysis_hash
         self.failure: InputError | None = None
-        self.header = run_header(settings, inputs, self.streams)
+        self.header = run_header(settings, inputs, self.plan)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -54,10 +55,10 @@ class Backtest:
 
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
-        chunk, lateness_ns = self.settings.run.chunk, self.plan.lateness_ns["trades"]
-        source = FileSource(self.inputs, chunk, lateness_ns, on_error=self._fail)
+        lateness_ns = max(self.plan.lateness_ns.values())
+        source = FileSource(self.inputs, self.settings.run.chunk, lateness_ns, on_error=self._fail)
         self.progress = source.progress
-        identity = self.settings.analysis_hash
+        identity = self.analysis_hash
         segments = SegmentSink(self.directory.path, self.streams, identity)
         sqlite = SqliteSink(self.directory.sqlite, self.streams, identity)
         return dataflow("backtest", source, lambda market: build(market, self.plan), segments, sqlite)
@@ -108,7 +109,7 @@ class Backtest:
 
     def finish(self) -> dict[str, Any]:
         """Make the Parquet files and the final run.json."""
-        rolled = roll(self.directory.path, self.streams, self.settings.analysis_hash)
+        rolled = roll(self.directory.path, self.streams, self.analysis_hash)
         found = {"state": "finished", "rows": rolled.counts, "digests": rolled.digests}
         run = self.header | found | summarise(self.directory.path, self.plan, rolled.counts)
         self.directory.finish(run)
@@ -130,7 +131,14 @@ def get_flow() -> Dataflow:
     if not settings.input.files or not settings.output.directory:
         raise SettingsError(f"{name} needs input.files and output.directory to run a backtest")
     given = settings.input
-    inputs = open_inputs([Path(file) for file in given.files], given.layout, given.instrument, given.bad_rows)
+    inputs = open_inputs(
+        [Path(file) for file in given.files],
+        given.layout,
+        given.instrument,
+        given.bad_rows,
+        exchange=given.exchange,
+        columns=given.columns,
+    )
     directory = RunDirectory(Path(settings.output.directory))
     backtest = Backtest(settings, inputs, directory)
     stored = directory.read()

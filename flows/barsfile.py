@@ -18,7 +18,7 @@ from connectors.segments import SegmentSink, parquet_path, roll
 from events.errors import InputError, RunError
 from flows.engine import dataflow, run_flow
 from flows.graph import enter
-from flows.plan import Plan
+from flows.plan import plan_of_inputs
 
 _WRITERS: dict[str, Callable[[pa.Table, str], None]] = {
     ".parquet": lambda table, path: pq.write_table(table, path, compression="zstd"),
@@ -42,14 +42,14 @@ def write_bars(settings: Settings, inputs: Inputs, timeframes: tuple[str, ...], 
         raise RunError(f"--out {out}: bars are written as {', '.join(_WRITERS)}; give the file one of these endings")
     if not out.parent.is_dir():
         raise RunError(f"--out {out}: there is no directory {out.parent}")
-    plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
+    plan = plan_of_inputs(settings, inputs)
     failures: list[InputError] = []
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
         raise RunError(f"--out {out}: {out.parent} cannot be written: {error.strerror}") from None
     try:
-        source = FileSource(inputs, settings.run.chunk, plan.lateness_ns["trades"], on_error=failures.append)
+        source = FileSource(inputs, settings.run.chunk, max(plan.lateness_ns.values()), on_error=failures.append)
         segments = SegmentSink(folder, plan.bar_streams)
         run_flow(dataflow("bars", source, lambda market: enter(market, plan), segments))
         if failures:

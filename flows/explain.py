@@ -179,9 +179,8 @@ def _bar(run: FinishedRun, signal: Signal) -> list[str]:
     bar = bars[np.searchsorted(bars["ts_close"], signal.ts)]
     flags = [name for flag, name in BAR_FLAG_NAMES.items() if int(bar["flags"]) & flag]
     prices = ", ".join(f"{name} {_price(float(bar[name]))}" for name in ("open", "high", "low", "close"))
-    return [
-        f"base bar {iso(int(bar['ts_open']))}: {prices}, {int(bar['n_trades'])} trades, flags: {', '.join(flags) or 'none'}"
-    ]
+    count = "" if bar["n_trades"] == NEVER else f", {int(bar['n_trades'])} trades"
+    return [f"base bar {iso(int(bar['ts_open']))}: {prices}{count}, flags: {', '.join(flags) or 'none'}"]
 
 
 def _planned(signal: Signal) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
-from config.settings import PRESETS, THETA_BASE, Settings
+from config.settings import ONLY_TRADES, PRESETS, THETA_BASE, Settings
+from connectors.files import Inputs
 from events.errors import SettingsError
+from events.feeds import RATES
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
@@ -20,26 +24,44 @@ from operators.signals import SignalSettings
 class Plan:
     """The parameters of the steps.
 
+    Args:
+        settings: as they were given.
+        sequenced: the instruments whose trades have consecutive ids.
+        feeds: the streams of the run.
+
+    Attributes:
+        settings: with all decided that hangs on the feeds.
+
     Raises:
-        SettingsError: an indicator does not exist, or a score lacks a column.
+        SettingsError: an indicator does not exist, a score lacks a column, or no preset fits all feeds.
     """
 
-    def __init__(self, settings: Settings, sequenced: frozenset[str] = frozenset()) -> None:
-        self.settings, self.sequenced = settings, sequenced
+    def __init__(
+        self, settings: Settings, sequenced: frozenset[str] = frozenset(), feeds: frozenset[str] = ONLY_TRADES
+    ) -> None:
+        self.settings, self.sequenced, self.feeds = settings.for_feeds(feeds), sequenced, feeds
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
-        self.lateness_ns = {"trades": round(settings.sources.lateness_s * SECOND_NS)}
+        self.lateness_ns = dict.fromkeys(feeds, round(settings.sources.lateness_s * SECOND_NS))
+
+    @property
+    def preset(self) -> str:
+        """The preset in force."""
+        return self.settings.confluence.preset
+
+    @property
+    def funding(self) -> bool:
+        """Whether funding rates reach the signals."""
+        return RATES in self.feeds
 
     @cached_property
     def dimensions(self) -> tuple[tuple[str, float], ...]:
         """(name, weight) of the dimensions that take part: those of the preset that exist and are not disabled."""
-        weights = PRESETS[self.settings.preset]
+        weights = PRESETS[self.preset]
         disabled = self.settings.dimensions.disabled
         found = tuple((name, weights[name]) for name in DIMENSIONS if name in weights and name not in disabled)
         if not found:
-            raise SettingsError(
-                f"no dimension is left to score: preset {self.settings.preset}, disabled {', '.join(disabled)}"
-            )
+            raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {', '.join(disabled)}")
         return found
 
     @cached_property
@@ -63,7 +85,7 @@ class Plan:
             dimensions=self.dimensions,
             risk_timeframe=self.settings.signals.tf,
             theta=settings.theta,
-            theta_base=THETA_BASE[self.settings.preset],
+            theta_base=THETA_BASE[self.preset],
             release=settings.release,
             min_coverage=settings.gates.coverage,
             min_agreement=settings.gates.agreement,
@@ -114,3 +136,23 @@ class Plan:
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
         return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
+
+
+def plan_of_inputs(settings: Settings, inputs: Inputs) -> Plan:
+    """The plan of a run over these files.
+
+    Raises:
+        SettingsError: as `Plan`.
+        InputError: an instrument has nothing to make bars of.
+    """
+    inputs.check_driven()
+    return Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)), inputs.feeds)
+
+
+def plan_of_run(run: Mapping[str, Any]) -> Plan:
+    """The plan of a finished run, by what its run.json says.
+
+    Raises:
+        ValidationError: it has settings that this version does not know.
+    """
+    return Plan(Settings.model_validate(run["settings"]), feeds=frozenset(run["feeds"]))

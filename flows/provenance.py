@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from config import Settings
 from connectors.files import Inputs
 from events.identity import tree_hash
 from events.schema import SCHEMA_VERSION
-from events.streams import Stream
+from flows.plan import Plan
 
 _LIBRARIES: Final = ("bytewax", "numpy", "numba", "llvmlite", "TA-Lib", "polars", "pyarrow", "pydantic")
 
@@ -30,8 +29,14 @@ def processor_features() -> list[str]:
     return sorted(name for name, has in binding.get_host_cpu_features().items() if has)
 
 
-def run_header(settings: Settings, inputs: Inputs, streams: Mapping[str, Stream]) -> dict[str, Any]:
-    """The part of run.json that is known before the run."""
+def run_header(settings: Settings, inputs: Inputs, plan: Plan) -> dict[str, Any]:
+    """The part of run.json that is known before the run.
+
+    Args:
+        settings: as they were given.
+        inputs: the files.
+        plan: what those settings come to with these files.
+    """
     return {
         "tidewax": _version("tidewax"),
         "schema_v": SCHEMA_VERSION,
@@ -42,12 +47,13 @@ def run_header(settings: Settings, inputs: Inputs, streams: Mapping[str, Stream]
             "architecture": platform.machine(),
             "processor_features": processor_features(),
         },
-        "analysis_hash": settings.analysis_hash,
-        "analysis": settings.analysis(),
+        "analysis_hash": plan.settings.analysis_hash,
+        "analysis": plan.settings.analysis(),
         "settings": settings.model_dump(mode="json"),
         "settings_hash": tree_hash(settings.model_dump(mode="json")),
-        "presets": dict.fromkeys(inputs.instruments, settings.preset),
+        "feeds": sorted(plan.feeds),
+        "presets": dict.fromkeys(inputs.instruments, plan.preset),
         "inputs": inputs.describe(),
         "fingerprint": inputs.fingerprint,
-        "streams": list(streams),
+        "streams": list(plan.streams),
     }

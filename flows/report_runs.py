@@ -7,14 +7,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from config import Settings
 from connectors.segments import read_stream
 from events.errors import RunError
 from events.frames import Array
 from events.records import Record
 from events.schema import SCHEMA_VERSION
 from events.streams import Columns, Records
-from flows.plan import Plan
+from flows.plan import Plan, plan_of_run
 from flows.rundir import read_run
 
 R = TypeVar("R", bound=Record)
@@ -65,14 +64,13 @@ class FinishedRun:
                 "read it with the version that wrote it"
             )
         try:
-            settings = Settings.model_validate(self.run["settings"])
+            self.plan = plan_of_run(self.run)
         except ValidationError:
             raise RunError(
                 f"{path} has settings that this version does not know: read it with the version that wrote it "
                 f"({self.run.get('tidewax')})"
             ) from None
-        self.plan = Plan(settings)
-        self.keys: list[str] = sorted(self.run["trades"])
+        self.keys: list[str] = sorted({**self.run["trades"], **self.run["klines"]})
 
     @property
     def base(self) -> str:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from config import Settings
 from connectors.segments import read_stream, recount
 from events.errors import RunError
 from events.streams import Columns, Stream
 from events.times import iso
-from flows.plan import Plan
+from flows.plan import plan_of_run
 from flows.rundir import first_difference, read_run
 
 RELATIVE = 1e-9
@@ -48,7 +47,7 @@ def verify(a: Path, b: Path) -> Verdict:
         verdict.notes.append(
             f"the platforms differ ({what}), so values are compared to {RELATIVE:g}, not byte for byte"
         )
-    streams = Plan(Settings.model_validate(runs[0]["settings"])).streams
+    streams = plan_of_run(runs[0]).streams
     found = [recount(path, streams) for path in (a, b)]
     for path, run, result in zip((a, b), runs, found):
         if result.digests != run["digests"]:

@@ -149,7 +149,7 @@ def fold(bars: Array, boundary: int, base_ns: int, length_ns: int, open_bar: Arr
         bar.quote_volume += part.quote_volume
         bar.buy_volume += part.buy_volume
         bar.sell_volume += part.sell_volume
-        if part.n_trades == NEVER or bar.n_trades == NEVER:
+        if NEVER in (part.n_trades, bar.n_trades):
             bar.n_trades = bar.n_buy = bar.n_sell = NEVER
         else:
             bar.n_trades += part.n_trades

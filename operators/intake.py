@@ -65,9 +65,7 @@ class _Stream:
     def _judge_klines(self, rows: Array, reasons: Array) -> int:
         refused = at = 0
         while at < len(rows):
-            at, bad = admit_klines(
-                rows, at, self.lateness_ns, KLINE_NS, self.state, self.ids, self.times, reasons
-            )
+            at, bad = admit_klines(rows, at, self.lateness_ns, KLINE_NS, self.state, self.ids, self.times, reasons)
             refused += bad
             if at < len(rows):
                 self._memorise(*self._live())

@@ -110,9 +110,7 @@ class KlineBars(Bars):
             n, p, at = n + more, p + paused, end
             if extra["active"][0]:
                 extra["jump"] = (until - 1) // self.base_ns * self.base_ns
-        more, paused = build_klines(
-            klines[at:], boundary, self.base_ns, self.max_fill, bar, extra, out[n:], pauses[p:]
-        )
+        more, paused = build_klines(klines[at:], boundary, self.base_ns, self.max_fill, bar, extra, out[n:], pauses[p:])
         return out[: n + more], pauses[: p + paused]
 
     def _most(self, klines: Array, boundary: int, holes: int) -> int:
