@@ -10,7 +10,7 @@ import numpy as np
 from events.errors import RunError
 from events.frames import Array
 from events.records import DimensionShare, Outcome, Signal, SignalUpdate
-from events.schema import BAR_FLAG_NAMES, COLD, MISSING, STATUS_NAMES, WARMING
+from events.schema import BAR_FLAG_NAMES, COLD, MISSING, NEVER, STATUS_NAMES, WARMING
 from events.times import iso
 from flows.report_figures import signed
 from flows.report_runs import FinishedRun

@@ -71,6 +71,8 @@ class Bars:
         said = control[self.source].tolist() if self.source in control else _NO_CONTROL
         boundary = self._boundary(watermark)
         if said:
+            for ts in (c[0] for c in said if c[1] == END):  # time that passed since is not the stream's
+                boundary = min(boundary, self._boundary(ts + 1))
             covered = [c[2] for c in said if c[1] == COVERAGE]
             if covered:
                 self.extra[0]["coverage"] = covered[-1]
