@@ -102,7 +102,7 @@ class Confluence(Section):
     """The score over dimensions and timeframes, and what it takes to enter."""
 
     preset: Literal["auto", "core6", "full9", "price6", "bars3"] = Field(
-        "auto", description="Weights of the dimensions; auto is price6 for instruments with trades."
+        "auto", description="Weights of the dimensions; auto is price6 for trades, bars3 for klines."
     )
     theta: Literal["auto", "prior"] | float = Field(
         "auto",
@@ -196,9 +196,13 @@ class Sources(Section):
 class Input(Section):
     """Files of a backtest started by `python -m bytewax.run flows.backtest`; the command line sets them by its arguments."""
 
-    files: tuple[str, ...] = Field((), description="Files of trades.")
+    files: tuple[str, ...] = Field((), description="Files of trades, klines and funding rates.")
     layout: str | None = Field(None, description="What the columns mean; found by looking, if not given.")
     instrument: str | None = Field(None, description="exchange:BASE/QUOTE, where the file does not say.")
+    exchange: str | None = Field(None, description="That of the pairs which names of files or a column symbol show.")
+    columns: dict[str, str] = Field(
+        {}, description="Columns of one's own files by role, such as {time: ts, price: px}."
+    )
     bad_rows: Literal["refuse", "dead-letter"] = Field(
         "refuse", description="What becomes of rows that cannot be used."
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
+from typing import Any, Final
 
 from pydantic import Field, model_validator
 
@@ -25,7 +26,10 @@ from config.sections import (
     TalibCall,
 )
 from events.errors import SettingsError
+from events.feeds import KLINES, TRADES
 from events.identity import ANALYSIS_SECTIONS, analysis_hash
+
+ONLY_TRADES: Final = frozenset({TRADES})
 
 __all__ = [
     "Bars",
@@ -83,20 +87,35 @@ class Settings(Section):
             raise ValueError("\n".join(said))
         return self
 
-    @property
-    def preset(self) -> str:
-        """The preset in force; `auto` is price6 for instruments with trades."""
-        return "price6" if self.confluence.preset == "auto" else self.confluence.preset
+    def for_feeds(self, feeds: Set[str] = ONLY_TRADES) -> Settings:
+        """These settings with all decided that hangs on the streams of a run: `confluence.preset: auto` is price6 for instruments
+        with trades and bars3 for those with klines alone.
+
+        >>> Settings().for_feeds({"klines.1m", "funding"}).confluence.preset
+        'bars3'
+
+        Raises:
+            SettingsError: it is auto, and some instruments have trades, others klines.
+        """
+        if self.confluence.preset != "auto":
+            return self
+        if {TRADES, KLINES} <= feeds:
+            raise SettingsError(
+                "confluence.preset: auto is price6 for trades and bars3 for klines, and this run has instruments of both. "
+                "Name a preset (for example confluence.preset: bars3), or run them apart"
+            )
+        preset = "bars3" if KLINES in feeds else "price6"
+        return self.model_copy(update={"confluence": self.confluence.model_copy(update={"preset": preset})})
 
     def analysis(self) -> dict[str, Any]:
-        """The resolved sections that decide what is computed; of a reliability table its bytes, not its path. What plugins
-        declare is added by the plan that loads them.
+        """The sections that decide what is computed; where the preset is not decided yet, as it is for trades.
+
+        Of a reliability table its bytes, not its path. What plugins declare is added by the plan that loads them.
 
         Raises:
             SettingsError: the table's bytes are not known; `config.load` and `config.with_table` look at them.
         """
-        tree = self.model_dump(mode="json", include=set(ANALYSIS_SECTIONS))
-        tree["confluence"]["preset"] = self.preset
+        tree = self.for_feeds().model_dump(mode="json", include=set(ANALYSIS_SECTIONS))
         path, tree["signals"]["calibration"] = self.signals.calibration, tree["signals"].pop("calibration_sha256")
         if path is not None and tree["signals"]["calibration"] is None:
             raise SettingsError(

@@ -27,6 +27,23 @@ TRADE: Final = np.dtype(
     ]
 )
 
+OHLCV: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # = ts_close; the length is that of the stream, klines.1m
+        ("ts_recv", "i8"),
+        ("seq", "i8"),  # the source's counter
+        ("ts_open", "i8"),
+        ("open", "f8"),
+        ("high", "f8"),
+        ("low", "f8"),
+        ("close", "f8"),
+        ("volume", "f8"),  # base units
+        ("quote_volume", "f8"),  # NaN where the venue does not give it
+        ("closed", "i4"),  # 0: the venue was still forming it
+        ("flags", "u4"),  # MALFORMED: the source could not decode the record
+    ]
+)
+
 FUNDING: Final = np.dtype(
     [
         ("available_at", "i8"),

@@ -9,6 +9,7 @@ import math
 from typing import Final
 
 import numba
+import numpy as np
 
 from events.frames import Array
 from events.schema import MALFORMED as MALFORMED_FLAG
@@ -22,6 +23,8 @@ REASONS: Final = (
     "OUT_OF_RANGE",
     "BAD_SIDE",
     "OHLC_INCONSISTENT",
+    "MISALIGNED",
+    "NOT_CLOSED",
     "CROSSED",
     "DUPLICATE",
     "LATE",
@@ -33,8 +36,14 @@ NON_FINITE: Final = 3
 NON_POSITIVE: Final = 4
 OUT_OF_RANGE: Final = 5
 BAD_SIDE: Final = 6
-DUPLICATE: Final = 9
-LATE: Final = 10
+OHLC_INCONSISTENT: Final = 7
+MISALIGNED: Final = 8
+NOT_CLOSED: Final = 9
+DUPLICATE: Final = 11
+LATE: Final = 12
+
+COUNTED: Final = (NOT_CLOSED, DUPLICATE)
+"""Reasons that are no loss: such rows are counted, nothing more."""
 
 PRICE_MIN: Final = 1e-12
 PRICE_MAX: Final = 1e12
@@ -67,6 +76,71 @@ def funding_fault(rate: float, interval_h: float, flags: int) -> int:
     if abs(rate) >= 0.1 or interval_h <= 0.0:
         return OUT_OF_RANGE
     return ACCEPTED
+
+
+@numba.njit(cache=True)
+def kline_fault(  # type: ignore[no-untyped-def]
+    ts_open, opened, high, low, close, volume, quote_volume, closed, flags, length_ns
+):
+    """The reason why a kline of this length is refused by itself, ACCEPTED (0) if it is not."""
+    if flags & MALFORMED_FLAG:
+        return MALFORMED
+    if not (math.isfinite(opened) and math.isfinite(high) and math.isfinite(low) and math.isfinite(close)):
+        return NON_FINITE
+    if not math.isfinite(volume):
+        return NON_FINITE
+    if opened <= 0.0 or high <= 0.0 or low <= 0.0 or close <= 0.0:
+        return NON_POSITIVE
+    if min(opened, high, low, close) < PRICE_MIN or max(opened, high, low, close) > PRICE_MAX:
+        return OUT_OF_RANGE
+    if volume < 0.0 or quote_volume < 0.0 or math.isinf(quote_volume):
+        return OUT_OF_RANGE
+    if low > min(opened, close) or high < max(opened, close):
+        return OHLC_INCONSISTENT
+    if ts_open % length_ns != 0:
+        return MISALIGNED
+    return ACCEPTED if closed else NOT_CLOSED
+
+
+@numba.njit(cache=True)
+def _klines_at_fault(rows, length_ns, reasons):  # type: ignore[no-untyped-def]
+    for i in range(len(rows)):
+        r = rows[i]
+        reasons[i] = kline_fault(
+            r.ts_open, r.open, r.high, r.low, r.close, r.volume, r.quote_volume, r.closed, r.flags, length_ns
+        )
+
+
+@numba.njit(cache=True)
+def _funding_at_fault(rows, reasons):  # type: ignore[no-untyped-def]
+    for i in range(len(rows)):
+        reasons[i] = funding_fault(rows[i].rate, rows[i].interval_h, rows[i].flags)
+
+
+def first_faulty_kline(rows: Array, length_ns: int) -> tuple[int, str] | None:
+    """Index and reason of the first row of an OHLCV array that is refused by itself; klines still forming are not.
+
+    >>> import numpy as np
+    >>> from events.rows import OHLCV
+    >>> first_faulty_kline(np.array([(60, 60, 0, 0, 2.0, 3.0, 2.5, 3.0, 1.0, 2.0, 1, 0)], OHLCV), 60)
+    (0, 'OHLC_INCONSISTENT')
+    """
+    reasons = np.zeros(len(rows), np.uint8)
+    _klines_at_fault(rows, length_ns, reasons)
+    reasons[reasons == NOT_CLOSED] = ACCEPTED
+    return _first(reasons)
+
+
+def first_faulty_funding(rows: Array) -> tuple[int, str] | None:
+    """Index and reason of the first row of a FUNDING array that is refused by itself."""
+    reasons = np.zeros(len(rows), np.uint8)
+    _funding_at_fault(rows, reasons)
+    return _first(reasons)
+
+
+def _first(reasons: Array) -> tuple[int, str] | None:
+    i = int(np.argmax(reasons != ACCEPTED)) if len(reasons) else 0
+    return (i, REASONS[reasons[i]]) if len(reasons) and reasons[i] else None
 
 
 @numba.njit(cache=True)

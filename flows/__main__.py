@@ -39,12 +39,22 @@ app.add_typer(config_app, name="config")
 
 Files = Annotated[
     list[Path],
-    typer.Argument(help="Files of trades: CSV or JSON lines (.gz, .zip), Parquet, Feather.", metavar="INPUT..."),
+    typer.Argument(
+        help="Files of trades, 1m klines, funding rates: CSV or JSON lines (.gz, .zip), Parquet, Feather.",
+        metavar="INPUT...",
+    ),
 ]
 Layout = Annotated[
     str | None, typer.Option(help=f"What the columns mean: {', '.join(LAYOUTS)}; found by looking, if not given.")
 ]
 Instrument = Annotated[str | None, typer.Option(help="exchange:BASE/QUOTE, where the file does not say.")]
+Exchange = Annotated[
+    str | None, typer.Option(help="That of the pairs which the names of the files, or a column symbol, show.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Columns of your own files by role: time=ts,price=px,... (bars: open=...; funding: rate=...)."),
+]
 BadRows = Annotated[str, typer.Option(help="What becomes of rows that cannot be used: refuse or dead-letter.")]
 Config = Annotated[str | None, typer.Option(help="A settings file, or a shipped profile: default, short.")]
 
@@ -53,10 +63,31 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _inputs(files: list[Path], layout: str | None, instrument: str | None, bad_rows: str) -> Inputs:
+def _inputs(
+    files: list[Path],
+    layout: str | None,
+    instrument: str | None,
+    bad_rows: str,
+    exchange: str | None = None,
+    columns: str | None = None,
+) -> Inputs:
     if bad_rows not in ("refuse", "dead-letter"):
         raise SettingsError(f"--bad-rows is {bad_rows!r}, it must be refuse or dead-letter")
-    return open_inputs(files, layout, instrument, bad_rows)  # type: ignore[arg-type]
+    named = _named(columns) if columns else None
+    return open_inputs(files, layout, instrument, bad_rows, exchange=exchange, columns=named)  # type: ignore[arg-type]
+
+
+def _named(columns: str) -> dict[str, str]:
+    """The value of --columns as columns by role."""
+    named: dict[str, str] = {}
+    for part in columns.split(","):
+        role, equals, column = (text.strip() for text in part.partition("="))
+        if not (role and equals and column):
+            raise SettingsError(f"--columns: {part.strip()!r} is not role=column, such as time=ts,price=px,qty=vol")
+        if role in named:
+            raise SettingsError(f"--columns names a column for {role} twice, {named[role]} and {column}")
+        named[role] = column
+    return named
 
 
 @app.command()
@@ -65,12 +96,14 @@ def bars(
     out: Annotated[Path, typer.Option(help="Where to: a .parquet, .feather or .csv file.")],
     timeframe: Annotated[str, typer.Option(help="One or more, separated by commas.")] = "1m",
     instrument: Instrument = None,
+    exchange: Exchange = None,
     layout: Layout = None,
+    columns: Columns = None,
     bad_rows: BadRows = "refuse",
 ) -> None:
-    """Make time bars of trades."""
+    """Make time bars of trades or klines."""
     wanted = _timeframes(timeframe)
-    settings, inputs = bars_settings(wanted), _inputs(files, layout, instrument, bad_rows)
+    settings, inputs = bars_settings(wanted), _inputs(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: bars_stage(settings, inputs, wanted, folder), out), "bars", out)
 
 
@@ -83,13 +116,16 @@ def features(
     ] = None,
     config: Config = None,
     instrument: Instrument = None,
+    exchange: Exchange = None,
     layout: Layout = None,
+    columns: Columns = None,
     bad_rows: BadRows = "refuse",
 ) -> None:
-    """Make indicator and score columns of trades, with a status each; nothing is scored together."""
+    """Make indicator and score columns of trades or klines, with a status each; nothing is scored together."""
     settings = load(config)
     wanted = settings.bars.time if timeframe is None else _timeframes(timeframe)
-    settings, inputs = with_timeframes(settings, wanted), _inputs(files, layout, instrument, bad_rows)
+    settings = with_timeframes(settings, wanted)
+    inputs = _inputs(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: features_stage(settings, inputs, wanted, folder), out), "rows", out)
 
 
@@ -113,7 +149,9 @@ def backtest(
     chunk: Annotated[int | None, typer.Option(help="Rows a frame; changes no result.", min=1)] = None,
     workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
     instrument: Instrument = None,
+    exchange: Exchange = None,
     layout: Layout = None,
+    columns: Columns = None,
     bad_rows: BadRows = "refuse",
     again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
     set_: Annotated[
@@ -121,26 +159,18 @@ def backtest(
         typer.Option("--set", metavar="PATH=VALUE[,VALUE...]", help="A setting; with several values a run for each."),
     ] = None,
 ) -> None:
-    """Run the whole graph over files of trades; goes on where it was stopped."""
+    """Run the whole graph over files of trades or klines, and of funding rates; goes on where it was stopped."""
     given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
     points = grid(config, set_ or [], {"run": given} if given else None)
+    inputs, console = _inputs(files, layout, instrument, bad_rows, exchange, columns), _console()
     if len(points) == 1:
-        _backtest(files, out, points[0].settings, instrument, layout, bad_rows, again)
-        return
+        _backtest(inputs, out, points[0].settings, again)
+    else:
+        print_sweep(Sweep(points, inputs, out, console, again).run(), out, console)
+
+
+def _backtest(inputs: Inputs, out: Path, settings: Settings, again: bool) -> None:
     console = _console()
-    print_sweep(Sweep(points, _inputs(files, layout, instrument, bad_rows), out, console, again).run(), out, console)
-
-
-def _backtest(
-    files: list[Path],
-    out: Path,
-    settings: Settings,
-    instrument: str | None,
-    layout: str | None,
-    bad_rows: str,
-    again: bool,
-) -> None:
-    inputs, console = _inputs(files, layout, instrument, bad_rows), _console()
     with RunDirectory(out) as directory:
         stored = directory.read()
         if stored is not None and stored["state"] == "finished" and not again:
@@ -227,7 +257,7 @@ def demo(
     _console().print(
         f"{path}: {n:,} synthetic trades of {len(market)} instruments, made by a seeded model", soft_wrap=True
     )
-    _backtest([path], out / "run", load(), None, None, "refuse", again=True)
+    _backtest(open_inputs([path]), out / "run", load(), again=True)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -22,7 +22,7 @@ from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.streams import Stream
 from flows.engine import dataflow, make_store, run_flow
 from flows.graph import build, conclude
-from flows.plan import Plan
+from flows.plan import plan_of_inputs
 from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
@@ -50,12 +50,12 @@ class Backtest:
         reused: Reused | None = None,
     ) -> None:
         self.settings, self.inputs, self.directory, self.console = settings, inputs, directory, console
-        self.plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
+        self.plan = plan_of_inputs(settings, inputs)
         self.failure: InputError | None = None
         _ = self.plan.signals  # what is wrong with them is said before anything is written
         self.reused, self.progress = reused, Progress(inputs.total_bytes)
         told = None if reused is None else {"run": reused.directory.name, "streams": reused.streams}
-        self.header = run_header(self.plan, inputs) | {"reused": told}
+        self.header = run_header(settings, inputs, self.plan) | {"reused": told}
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -71,8 +71,8 @@ class Backtest:
             studied = self.reused.studied
             stored = self.reused.source(self.plan)
             return dataflow("backtest", stored, lambda bars: conclude(bars, self.plan, studied), segments, sqlite)
-        chunk, lateness_ns = self.settings.run.chunk, self.plan.lateness_ns["trades"]
-        source = FileSource(self.inputs, chunk, lateness_ns, on_error=self._fail)
+        lateness_ns = max(self.plan.lateness_ns.values())
+        source = FileSource(self.inputs, self.settings.run.chunk, lateness_ns, on_error=self._fail)
         self.progress = source.progress
         return dataflow("backtest", source, lambda market: build(market, self.plan), segments, sqlite)
 
@@ -160,7 +160,14 @@ def get_flow() -> Dataflow:
     if not settings.input.files or not settings.output.directory:
         raise SettingsError(f"{name} needs input.files and output.directory to run a backtest")
     given = settings.input
-    inputs = open_inputs([Path(file) for file in given.files], given.layout, given.instrument, given.bad_rows)
+    inputs = open_inputs(
+        [Path(file) for file in given.files],
+        given.layout,
+        given.instrument,
+        given.bad_rows,
+        exchange=given.exchange,
+        columns=given.columns,
+    )
     directory = RunDirectory(Path(settings.output.directory))
     backtest = Backtest(settings, inputs, directory)
     stored = directory.read()

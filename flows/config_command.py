@@ -47,7 +47,7 @@ def show(name: Name = None) -> None:
     """Print the settings in force as YAML; what differs from the defaults says where it came from."""
     resolved = resolve(name)
     settings = resolved.settings
-    typer.echo(f"# analysis_hash {Plan(settings).analysis_hash}, preset {settings.preset}")
+    typer.echo(f"# analysis_hash {Plan(settings).analysis_hash}, preset {settings.for_feeds().confluence.preset}")
     typer.echo(show_settings(settings, resolved.origins), nl=False)
 
 
@@ -112,8 +112,9 @@ def _indicator_problems(resolved: Resolved, settings: Settings) -> Iterator[Prob
 def _summary(settings: Settings) -> Iterator[str]:
     plan = Plan(settings)
     yield f"ok: analysis_hash {plan.analysis_hash}"
-    chosen = " (auto)" if settings.confluence.preset == "auto" else ""
-    yield f"preset: {settings.preset}{chosen}: " + ", ".join(f"{name} {weight:g}" for name, weight in plan.dimensions)
+    auto = settings.confluence.preset == "auto"
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in plan.dimensions)
+    yield f"preset: {plan.preset}{' (auto)' if auto else ''}: {weights}{'; bars3 for klines' if auto else ''}"
     indicators = plan.analysis.indicators
     bars = max(plan.analysis.lookback.values(), default=0) + 1
     history = max((indicator.history for indicator in indicators), default=0)

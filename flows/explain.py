@@ -10,7 +10,7 @@ import numpy as np
 from events.errors import RunError
 from events.frames import Array
 from events.records import DimensionShare, Outcome, Signal, SignalUpdate
-from events.schema import BAR_FLAG_NAMES, COLD, MISSING, STATUS_NAMES, WARMING
+from events.schema import BAR_FLAG_NAMES, COLD, MISSING, NEVER, STATUS_NAMES, WARMING
 from events.times import iso
 from flows.report_figures import signed
 from flows.report_runs import FinishedRun
@@ -183,9 +183,8 @@ def _bar(run: FinishedRun, signal: Signal) -> list[str]:
     bar = bars[np.searchsorted(bars["ts_close"], signal.ts)]
     flags = [name for flag, name in BAR_FLAG_NAMES.items() if int(bar["flags"]) & flag]
     prices = ", ".join(f"{name} {_price(float(bar[name]))}" for name in ("open", "high", "low", "close"))
-    return [
-        f"base bar {iso(int(bar['ts_open']))}: {prices}, {int(bar['n_trades'])} trades, flags: {', '.join(flags) or 'none'}"
-    ]
+    count = "" if bar["n_trades"] == NEVER else f", {int(bar['n_trades'])} trades"
+    return [f"base bar {iso(int(bar['ts_open']))}: {prices}{count}, flags: {', '.join(flags) or 'none'}"]
 
 
 def _planned(signal: Signal) -> list[str]:

@@ -125,7 +125,7 @@ def _plan(file: Path, settings: Settings) -> tuple[Plan, int]:
     if not known:
         plugins = settings.plugins.model_copy(update={"files": (*files, str(file))})
         settings = settings.model_copy(update={"plugins": plugins})
-    weights = PRESETS[settings.preset] | settings.dimensions.weights
+    weights = PRESETS[settings.for_feeds().confluence.preset] | settings.dimensions.weights
     scores = [plugin.made for plugin in load_plugins(settings).found if isinstance(plugin.made, Score)]
     missing = {score.dimension: 0.1 for score in scores if score.dimension not in weights}
     both = {**settings.dimensions.weights, **missing}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
 from config.problems import dotted
-from config.settings import PRESETS, THETA_BASE, Settings
+from config.settings import ONLY_TRADES, PRESETS, THETA_BASE, Settings
+from connectors.files import Inputs
 from events.errors import SettingsError
+from events.feeds import RATES
 from events.identity import analysis_hash
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
 from flows.plugin_faults import plugin_faults
-from flows.plugins import Plugins, load_plugins
+from flows.plugins import Plugins, load_plugins, stored_plugins
 from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import DIMENSIONS, SCORES
@@ -31,22 +34,40 @@ class Plan:
     """The parameters of the steps.
 
     Args:
-        settings: the settings.
-        sequenced: instruments whose ids are consecutive integers.
+        settings: as they were given.
+        sequenced: the instruments whose trades have consecutive ids.
+        feeds: the streams of the run.
         plugins: those of a finished run; the files that the settings name are run, if not given.
 
+    Attributes:
+        settings: with all decided that hangs on the feeds.
+
     Raises:
-        SettingsError: an indicator does not exist, a score lacks a column, or a plugin cannot be used.
+        SettingsError: an indicator does not exist, a score lacks a column, a plugin cannot be used, or no preset fits all feeds.
     """
 
     def __init__(
-        self, settings: Settings, sequenced: frozenset[str] = frozenset(), plugins: Plugins | None = None
+        self,
+        settings: Settings,
+        sequenced: frozenset[str] = frozenset(),
+        feeds: frozenset[str] = ONLY_TRADES,
+        plugins: Plugins | None = None,
     ) -> None:
         self._plugins = plugins
-        self.settings, self.sequenced = settings, sequenced
+        self.settings, self.sequenced, self.feeds = settings.for_feeds(feeds), sequenced, feeds
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
-        self.lateness_ns = {"trades": round(settings.sources.lateness_s * SECOND_NS)}
+        self.lateness_ns = dict.fromkeys(feeds, round(settings.sources.lateness_s * SECOND_NS))
+
+    @property
+    def preset(self) -> str:
+        """The preset in force."""
+        return self.settings.confluence.preset
+
+    @property
+    def funding(self) -> bool:
+        """Whether funding rates reach the signals."""
+        return RATES in self.feeds
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -81,14 +102,12 @@ class Plan:
     @cached_property
     def dimensions(self) -> tuple[tuple[str, float], ...]:
         """(name, weight) of the dimensions that take part: those of the preset and of plugins that exist and are not disabled."""
-        weights = PRESETS[self.settings.preset] | self.settings.dimensions.weights
+        weights = PRESETS[self.preset] | self.settings.dimensions.weights
         disabled = self.settings.dimensions.disabled
         known = dict.fromkeys((*DIMENSIONS, *(score.dimension for score in self.plugins.scores)))
         found = tuple((name, weights[name]) for name in known if name in weights and name not in disabled)
         if not found:
-            raise SettingsError(
-                f"no dimension is left to score: preset {self.settings.preset}, disabled {', '.join(disabled)}"
-            )
+            raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {', '.join(disabled)}")
         return found
 
     @cached_property
@@ -113,7 +132,7 @@ class Plan:
             risk_timeframe=self.settings.signals.tf,
             regime_timeframe=settings.regime_tf,
             theta=settings.theta,
-            theta_base=THETA_BASE[self.settings.preset],
+            theta_base=THETA_BASE[self.preset],
             release=settings.release,
             min_coverage=settings.gates.coverage,
             min_agreement=settings.gates.agreement,
@@ -181,3 +200,27 @@ def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
     calls, own = settings.indicators.talib, settings.indicators.builtin
     called = (talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls)
     return (*called, *(builtin_indicator(name) for name in own))
+
+
+def plan_of_inputs(settings: Settings, inputs: Inputs) -> Plan:
+    """The plan of a run over these files.
+
+    Raises:
+        SettingsError: as `Plan`.
+        InputError: an instrument has nothing to make bars of.
+    """
+    inputs.check_driven()
+    return Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)), inputs.feeds)
+
+
+def plan_of_run(run: Mapping[str, Any]) -> Plan:
+    """The plan of a finished run, by what its run.json says: of its plugins without their functions, without its reliability table.
+
+    Raises:
+        ValidationError: it has settings that this version does not know.
+    """
+    settings = Settings.model_validate(run["settings"])
+    # What the table said is in the signals; the file may be gone.
+    signals = settings.signals.model_copy(update={"calibration": None})
+    settings = settings.model_copy(update={"signals": signals})
+    return Plan(settings, feeds=frozenset(run["feeds"]), plugins=stored_plugins(run))

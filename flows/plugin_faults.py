@@ -22,14 +22,15 @@ NOBODY_MAKES: Final = "which no indicator makes"
 def plugin_faults(
     settings: Settings, plugins: Plugins, configured: Callable[[], tuple[Indicator, ...]]
 ) -> tuple[Wrong, ...]:
-    """Every fault as (path of the setting, sentence); nothing about what hangs on something that is wrong itself.
+    """Every fault as (path of the setting, sentence); nothing about what hangs on something that is wrong itself. A preset that is
+    not decided yet is that of trades.
 
     Args:
         settings: the settings.
         plugins: what they load.
         configured: gives the indicators of the settings that are no plugins, or raises ValueError.
     """
-    found = [*plugins.wrong, *_weights(settings, plugins)]
+    found = [*plugins.wrong, *_weights(settings.for_feeds(), plugins)]
     if settings.signals.rule is not None and settings.signals.rule not in plugins.rules and not plugins.wrong:
         known = ", ".join(plugins.rules) or "none"
         found.append((("signals", "rule"), f"there is no rule {settings.signals.rule!r}; plugins declare {known}"))
@@ -49,7 +50,7 @@ def _path(plugin: Plugin) -> tuple[str | int, ...]:
 
 def _weights(settings: Settings, plugins: Plugins) -> Iterator[Wrong]:
     known = {name for weights in PRESETS.values() for name in weights}
-    weights = PRESETS[settings.preset] | settings.dimensions.weights
+    weights = PRESETS[settings.confluence.preset] | settings.dimensions.weights
     for plugin in plugins.found:
         if isinstance(plugin.made, Score):
             dimension = plugin.made.dimension
@@ -57,7 +58,7 @@ def _weights(settings: Settings, plugins: Plugins) -> Iterator[Wrong]:
             if dimension not in weights and dimension not in settings.dimensions.disabled:
                 yield (
                     _path(plugin),
-                    f"{plugin.name} votes in the dimension {dimension!r}, which preset {settings.preset} does not have: "
+                    f"{plugin.name} votes in the dimension {dimension!r}, which preset {settings.confluence.preset} does not have: "
                     f"give it a weight, dimensions.weights.{dimension}",
                 )
     for name in settings.dimensions.weights if not plugins.wrong else ():

@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from config import Settings
 from connectors.files import Inputs
 from events.identity import tree_hash
 from events.schema import SCHEMA_VERSION
@@ -28,9 +29,14 @@ def processor_features() -> list[str]:
     return sorted(name for name, has in binding.get_host_cpu_features().items() if has)
 
 
-def run_header(plan: Plan, inputs: Inputs) -> dict[str, Any]:
-    """The part of run.json that is known before the run."""
-    settings = plan.settings
+def run_header(settings: Settings, inputs: Inputs, plan: Plan) -> dict[str, Any]:
+    """The part of run.json that is known before the run.
+
+    Args:
+        settings: as they were given.
+        inputs: the files.
+        plan: what those settings come to with these files.
+    """
     return {
         "tidewax": _version("tidewax"),
         "schema_v": SCHEMA_VERSION,
@@ -45,7 +51,8 @@ def run_header(plan: Plan, inputs: Inputs) -> dict[str, Any]:
         "analysis": plan.tree,
         "settings": settings.model_dump(mode="json"),
         "settings_hash": tree_hash(settings.model_dump(mode="json")),
-        "presets": dict.fromkeys(inputs.instruments, settings.preset),
+        "feeds": sorted(plan.feeds),
+        "presets": dict.fromkeys(inputs.instruments, plan.preset),
         "inputs": inputs.describe(),
         "fingerprint": inputs.fingerprint,
         "plugins": plan.plugins.described(),

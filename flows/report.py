@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.segments import read_keys, read_stream
+from events.feeds import KLINES, RATES, TRADES
 from events.records import IntakeCounts, Outcome, Signal
 from events.schema import COLD, PARTIAL
 from events.streams import Columns, Records, Stream
@@ -31,9 +32,14 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
     assert isinstance(confluence, Columns)
     intake, reasons, dead, failed = refusals(directory, plan.streams)
     keys = sorted({record.key for record in intake})
+    reordered: Counter[str] = Counter()
+    for record in intake:
+        reordered[record.key] += record.reordered
     return {
-        "trades": {record.key: record.accepted for record in intake if record.name == "trades"},
-        "reordered": {record.key: record.reordered for record in intake if record.reordered},
+        **{
+            noun: _accepted(intake, feed) for noun, feed in (("trades", TRADES), ("klines", KLINES), ("funding", RATES))
+        },
+        "reordered": {key: n for key, n in reordered.items() if n},
         "reasons": dict(sorted(reasons.items())),
         "signals": sum(counts["signals"].values()),
         "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
@@ -65,6 +71,11 @@ def refusals(
         if dead[reason]:
             reasons[reason] += dead[reason]
     return intake, reasons, dead, failed
+
+
+def _accepted(intake: list[IntakeCounts], feed: str) -> dict[str, int]:
+    """Rows of a stream that were taken in, by instrument; of every instrument that the run had the stream for."""
+    return {record.key: record.accepted for record in intake if record.name == feed}
 
 
 def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
@@ -167,14 +178,16 @@ def narrow_table(title: str, first: str, *columns: str) -> Table:
 
 
 def _market_table(run: dict[str, Any], base: str) -> Table:
+    seen = {**run["trades"], **run["klines"]}
+    noun = " or ".join(noun for noun in ("trades", "klines") if run[noun])
     table = narrow_table(
-        "what was seen", "instrument", "trades", f"{base} bars", "days", "signals", "long", "a day", "mean\ncoverage"
+        "what was seen", "instrument", noun, f"{base} bars", "days", "signals", "long", "a day", "mean\ncoverage"
     )
     for key, results in run["results"].items():
         a_day = results["signals_per_day"]
         table.add_row(
             key,
-            f"{run['trades'].get(key, 0):,}",
+            f"{seen.get(key, 0):,}",
             f"{results['base_bars']:,}",
             f"{results['days']:.1f}",
             str(results["signals"]),

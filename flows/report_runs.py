@@ -7,15 +7,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from config import Settings
 from connectors.segments import read_stream
 from events.errors import RunError
 from events.frames import Array
 from events.records import Record
 from events.schema import SCHEMA_VERSION
 from events.streams import Columns, Records
-from flows.plan import Plan
-from flows.plugins import stored_plugins
+from flows.plan import Plan, plan_of_run
 from flows.rundir import read_run
 
 R = TypeVar("R", bound=Record)
@@ -66,17 +64,13 @@ class FinishedRun:
                 "read it with the version that wrote it"
             )
         try:
-            settings = Settings.model_validate(self.run["settings"])
+            self.plan = plan_of_run(self.run)
         except ValidationError:
             raise RunError(
                 f"{path} has settings that this version does not know: read it with the version that wrote it "
                 f"({self.run.get('tidewax')})"
             ) from None
-        # What its reliability table said is in its signals; the file may be gone.
-        signals = settings.signals.model_copy(update={"calibration": None})
-        settings = settings.model_copy(update={"signals": signals})
-        self.plan = Plan(settings, plugins=stored_plugins(self.run))
-        self.keys: list[str] = sorted(self.run["trades"])
+        self.keys: list[str] = sorted({**self.run["trades"], **self.run["klines"]})
 
     @property
     def base(self) -> str:

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from config import Settings
 from connectors.segments import read_stream, recount
 from events.errors import RunError
 from events.streams import Columns, Stream
 from events.times import iso
-from flows.plan import Plan
-from flows.plugins import stored_plugins
+from flows.plan import plan_of_run
 from flows.rundir import changed_plugins, first_difference, read_run
 
 RELATIVE = 1e-9
@@ -51,7 +49,7 @@ def verify(a: Path, b: Path) -> Verdict:
         )
     for file in changed_plugins(*runs):
         verdict.notes.append(f"the plugin {file} was another file in {b}, of the same version; its values may differ")
-    streams = Plan(Settings.model_validate(runs[0]["settings"]), plugins=stored_plugins(runs[0])).streams
+    streams = plan_of_run(runs[0]).streams
     found = [recount(path, streams) for path in (a, b)]
     for path, run, result in zip((a, b), runs, found):
         if result.digests != run["digests"]:

@@ -66,7 +66,7 @@ def build(
                 n_pauses += 1
                 bar.ts_open = ts_open  # where the pause began
             else:
-                _begin(bar, x, ts_open, base_ns, flags)
+                begin(bar, x, ts_open, base_ns, flags)
                 bar.open = bar.high = bar.low = bar.close
         if i == count:
             return n, n_pauses
@@ -76,7 +76,7 @@ def build(
                 pauses[n_pauses].since, pauses[n_pauses].until = bar.ts_open, ts_open
                 n_pauses += 1
             partial = ts_open < x.coverage if x.coverage != NEVER else not x.begun
-            _begin(bar, x, ts_open, base_ns, PARTIAL if partial else 0)
+            begin(bar, x, ts_open, base_ns, PARTIAL if partial else 0)
             x.active = x.begun = 1
         if bar.n_trades == 0:
             bar.open = bar.high = bar.low = trades[i].price
@@ -111,7 +111,7 @@ def build(
 
 
 @kernel
-def _begin(bar: Any, x: Any, ts_open: int, length_ns: int, flags: int) -> None:
+def begin(bar: Any, x: Any, ts_open: int, length_ns: int, flags: int) -> None:
     """An empty bar at `ts_open`; prices are left as they were."""
     bar.ts_open, bar.ts_close, bar.available_at = ts_open, ts_open + length_ns, ts_open + length_ns
     bar.g, bar.flags = ts_open // length_ns, flags
@@ -140,7 +140,7 @@ def fold(bars: Array, boundary: int, base_ns: int, length_ns: int, open_bar: Arr
             break
         part = bars[i]
         if not x.active:
-            _begin(bar, x, part.ts_open // length_ns * length_ns, length_ns, SYNTHETIC)
+            begin(bar, x, part.ts_open // length_ns * length_ns, length_ns, SYNTHETIC)
             x.active = 1
         if x.members == 0 or (bar.flags & SYNTHETIC and not part.flags & SYNTHETIC):
             bar.open, bar.high, bar.low = part.open, part.high, part.low
@@ -149,9 +149,12 @@ def fold(bars: Array, boundary: int, base_ns: int, length_ns: int, open_bar: Arr
         bar.quote_volume += part.quote_volume
         bar.buy_volume += part.buy_volume
         bar.sell_volume += part.sell_volume
-        bar.n_trades += part.n_trades
-        bar.n_buy += part.n_buy
-        bar.n_sell += part.n_sell
+        if NEVER in (part.n_trades, bar.n_trades):
+            bar.n_trades = bar.n_buy = bar.n_sell = NEVER
+        else:
+            bar.n_trades += part.n_trades
+            bar.n_buy += part.n_buy
+            bar.n_sell += part.n_sell
         if not bar.max_trade >= part.max_trade and not math.isnan(part.max_trade):
             bar.max_trade = part.max_trade
         if bar.ts_first == NEVER:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from events.feeds import FEEDS, TRADES
 from events.frames import Array, Rows
-from events.rows import BAR, GAP_ROW, TRADE
+from events.rows import BAR, GAP_ROW
 from events.schema import BEACON, COVERAGE, END, FLUSHED, GAP, HOLE, NEVER, NO_TRADES, UNVERIFIED
 from operators.bar_kernels import EXTRA, PAUSE, build, close_fold, fold
 
-_NO_TRADES = np.empty(0, TRADE)
-_NO_TRADES.flags.writeable = False  # kernels compile once more for writeable rows
 _NO_BARS, _NO_PAUSES = np.empty(0, BAR), np.empty(0, PAUSE)
 _NO_CONTROL: tuple[tuple[int, ...], ...] = ()
 
@@ -32,6 +31,7 @@ class Bars:
     """
 
     instrument = ""
+    source = TRADES
 
     def __init__(self, timeframes: tuple[tuple[str, int], ...], max_fill: int) -> None:
         self.timeframes, self.max_fill = timeframes, max_fill
@@ -54,8 +54,12 @@ class Bars:
         length = self.length.get(name)
         if length is None:
             return NEVER
-        boundary = watermark // self.base_ns * self.base_ns
+        boundary = self._boundary(watermark)
         return boundary + 1 if length == self.base_ns else (boundary // length + 1) * length
+
+    def _boundary(self, watermark: int) -> int:
+        """The newest boundary up to which base bars are certain."""
+        return watermark // self.base_ns * self.base_ns
 
     def advance(
         self, watermark: int, rows: Mapping[str, Array], control: Mapping[str, Array]
@@ -63,18 +67,19 @@ class Bars:
         """Build and fold."""
         if self.ended:
             return
-        trades = rows.get("trades", _NO_TRADES)
-        said = control["trades"].tolist() if "trades" in control else _NO_CONTROL
-        boundary = watermark // self.base_ns * self.base_ns
+        taken = rows.get(self.source, FEEDS[self.source].empty)
+        said = control[self.source].tolist() if self.source in control else _NO_CONTROL
+        boundary = self._boundary(watermark)
         if said:
+            for ts in (c[0] for c in said if c[1] == END):  # time that passed since is not the stream's
+                boundary = min(boundary, self._boundary(ts + 1))
             covered = [c[2] for c in said if c[1] == COVERAGE]
             if covered:
                 self.extra[0]["coverage"] = covered[-1]
-        if boundary <= self.boundary and not said and self.extra[0]["active"][0]:
-            build(trades, boundary, self.base_ns, self.max_fill, self.open[0], self.extra[0], _NO_BARS, _NO_PAUSES)
+        if boundary <= self.boundary and not said and self._within(taken, boundary):
             return
         holes = sorted((c[2], c[3]) for c in said if c[1] == HOLE)
-        bars, pauses = self._build(trades, boundary, holes)
+        bars, pauses = self._build(taken, boundary, holes)
         self.beacons += tuple((c[2], c[3]) for c in said if c[1] == BEACON)
         for since, until in self.beacons:
             bars["flags"][(bars["ts_close"] > since) & (bars["ts_close"] <= until)] |= UNVERIFIED
@@ -95,6 +100,13 @@ class Bars:
         if any(c[1] == END for c in said):
             self.ended = True
             yield from self._flush()
+
+    def _within(self, trades: Array, boundary: int) -> bool:
+        """Take what closes no bar, if there is an open one: one kernel call and nothing more."""
+        if not self.extra[0]["active"][0]:
+            return False
+        build(trades, boundary, self.base_ns, self.max_fill, self.open[0], self.extra[0], _NO_BARS, _NO_PAUSES)
+        return True
 
     def _span(self, bars: Array, boundary: int, length: int) -> int:
         return int((boundary - bars["ts_open"][0]) // length) + 1 if len(bars) else 0
@@ -130,7 +142,7 @@ class Bars:
     def _flush(self) -> Iterable[tuple[str, Rows]]:
         """The bars that are still open when a bounded run ends. They feed nothing."""
         for (name, length), bar, extra in zip(self.timeframes, self.open, self.extra):
-            if extra["active"][0] and (length != self.base_ns or bar["n_trades"][0]):
+            if extra["active"][0] and (length != self.base_ns or bar["n_trades"][0] > 0):
                 flushed = bar.copy()
                 close_fold(flushed[0], extra[0], 0)
                 flushed["n_missing"] = length // self.base_ns - extra["members"][0] if length != self.base_ns else 0

@@ -1,7 +1,8 @@
-"""Two stages in one step: what the second takes of the first never leaves it, so a trade costs one activation of the engine."""
+"""Stages made of stages: two in one step, of which the second takes what the first makes; one of several, as the input has it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from events.frames import Frame
@@ -9,7 +10,10 @@ from operators.core import Stage
 
 
 class Chain:
-    """A stage. The frames of the streams `between` go from the first stage into the second, all others of the first go out."""
+    """A stage. The frames of the streams `between` go from the first stage into the second, all others of the first go out.
+
+    What the second takes of the first never leaves the step, so a trade costs one activation of the engine.
+    """
 
     def __init__(self, first: Stage, second: Stage, between: tuple[str, ...]) -> None:
         self.first, self.second, self.between = first, second, between
@@ -36,3 +40,47 @@ class Chain:
         """Go on from a snapshot."""
         self.first.restore(snapshot[0])
         self.second.restore(snapshot[1])
+
+
+class Either:
+    """A stage. Which of several it is, the first frame decides by its stream.
+
+    Args:
+        stages: makes the stage for an instrument that has this stream.
+    """
+
+    def __init__(self, stages: Mapping[str, Callable[[], Stage]]) -> None:
+        self.stages = stages
+        self.name = ""
+        self.stage: Stage | None = None
+
+    def push(self, frame: Frame) -> None:
+        """Take a frame in.
+
+        Raises:
+            ValueError: it is of another stream than those before.
+        """
+        if self.stage is None:
+            self._begin(frame.name)
+        if frame.name != self.name:
+            raise ValueError(f"{frame.instrument} has {self.name} and {frame.name}: bars are made of one of them")
+        assert self.stage is not None
+        self.stage.push(frame)
+
+    def advance(self) -> list[Frame]:
+        """What comes out of the stage."""
+        return self.stage.advance() if self.stage is not None else []
+
+    def _begin(self, name: str) -> None:
+        self.name, self.stage = name, self.stages[name]()
+
+    def snapshot(self) -> Any:
+        """Which stage it is, and its snapshot."""
+        return (self.name, self.stage.snapshot()) if self.stage is not None else None
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        if snapshot is not None:
+            self._begin(snapshot[0])
+            assert self.stage is not None
+            self.stage.restore(snapshot[1])

@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from events.feeds import KLINE_NS, KLINES, RATES, TRADES
 from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.records import DeadLetter, IntakeCounts
 from events.rows import GAP_ROW
 from events.schema import END, HOLE, ID_HOLE, NEVER
-from events.validation import DUPLICATE, REASONS
-from operators.admission import HOLE_SPAN, admit_funding, admit_trades, new_state, remember
+from events.validation import COUNTED, REASONS
+from operators.admission import HOLE_SPAN, admit_funding, admit_klines, admit_trades, new_state, remember
 
 STEP = "intake"
-RULED = ("trades", "funding")
+RULED = (TRADES, RATES, KLINES)
 """The streams that it can judge."""
 _TABLE = 2048  # ids, for a start
+_NO_HOLES = np.empty(0, HOLE_SPAN)
 
 
 class _Stream:
@@ -37,9 +39,11 @@ class _Stream:
     def judge(self, rows: Array) -> tuple[Array, int, Array]:
         """(reason per row, rows refused, holes in the ids)."""
         reasons = np.zeros(len(rows), np.uint8)
-        self.state["in_order"] = self.name == "trades"
-        if self.name == "funding":
-            return reasons, admit_funding(rows, self.lateness_ns, self.state, reasons), np.empty(0, HOLE_SPAN)
+        self.state["in_order"] = self.name == TRADES
+        if self.name == RATES:
+            return reasons, admit_funding(rows, self.lateness_ns, self.state, reasons), _NO_HOLES
+        if self.name == KLINES:
+            return reasons, self._judge_klines(rows, reasons), _NO_HOLES
         holes, found, refused, at = np.empty(len(rows) if self.sequenced else 0, HOLE_SPAN), 0, 0, 0
         while at < len(rows):
             at, n, bad = admit_trades(
@@ -57,6 +61,15 @@ class _Stream:
             if at < len(rows):
                 self._memorise(*self._live())
         return reasons, refused, holes[:found]
+
+    def _judge_klines(self, rows: Array, reasons: Array) -> int:
+        refused = at = 0
+        while at < len(rows):
+            at, bad = admit_klines(rows, at, self.lateness_ns, KLINE_NS, self.state, self.ids, self.times, reasons)
+            refused += bad
+            if at < len(rows):
+                self._memorise(*self._live())
+        return refused
 
     def _memorise(self, ids: Array, times: Array) -> None:
         """A table with these ids and much room."""
@@ -156,7 +169,7 @@ class Intake:
         if name not in self.streams:
             if name not in RULED:
                 raise ValueError(f"there are no rules of admission for a stream {name!r}")
-            sequenced = name == "trades" and self.instrument in self.sequenced
+            sequenced = name == TRADES and self.instrument in self.sequenced
             self.streams[name] = _Stream(name, self.lateness_ns.get(name, 0), sequenced)
         return self.streams[name]
 
@@ -165,8 +178,8 @@ class Intake:
         for i in np.flatnonzero(reasons).tolist():
             reason = REASONS[reasons[i]]
             stream.rejected[reason] = stream.rejected.get(reason, 0) + 1
-            if reasons[i] == DUPLICATE:
-                continue  # a repeat is no loss: counted, nothing more
+            if reasons[i] in COUNTED:
+                continue
             raw = dict(zip(names, rows[i].tolist()))
             at = raw["available_at"]
             said = f"{stream.name} row {stream.received + i} of {self.instrument}: {reason.lower().replace('_', ' ')}"

@@ -69,17 +69,19 @@ class Signals:
 
     instrument = ""
     outputs = ("signals", "updates", "outcomes")
-    streams: tuple[str, ...] = ("confluence", "votes")
 
     def __init__(self, settings: SignalSettings, funding: bool = False) -> None:
         self.settings, self.funding = settings, funding
-        if funding:
-            self.streams = (*Signals.streams, "funding")
         self.due: tuple[tuple[int, float], ...] = ()  # settlements that no base bar has met yet
         self.open: Position | None = None
         self.state = 0
         self.grace = 0  # base bars left in which a blocked change may still signal
         self.cool_until = NEVER
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """All that it waits for; funding rates where the run has them."""
+        return ("confluence", "votes", "funding") if self.funding else ("confluence", "votes")
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as its inputs."""

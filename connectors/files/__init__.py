@@ -1,12 +1,12 @@
-"""Trades from files: CSV, Parquet, Feather and JSON lines, recognised, checked and merged by time.
+"""Trades, klines and funding rates from files: CSV, Parquet, Feather and JSON lines, recognised, checked and merged by time.
 
->>> sorted(LAYOUTS)
-['binance-aggtrades', 'binance-stream', 'binance-trades', 'ccxt', 'freqtrade', 'kraken-dump', 'tidewax']
+>>> [name for name, layout in LAYOUTS.items() if layout.feed == "klines.1m"]
+['binance-klines', 'freqtrade-bars', 'lean-bars', 'tidewax-bars']
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from connectors.files.decode import BadRows
@@ -15,6 +15,7 @@ from connectors.files.layouts import LAYOUTS
 from connectors.files.merge import Merge
 from connectors.files.reader import BLOCK_ROWS
 from connectors.files.source import FileSource, FileState, Progress
+from events.feeds import TRADES
 from events.frames import Array, concat
 
 __all__ = [
@@ -25,8 +26,35 @@ __all__ = [
     "Inputs",
     "Progress",
     "open_inputs",
+    "read_streams",
     "read_trades",
 ]
+
+
+def read_streams(
+    paths: Sequence[Path | str],
+    layout: str | None = None,
+    instrument: str | None = None,
+    bad_rows: BadRows = "refuse",
+    block_rows: int = BLOCK_ROWS,
+    *,
+    exchange: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> dict[tuple[str, str], Array]:
+    """All rows of files in memory, for tests and notebooks: by (instrument, stream), merged, read-only.
+
+    The streams are `trades` (TRADE rows), `klines.1m` (OHLCV) and `funding` (FUNDING). The arguments are those of
+    `open_inputs`.
+
+    Raises:
+        InputError: a file is missing, damaged or holds what cannot be used.
+    """
+    parts: dict[tuple[str, str], list[Array]] = {}
+    inputs = open_inputs(paths, layout, instrument, bad_rows, block_rows, exchange=exchange, columns=columns)
+    for block in Merge(inputs):
+        for source, rows in block.rows.items():
+            parts.setdefault(source, []).append(rows)
+    return {source: concat(arrays) for source, arrays in parts.items()}
 
 
 def read_trades(
@@ -36,15 +64,10 @@ def read_trades(
     bad_rows: BadRows = "refuse",
     block_rows: int = BLOCK_ROWS,
 ) -> dict[str, Array]:
-    """All trades of files in memory, for tests and notebooks: TRADE rows by instrument, merged, read-only.
-
-    The arguments are those of `open_inputs`.
+    """All trades of files in memory: TRADE rows by instrument; see `read_streams`.
 
     Raises:
         InputError: a file is missing, damaged or holds what cannot be used.
     """
-    parts: dict[str, list[Array]] = {}
-    for block in Merge(open_inputs(paths, layout, instrument, bad_rows, block_rows)):
-        for name, rows in block.rows.items():
-            parts.setdefault(name, []).append(rows)
-    return {name: concat(arrays) for name, arrays in parts.items()}
+    found = read_streams(paths, layout, instrument, bad_rows, block_rows)
+    return {name: rows for (name, stream), rows in found.items() if stream == TRADES}

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from connectors.files.decode import Piece
-from connectors.files.layouts import Binding, bind, bind_headerless
+from connectors.files.layout_table import NUMBERS
+from connectors.files.layouts import Asked, Binding, bind, bind_headerless
 from events.errors import InputError
 
 _SAMPLE_ROWS: Final = 200
@@ -37,12 +38,13 @@ class CsvHead:
     types: dict[str, Any]
 
 
-def csv_head(text: bytes, layout: str | None, label: str) -> CsvHead:
+def csv_head(text: bytes, asked: Asked) -> CsvHead:
     """Recognise a CSV file by its first lines.
 
     Raises:
         InputError: they fit no layout, or cannot be decoded.
     """
+    label = asked.label
     try:
         lines = [line for line in text.removeprefix(_BOM).decode().splitlines() if line.strip()]
     except UnicodeDecodeError as error:
@@ -58,10 +60,10 @@ def csv_head(text: bytes, layout: str | None, label: str) -> CsvHead:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"{label} has two columns {twice!r}. Rename one of them.")
-        binding = bind(names, layout, label)
+        binding = bind(names, asked)
     else:
         names = [str(i) for i in range(len(sample[0]))]
-        binding = bind_headerless(sample[0], layout, label)
+        binding = bind_headerless(sample[0], asked)
     rows = [row for row in sample[header:] if len(row) == len(names)]
     types = {
         name: _type(role, [row[names.index(name)].strip() for row in rows]) for role, name in binding.columns.items()
@@ -155,12 +157,12 @@ def _line_finder(text: bytes, first: int) -> Callable[[int], str]:
 
 def _type(role: str, sample: Sequence[str]) -> Any:
     known = [text for text in sample if text]
-    if role in ("price", "qty"):
+    if role in NUMBERS:
         return pl.Float64
-    if role in ("time", "recv", "id") and known and all(map(_is_integer, known)):
+    if role in ("time", "close_time", "recv", "id") and known and all(map(_is_integer, known)):
         plain = role != "id" or not any(text.startswith(("0", "-")) and text != "0" for text in known)
         return pl.Int64 if plain else pl.String
-    if role in ("time", "recv") and known and all(map(_is_number, known)):
+    if role in ("time", "close_time", "recv") and known and all(map(_is_number, known)):
         return pl.Float64
     return pl.String
 

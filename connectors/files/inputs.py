@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from connectors.files.decode import BadRows
-from connectors.files.instruments import check_instrument
-from connectors.files.layouts import check_layout
+from connectors.files.instruments import check_exchange, check_instrument
+from connectors.files.layouts import Asked, check_columns, check_layout
 from connectors.files.reader import BLOCK_ROWS, FileInput, recognise
 from connectors.files.storage import kind_of, members
 from events.errors import InputError
+from events.feeds import DRIVING, FEEDS, TRADES
 from events.identity import id_of
 from events.times import iso
 
@@ -27,8 +28,8 @@ class Inputs:
 
     Attributes:
         files: the files; each member of a zip is one.
-        first_ns: the time of the first trade of each.
-        heads: the instruments of the first trades of each.
+        first_ns: the time from which the first row of each may be used.
+        heads: the instruments of the first rows of each.
         bad_rows: what becomes of rows that cannot be used: `refuse` or `dead-letter`.
         block_rows: how many rows of a file are read at a time at most.
     """
@@ -45,6 +46,11 @@ class Inputs:
         return tuple(dict.fromkeys(name for head in self.heads for name in head))
 
     @property
+    def feeds(self) -> frozenset[str]:
+        """The streams of the run."""
+        return frozenset(file.feed for file in self.files)
+
+    @property
     def rows_per_block(self) -> int:
         """How many rows of a file are read at a time: fewer if so many instruments are read at once that it adds up."""
         share = max(_FEWEST_ROWS, BLOCK_ROWS * _FULL_BLOCKS // max(1, len(self.instruments)))
@@ -58,15 +64,19 @@ class Inputs:
     @property
     def fingerprint(self) -> str:
         """What has to be the same for a run to go on where another one stopped."""
-        parts = [(file.member or file.path.name, file.meaning.given, ns) for file, ns in zip(self.files, self.first_ns)]
+        parts = [
+            (file.member or file.path.name, file.feed, file.instrument, ns)
+            for file, ns in zip(self.files, self.first_ns)
+        ]
         return id_of("files", self.rows_per_block, *parts)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Per file: path, layout, instruments (of its head), size in bytes, time of its first trade."""
+        """Per file: path, layout, feed (stream), instruments of its head, size in bytes, when its first row is available."""
         return [
             {
                 "path": file.meaning.label,
                 "layout": file.layout,
+                "feed": file.feed,
                 "instruments": list(head),
                 "size": file.size,
                 "first_time": iso(first_ns),
@@ -108,9 +118,13 @@ class Inputs:
         """Hold the files against each other.
 
         Raises:
-            InputError: an instrument's trades come both as trades and as aggregate trades.
+            InputError: an instrument's trades come both as trades and as aggregate trades, or its bars both from trades and
+            from klines.
         """
         for instrument in self.instruments:
+            driving = {file.feed: file for file in self._files_of(instrument) if file.feed in DRIVING}
+            if len(driving) > 1:
+                raise two_drivers(instrument, *(driving[feed].meaning.label for feed in DRIVING))
             spaces = {space: file for file, space in self._id_spaces(instrument) if space}
             if len(spaces) > 1:
                 raise InputError(
@@ -118,8 +132,36 @@ class Inputs:
                     f"trades of {instrument}: every trade would count twice. Leave out one kind."
                 )
 
+    def check_driven(self) -> None:
+        """Check that there is something to make bars of, for each instrument.
+
+        Raises:
+            InputError: an instrument has neither trades nor klines.
+        """
+        if any(file.feed in DRIVING and file.instrument is None for file in self.files):
+            return  # what is in their rows is not known yet
+        for instrument in self.instruments:
+            files = self._files_of(instrument)
+            if not any(file.feed in DRIVING for file in files):
+                others = [name for name in self.instruments if any(f.feed in DRIVING for f in self._files_of(name))]
+                held = f" The other files are of {', '.join(others[:5])}." if others else ""
+                raise InputError(
+                    f"{files[0].meaning.label} holds {FEEDS[files[0].feed].noun} of {instrument}, but no file holds its trades "
+                    f"or klines, of which bars are made.{held} Add such a file, or leave this one out."
+                )
+
+    def _files_of(self, instrument: str) -> list[FileInput]:
+        return [file for file, head in zip(self.files, self.heads) if instrument in head]
+
     def _id_spaces(self, instrument: str) -> list[tuple[FileInput, str]]:
-        return [(file, file.id_space) for file, head in zip(self.files, self.heads) if instrument in head]
+        return [(file, file.id_space) for file in self._files_of(instrument) if file.feed == TRADES]
+
+
+def two_drivers(instrument: str, trades: str, klines: str) -> InputError:
+    """The error for an instrument whose bars could be made of trades and of klines, by the labels of such files."""
+    return InputError(
+        f"{trades} holds trades and {klines} klines of {instrument}: bars are made of one of them. Leave out one kind."
+    )
 
 
 def open_inputs(
@@ -128,6 +170,9 @@ def open_inputs(
     instrument: str | None = None,
     bad_rows: BadRows = "refuse",
     block_rows: int = BLOCK_ROWS,
+    *,
+    exchange: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Inputs:
     """Open the files of a run: recognise each by its beginning.
 
@@ -138,25 +183,34 @@ def open_inputs(
         bad_rows: `refuse`: the first row that cannot be used is an error; `dead-letter`: such rows go through,
             marked MALFORMED where a number could not be read, for the graph to sort out.
         block_rows: how many rows of a file are read at a time at most.
+        exchange: that of the pairs which the names of the files, or their column `symbol`, show.
+        columns: the columns of one's own files by role, such as `{"time": "ts", "price": "px"}`; roles that are left out
+            are found by common names. Whether a file holds trades, bars or funding rates follows from the roles.
 
     Raises:
         InputError: a file is missing, damaged, empty, fits no layout or says no instrument.
     """
     if not paths:
-        raise InputError("No input file. Name one or more files of trades.")
+        raise InputError("No input file. Name one or more files of trades or klines.")
     if layout is not None:
         check_layout(layout)
+    if instrument is not None and exchange is not None:
+        raise InputError("--instrument names the exchange too. Give --instrument or --exchange, not both.")
     if instrument is not None:
         check_instrument(instrument)
+    if exchange is not None:
+        check_exchange(exchange)
+    check_columns(columns or {})
     if bad_rows not in ("refuse", "dead-letter"):
         raise InputError(f"--bad-rows {bad_rows!r} is not known. It is refuse or dead-letter.")
     files: list[FileInput] = []
     for path in map(Path, paths):
         kind = kind_of(path)
         parts = members(path) if kind == "zip" else {None: path.stat().st_size}
-        files += [
-            recognise(path, kind, member, size, layout=layout, instrument=instrument) for member, size in parts.items()
-        ]
+        for member, size in parts.items():
+            label = str(path) if member is None else f"{path}:{member}"
+            asked = Asked(label, member or path.name, layout, columns or {})
+            files.append(recognise(path, kind, member, size, asked, instrument, exchange))
     firsts = [file.first_block(bad_rows) for file in files]
     inputs = Inputs(
         tuple(files),

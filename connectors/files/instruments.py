@@ -49,7 +49,9 @@ QUOTES: Final = (
 """Quote currencies by which symbols without a separator are split."""
 
 _INSTRUMENT: Final = re.compile(r"[a-z0-9_]+:[^\s:/|]+/[^\s:/|]+(:[^\s:/|]+)?")
-_BINANCE_DUMP: Final = re.compile(r"(?:^|[^A-Z0-9])([A-Z0-9]{5,})-(?:aggTrades|trades)-\d{4}-\d\d")
+_BINANCE_DUMP: Final = re.compile(
+    r"(?:^|[^A-Z0-9])([A-Z0-9]{5,})-(?:aggTrades|trades|(fundingRate)|[1-9]\d?[smhdw]|1mo)-\d{4}-\d\d"
+)
 _SEPARATED: Final = re.compile(r"(?<![A-Za-z0-9])([A-Z0-9]{2,10})([_-])([A-Z]{3,5})(?:\2([A-Z]{3,5}))?(?![A-Za-z0-9])")
 
 
@@ -99,18 +101,20 @@ def binance_dump_instrument(path: Path, member: str | None = None) -> str | None
     """The instrument that the name of an official Binance file says; None if it says none.
 
     The name itself does not tell spot from futures: it is spot unless `futures` or `um` is a folder of the
-    path or a part of the name between dashes.
+    path or a part of the name between dashes, or the file holds funding rates.
 
     >>> binance_dump_instrument(Path("BTCUSDT-trades-2024-10-18.zip"))
     'binance:BTC/USDT'
     >>> binance_dump_instrument(Path("data/futures/um/daily/BTCUSDT-aggTrades-2024-10-18.zip"))
+    'binance:BTC/USDT:USDT'
+    >>> binance_dump_instrument(Path("BTCUSDT-fundingRate-2024-10.zip"))
     'binance:BTC/USDT:USDT'
     """
     for name in (path.name, member or ""):
         match = _BINANCE_DUMP.search(name)
         if match is not None:
             marks = {part.lower() for part in (*path.parts[:-1], *re.split(r"[-.]", path.name))}
-            return binance_instrument(match[1], perpetual=bool(marks & {"futures", "um"}))
+            return binance_instrument(match[1], perpetual=bool(match[2] or marks & {"futures", "um"}))
     return None
 
 
@@ -133,19 +137,49 @@ def pair_in_name(name: str) -> str | None:
     return None
 
 
-def no_instrument(label: str, name: str, symbol: str | None = None) -> InputError:
-    """The error for a file that does not say whose trades it holds.
+def check_exchange(name: str) -> str:
+    """The exchange itself, if it is written as one.
+
+    Raises:
+        InputError: it is not a short name in lower case.
+    """
+    if re.fullmatch(r"[a-z0-9_]+", name) is None:
+        raise InputError(
+            f"--exchange: {name!r} is not an exchange: write its short name in lower case, such as binance."
+        )
+    return name
+
+
+def instrument_of_exchange(exchange: str, name: str) -> str | None:
+    """The instrument of this exchange whose pair a file name shows, None if it shows none.
+
+    >>> instrument_of_exchange("binance", "BTC_USDT_USDT-1m-futures.feather")
+    'binance:BTC/USDT:USDT'
+    """
+    pair = pair_in_name(name)
+    return f"{exchange}:{pair}" if pair else None
+
+
+def no_instrument(label: str, name: str, symbol: str | None = None, exchange: str | None = None) -> InputError:
+    """The error for a file that does not say of which instrument its rows are.
 
     Args:
         label: the file, as messages name it.
         name: its file name, perhaps with a pair in it.
         symbol: what it holds as a symbol, if anything.
+        exchange: the exchange that the user named.
     """
+    if exchange is not None:
+        return InputError(
+            f"{label}: --exchange {exchange} needs the pair in the file's name, such as BTC_USDT-1m.feather, or in a column "
+            f"`symbol`. Name the instrument with --instrument {exchange}:BASE/QUOTE, or rename the file."
+        )
     unified = symbol if symbol is not None and "/" in symbol else None
     pair = unified or pair_in_name((symbol or "").upper()) or pair_in_name(name)
     example = f"--instrument binance:{pair or 'BTC/USDT'}"
     held = f" (it holds the symbol {symbol!r}, without an exchange)" if symbol else ""
     return InputError(
-        f"{label}: the file does not say which instrument its trades are of{held}. Name it with --instrument "
-        f"exchange:BASE/QUOTE, for example {example} if they are from Binance."
+        f"{label}: the file does not say which instrument its rows are of{held}. Name it with --instrument "
+        f"exchange:BASE/QUOTE, for example {example} if they are from Binance; if files show their pairs by their names, "
+        "name only the exchange with --exchange."
     )

@@ -11,17 +11,19 @@ import numpy as np
 import polars as pl
 
 from connectors.files.decode import Piece, line_of
+from connectors.files.layout_table import NUMBERS
 from connectors.files.layouts import Binding
 from events.errors import InputError
 
 _TYPES: dict[str, Any] = {
     "time": int | float | str | None,
+    "close_time": int | float | str | None,
     "recv": int | float | str | None,
     "id": int | float | str | None,
-    "price": float | str | None,
-    "qty": float | str | None,
     "side": int | float | str | None,
     "maker": bool | str | None,
+    "closed": bool | int | str | None,
+    **dict.fromkeys(NUMBERS, float | str | None),
 }
 
 

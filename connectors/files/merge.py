@@ -14,25 +14,29 @@ from typing import NamedTuple
 import numpy as np
 
 from connectors.files.decode import Block
-from connectors.files.inputs import Inputs
+from connectors.files.inputs import Inputs, two_drivers
 from connectors.files.kernels import in_order
+from events.feeds import DRIVING, FEEDS
 from events.frames import Array, concat
 from events.schema import NEVER
+
+Source = tuple[str, str]
+"""(instrument, stream)."""
 
 
 class Merged(NamedTuple):
     """The next rows of the run.
 
     Attributes:
-        rows: the trades by instrument, read-only; instruments in the order of their first trades' files.
+        rows: by instrument and stream, read-only; streams by rank, instruments of one in the order of their first files.
         horizon: no row below it is left, but for rows that are late in their file; None: no row is left.
-        ended: instruments of which no row is left, each named once, with their largest `available_at`, in the last
-            block with that of the run.
+        ended: instruments and streams of which no row is left, each named once, with their largest `available_at`, in the
+            last block with that of the run.
     """
 
-    rows: dict[str, Array]
+    rows: dict[Source, Array]
     horizon: int | None
-    ended: tuple[tuple[str, int], ...]
+    ended: tuple[tuple[Source, int], ...]
 
 
 class _Reading:
@@ -82,27 +86,49 @@ class Merge:
     Attributes:
         bytes_done: bytes of the files read so far.
         newest_ns: largest `available_at` handed out so far, NEVER before the first.
-        instruments: all instruments met so far.
+        sources: what has or can have rows, as far as is known: each instrument with the stream that its bars are made of, and
+            with every stream of the run that stands beside it.
     """
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
         self._waiting = deque(sorted(range(len(inputs.files)), key=lambda i: (inputs.first_ns[i], i)))
         self._reading: list[_Reading] = []
-        self._newest = dict.fromkeys(inputs.instruments, NEVER)
-        self._count = dict.fromkeys(inputs.instruments, 0)
-        self._ended: set[str] = set()
+        self._newest: dict[Source, int] = {}
+        self._count: dict[Source, int] = {}
+        self._beside = [feed for feed in FEEDS if feed in inputs.feeds and feed not in DRIVING]
+        for name in inputs.instruments:
+            for file, head in zip(inputs.files, inputs.heads):
+                if name in head:
+                    self._meet(name, file.feed)
+        self._ended: set[Source] = set()
         self._finished_bytes = 0
-        self._files_left: dict[str | None, int] = {}
+        self._files_left: dict[tuple[str | None, str], int] = {}
         for file in inputs.files:
-            self._files_left[file.instrument] = self._files_left.get(file.instrument, 0) + 1
+            source = file.instrument, file.feed
+            self._files_left[source] = self._files_left.get(source, 0) + 1
         self.bytes_done = 0
         self.newest_ns = NEVER
 
     @property
-    def instruments(self) -> tuple[str, ...]:
-        """All instruments met so far, those of the heads of the files included."""
+    def sources(self) -> tuple[Source, ...]:
+        """See the class."""
         return tuple(self._newest)
+
+    def _meet(self, instrument: str, stream: str) -> None:
+        """Know an instrument, and that it has this stream.
+
+        Raises:
+            InputError: it has trades and klines.
+        """
+        if stream in DRIVING:
+            other = DRIVING[1 - DRIVING.index(stream)]
+            if (instrument, other) in self._newest:
+                labels = {file.feed: file.meaning.label for file in self._inputs.files}
+                raise two_drivers(instrument, labels[DRIVING[0]], labels[DRIVING[1]])
+        for name in (stream, *self._beside):
+            self._newest.setdefault((instrument, name), NEVER)
+            self._count.setdefault((instrument, name), 0)
 
     def __iter__(self) -> Iterator[Merged]:
         return self
@@ -150,25 +176,29 @@ class Merge:
     def _note_bytes(self) -> None:
         self.bytes_done = self._finished_bytes + sum(reading.bytes_done for reading in self._reading)
 
-    def _collect(self, horizon: int | None) -> dict[str, Array]:
-        parts: dict[str, list[Block]] = {}
+    def _collect(self, horizon: int | None) -> dict[Source, Array]:
+        parts: dict[Source, list[Block]] = {}
         for reading in sorted(self._reading, key=lambda reading: reading.index):
+            feed = self._inputs.files[reading.index].feed
             for block in reading.take(horizon):
                 for name, part in _by_instrument(block):
-                    parts.setdefault(name, []).append(part)
+                    parts.setdefault((name, feed), []).append(part)
         for reading in self._reading:
             if reading.finished and reading.empty:
                 reading.close()
-                self._finished_bytes += self._inputs.files[reading.index].size
-                self._files_left[self._inputs.files[reading.index].instrument] -= 1
+                file = self._inputs.files[reading.index]
+                self._finished_bytes += file.size
+                self._files_left[file.instrument, file.feed] -= 1
         self._reading = [reading for reading in self._reading if not (reading.finished and reading.empty)]
-        for name in parts:
-            self._newest.setdefault(name, NEVER)
-            self._count.setdefault(name, 0)
+        for source in parts:
+            self._meet(*source)
         self._note_bytes()
-        return {name: self._joined(name, parts[name]) for name in self._newest if name in parts}
+        ranked = sorted(
+            (source for source in self._newest if source in parts), key=lambda source: FEEDS[source[1]].rank
+        )
+        return {source: self._joined(source, parts[source]) for source in ranked}
 
-    def _joined(self, name: str, parts: list[Block]) -> Array:
+    def _joined(self, name: Source, parts: list[Block]) -> Array:
         """The parts as one array in merged order, counters filled in."""
         keys = parts[0].keys if len(parts) == 1 else np.concatenate([part.keys for part in parts])
         rows = in_order(concat([part.rows for part in parts]), keys)
@@ -183,12 +213,15 @@ class Merge:
         self.newest_ns = max(self.newest_ns, self._newest[name])
         return rows
 
-    def _find_ended(self, last: bool) -> tuple[tuple[str, int], ...]:
-        if self._files_left.get(None):
-            return ()
-        ended = [name for name in self._newest if name not in self._ended and not self._files_left.get(name)]
+    def _find_ended(self, last: bool) -> tuple[tuple[Source, int], ...]:
+        ended = [source for source in self._newest if source not in self._ended and (last or self._exhausted(source))]
         self._ended.update(ended)
-        return tuple((name, self.newest_ns if last else self._newest[name]) for name in ended)
+        return tuple((source, self.newest_ns if last else self._newest[source]) for source in ended)
+
+    def _exhausted(self, source: Source) -> bool:
+        """Whether it had rows and no file is left with any; one without rows ends with the run."""
+        left = self._files_left.get(source) or self._files_left.get((None, source[1]))
+        return not left and self._newest[source] != NEVER
 
 
 def _by_instrument(block: Block) -> Iterator[tuple[str, Block]]:

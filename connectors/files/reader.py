@@ -1,7 +1,9 @@
-"""One file of trades: what it is, and its trades block by block."""
+"""One file: what it is, and its rows block by block."""
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,21 +13,28 @@ from typing import Final
 from connectors.files.binance_stream import STREAM_BINDING, is_stream, stream_kind, stream_pieces
 from connectors.files.csv_text import CsvHead, csv_head, csv_pieces
 from connectors.files.decode import BadRows, Block, Decoder, Meaning, Piece
-from connectors.files.instruments import binance_dump_instrument
+from connectors.files.funding import FundingDecoder
+from connectors.files.instruments import binance_dump_instrument, instrument_of_exchange
 from connectors.files.json_lines import json_columns, json_pieces
-from connectors.files.layouts import LAYOUTS, Binding, bind
+from connectors.files.klines import KlineDecoder
+from connectors.files.layouts import LAYOUTS, Asked, Binding, bind
 from connectors.files.storage import line_chunks
 from connectors.files.tables import table_columns, table_pieces
+from connectors.files.trades import TradeDecoder
 from events.errors import InputError
+from events.feeds import KLINES, RATES, TRADES
+from events.times import SECOND_NS
 
 BLOCK_ROWS: Final = 131_072
 _HEAD_BYTES: Final = 1 << 16
 _HEAD_ROWS: Final = 1_024
+_DECODERS: Final[dict[str, type[Decoder]]] = {TRADES: TradeDecoder, KLINES: KlineDecoder, RATES: FundingDecoder}
+_DAY: Final = re.compile(r"(?<!\d)(20\d\d)(\d\d)(\d\d)(?!\d)")
 
 
 @dataclass(frozen=True)
 class FileInput:
-    """One file of trades, recognised but not read. A member of a zip is a file of its own.
+    """One file, recognised but not read. A member of a zip is a file of its own.
 
     Attributes:
         path: where it is.
@@ -53,6 +62,11 @@ class FileInput:
         return self.meaning.binding.layout
 
     @property
+    def feed(self) -> str:
+        """The stream of its rows."""
+        return self.meaning.binding.feed
+
+    @property
     def id_space(self) -> str:
         """`trade` or `aggregate` if its ids are consecutive integers by promise of the layout, else empty."""
         return "aggregate" if self.events == "aggTrade" else LAYOUTS[self.layout].id_space
@@ -60,19 +74,17 @@ class FileInput:
     @property
     def instrument(self) -> str | None:
         """The one instrument that it holds, None if its rows say of which they are."""
-        columns = self.meaning.binding.columns
-        by_row = "instrument" in columns or ("exchange" in columns and "symbol" in columns)
-        return self.meaning.given or (None if by_row else self.meaning.by_name)
+        return self.meaning.given or (None if self.meaning.by_row else self.meaning.by_name)
 
     def blocks(
         self, bad_rows: BadRows, block_rows: int = BLOCK_ROWS, ahead: bool = False
     ) -> Generator[Block, None, None]:
-        """Its trades in its own order, in blocks of at most `block_rows`.
+        """Its rows in its own order, in blocks of at most `block_rows`.
 
         Raises:
             InputError: the file is damaged or holds what cannot be used; found where it is reached.
         """
-        decoder = Decoder(self.meaning, bad_rows)
+        decoder = _DECODERS[self.feed](self.meaning, bad_rows)
         pieces = self._pieces(block_rows)
         for piece in _ahead(pieces) if ahead else pieces:
             block = decoder.decode(piece)
@@ -80,7 +92,7 @@ class FileInput:
                 yield block.cut(at, at + block_rows)
 
     def first_block(self, bad_rows: BadRows) -> Block:
-        """The first few trades.
+        """The first few rows.
 
         Raises:
             InputError: as `blocks`; or there are none.
@@ -118,22 +130,36 @@ def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 def recognise(
-    path: Path, kind: str, member: str | None, size: int, *, layout: str | None, instrument: str | None
+    path: Path, kind: str, member: str | None, size: int, asked: Asked, instrument: str | None, exchange: str | None
 ) -> FileInput:
     """What a file is, by its beginning.
 
+    Args:
+        path: where it is.
+        kind: gzip, zip, parquet, arrow or text.
+        member: its name in a zip.
+        size: its bytes, as they are stored.
+        asked: the layout or the columns that it must have.
+        instrument: that of its rows, where they do not say it.
+        exchange: that of the pair that its name or its rows show.
+
     Raises:
-        InputError: it is damaged, empty, or fits no layout or not this one.
+        InputError: it is damaged, empty, or fits no layout or not the one asked for.
     """
-    label = str(path) if member is None else f"{path}:{member}"
-    name = member or path.name
+    label, name = asked.label, asked.name
 
     def understood(binding: Binding) -> Meaning:
-        dump = binding.layout in ("binance-trades", "binance-aggtrades")
-        return Meaning(label, name, binding, instrument, binance_dump_instrument(path, member) if dump else None)
+        dump = binding.layout in ("binance-trades", "binance-aggtrades", "binance-klines", "binance-funding")
+        by_name = binance_dump_instrument(path, member) if dump else None
+        if exchange is not None and by_name is not None:
+            by_name = f"{exchange}:{by_name.split(':', 1)[1]}"
+        elif exchange is not None:
+            by_name = instrument_of_exchange(exchange, name) or instrument_of_exchange(exchange, path.name)
+        midnight_ns = _day_of(name, label) if binding.layout == "lean-bars" else None
+        return Meaning(label, name, binding, instrument, by_name, exchange, midnight_ns)
 
     if kind in ("parquet", "arrow"):
-        meaning = understood(bind(table_columns(path, kind), layout, label))
+        meaning = understood(bind(table_columns(path, kind), asked))
         return FileInput(path, member, kind, size, meaning)
     head = next(line_chunks(path, kind, member, label, _HEAD_BYTES), (b"", 0))[0]
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -141,13 +167,28 @@ def recognise(
         raise InputError(f"{label} is empty.")
     if start.startswith(b"["):
         raise InputError(f"{label} is a JSON list. Store one JSON object a line (JSON lines).")
-    if layout == "binance-stream" or (layout is None and is_stream(head)):
+    if asked.layout == "binance-stream" or (asked.layout is None and not asked.columns and is_stream(head)):
         chunks = line_chunks(path, kind, member, label, 1 << 20)
         return FileInput(
             path, member, kind, size, understood(STREAM_BINDING), "stream", events=stream_kind(chunks, label)
         )
     if start.startswith(b"{"):
-        binding = bind(json_columns(head, label), layout, label)
+        binding = bind(json_columns(head, label), asked)
         return FileInput(path, member, kind, size, understood(binding), "json")
-    csv = csv_head(head, layout, label)
+    csv = csv_head(head, asked)
     return FileInput(path, member, kind, size, understood(csv.binding), "csv", csv=csv)
+
+
+def _day_of(name: str, label: str) -> int:
+    """The midnight of the day that a file name says as YYYYMMDD."""
+    found = _DAY.search(name)
+    try:
+        day = dt.datetime.strptime("".join(found.groups()) + "Z", "%Y%m%d%z") if found else None
+    except ValueError:
+        day = None
+    if day is None:
+        raise InputError(
+            f"{label}: its times count from midnight, but its name does not say the day. Name it as LEAN does, such as "
+            "20161007_trade.csv, or store times since 1970."
+        )
+    return round(day.timestamp()) * SECOND_NS

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.files.inputs import Inputs
-from connectors.files.merge import Merge, Merged
+from connectors.files.merge import Merge, Merged, Source
 from events.errors import InputError
+from events.feeds import FEEDS
 from events.frames import Frame, control
-from events.rows import TRADE
 from events.schema import END, NEVER
 from events.times import MINUTE_NS
 
@@ -20,12 +19,9 @@ FileState = tuple[str, int, int, bool]
 """(fingerprint of the inputs, merged blocks handed out in full, rows handed out of the next one, whether it is done)."""
 
 PARTITION: Final = "files"
-_STREAM: Final = "trades"
 _BATCH_ROWS: Final = 100_000
 _BATCH_FRAMES: Final = 64
 _SKIPPED_BLOCKS: Final = 4
-_NO_TRADES: Final = np.empty(0, TRADE)
-_NO_TRADES.flags.writeable = False
 
 
 class Progress:
@@ -44,11 +40,13 @@ class Progress:
 
 
 class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
-    """Trades of files as frames `trades` of their instruments, merged by time, and heartbeats between them.
+    """Rows of files as frames `trades`, `klines.1m` and `funding` of their instruments, merged by time, and heartbeats
+    between them.
 
     Frames with rows carry no watermark (NEVER): whoever takes them in derives it from the rows. After each merged
-    block every instrument gets a heartbeat: the minute up to which all rows of the run are out, less the lateness. An
-    instrument ends with a frame whose control says END, when its files are exhausted or at the end of the run.
+    block every stream of every instrument gets a heartbeat: the minute up to which all rows of the run are out, less the
+    lateness. That holds for the stream its bars are made of and for every other of the run, whether it has rows of the
+    instrument or not. A stream ends with a frame whose control says END, when its files are exhausted or at the end of the run.
 
     Args:
         inputs: the files, from `open_inputs`.
@@ -58,6 +56,9 @@ class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
 
     Attributes:
         progress: how far the run has come.
+
+    Raises:
+        InputError: an instrument has nothing to make bars of.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
             raise ValueError(f"chunk is {chunk}: a frame holds one row or more")
         if lateness_ns < 0:
             raise ValueError(f"lateness_ns is {lateness_ns}: it cannot be negative")
+        inputs.check_driven()
         self.inputs, self.chunk, self.lateness_ns, self.on_error = inputs, chunk, lateness_ns, on_error
         self.progress = Progress(inputs.total_bytes)
 
@@ -88,7 +90,7 @@ class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
         if resume_state is not None and resume_state[0] != fingerprint:
             raise InputError(
                 "The run was stopped while it read other files, so it cannot go on with these. Name the same files in "
-                "the same order, with the same --instrument, or start a new run."
+                "the same order, with the same --instrument or --exchange, or start a new run."
             )
         return FilePartition(self, resume_state or (fingerprint, 0, 0, False))
 
@@ -102,7 +104,7 @@ class FilePartition(StatefulSourcePartition[tuple[str, Frame], FileState]):
         self._merge = Merge(source.inputs)
         self._number = -1  # of the current block
         self._block: Merged | None = None
-        self._watermarks: dict[str, int] = {}
+        self._watermarks: dict[Source, int] = {}
 
     def next_batch(self) -> list[tuple[str, Frame]]:
         """Some frames, up to about 100,000 rows of one merged block; none while a resumed run finds its place.
@@ -152,14 +154,14 @@ class FilePartition(StatefulSourcePartition[tuple[str, Frame], FileState]):
     def _frames(self) -> list[tuple[str, Frame]]:
         block, out, rows_in_batch, start = self._block, list[tuple[str, Frame]](), 0, 0
         assert block is not None
-        for instrument, rows in block.rows.items():
+        for (instrument, stream), rows in block.rows.items():
             end = start + len(rows)
             while self._rows_out < end:
                 if rows_in_batch >= _BATCH_ROWS or len(out) >= _BATCH_FRAMES:
                     return out
                 first = self._rows_out - start
                 part = rows[first : first + self._source.chunk]
-                out.append((instrument, Frame(instrument, _STREAM, part, NEVER)))
+                out.append((instrument, Frame(instrument, stream, part, NEVER)))
                 self._rows_out += len(part)
                 rows_in_batch += len(part)
             start = end
@@ -171,16 +173,18 @@ class FilePartition(StatefulSourcePartition[tuple[str, Frame], FileState]):
     def _tail(self, block: Merged) -> list[tuple[str, Frame]]:
         """The frames without rows after a block: ENDs, and heartbeats where the minute has risen."""
         out: list[tuple[str, Frame]] = []
-        for instrument, last_ns in block.ended:
-            self._watermarks[instrument] = last_ns + 1
-            end = Frame(instrument, _STREAM, _NO_TRADES, last_ns + 1, control(END, last_ns))
+        for source, last_ns in block.ended:
+            instrument, stream = source
+            self._watermarks[source] = last_ns + 1
+            end = Frame(instrument, stream, FEEDS[stream].empty, last_ns + 1, control(END, last_ns))
             out.append((instrument, end))
         if block.horizon is None:
             watermark = self._merge.newest_ns + 1
         else:
             watermark = (block.horizon - self._source.lateness_ns) // MINUTE_NS * MINUTE_NS
-        for instrument in self._merge.instruments:
-            if watermark > self._watermarks.get(instrument, NEVER):
-                self._watermarks[instrument] = watermark
-                out.append((instrument, Frame(instrument, _STREAM, _NO_TRADES, watermark)))
+        for source in self._merge.sources:
+            if watermark > self._watermarks.get(source, NEVER):
+                self._watermarks[source] = watermark
+                instrument, stream = source
+                out.append((instrument, Frame(instrument, stream, FEEDS[stream].empty, watermark)))
         return out

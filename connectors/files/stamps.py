@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from connectors.files.layouts import snake
 from events.errors import InputError
 from events.schema import NEVER
-from events.times import SECOND_NS
+from events.times import DAY_NS, SECOND_NS
 
 UNITS_NS: Final = {"s": SECOND_NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
 FIRST_NS: Final = 1_230_768_000 * SECOND_NS
@@ -49,17 +49,22 @@ def named_unit(column: str) -> str | None:
 class TimeColumn:
     """One column of times of one file, fed in blocks; the first value decides the unit of all.
 
+    With `midnight_ns`, values are milliseconds since then.
+
     Attributes:
         unit: s, ms, us or ns, None before the first number.
     """
 
-    def __init__(self, column: str, label: str, nullable: bool = False) -> None:
-        self._column, self._label, self._nullable = column, label, nullable
+    def __init__(self, column: str, label: str, nullable: bool = False, midnight_ns: int | None = None) -> None:
+        self._column, self._label, self._nullable, self._midnight_ns = column, label, nullable, midnight_ns
         self.unit: str | None = None
 
     def decode(self, values: pl.Series) -> tuple[Stamps, int]:
         """The times in ns, NEVER for null, and the position of the first that cannot be read, -1 if all can."""
         kind = values.dtype
+        if self._midnight_ns is not None:
+            of_day = _filled(values.cast(pl.Int64, strict=False)) * 1_000_000
+            return self._checked(np.where((of_day < 0) | (of_day >= DAY_NS), NEVER, of_day + self._midnight_ns), "ns")
         if isinstance(kind, pl.Datetime):
             stamps = values.cast(pl.Datetime("ns", kind.time_zone)).to_physical()
             return self._checked(_filled(stamps), "ns")
@@ -78,6 +83,8 @@ class TimeColumn:
 
     def explain(self, value: object) -> str:
         """Why this value of the column is no time, and what to do."""
+        if self._midnight_ns is not None:
+            return f"{self._column} {value!r} is no number of milliseconds since midnight. Correct or remove the row"
         unit = f" in {self.unit}, the unit of the first row" if self.unit else " in s, ms, us or ns"
         return (
             f"{self._column} {value!r} is not a time between 2009 and 2100{unit}. Every row needs one, and all times "

@@ -20,6 +20,9 @@ _FEW: Final = 8
 BAD_SIDE_CODE: Final = 2
 """Stands for a side that is none; the checks of rows refuse it as BAD_SIDE."""
 
+UNSAID: Final = -1
+"""Neither true nor false."""
+
 _SIDES: Final = {
     "buy": 1,
     "b": 1,
@@ -113,6 +116,18 @@ def sides_of_maker(column: pl.Series) -> NDArray[np.int32]:
         return -1 if text in _TRUE else 1 if text in _FALSE else 0 if text in _NO_SIDE else BAD_SIDE_CODE
 
     return _by_text(column, side)
+
+
+def truths(column: pl.Series) -> NDArray[np.int32]:
+    """1 where it says true, 0 where it says false, UNSAID where it says neither.
+
+    >>> truths(pl.Series(["True", "0", ""])).tolist()
+    [1, 0, -1]
+    """
+    if column.dtype == pl.Boolean:
+        return column.cast(pl.Int32).fill_null(UNSAID).to_numpy()
+    told = _by_text(column, lambda text: 1 if text in _TRUE else 2 if text in _FALSE else 3)
+    return np.where(told == 1, 1, np.where(told == 2, 0, UNSAID)).astype(np.int32)
 
 
 def _by_text(column: pl.Series, code: Callable[[str], int]) -> NDArray[np.int32]:

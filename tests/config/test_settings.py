@@ -98,3 +98,16 @@ def test_a_wrong_indicator_is_named(calls, said):
 def test_a_run_needs_a_dimension():
     with pytest.raises(SettingsError, match="no dimension is left"):
         _ = Plan(Settings.model_validate({"dimensions": {"disabled": ["technical", "structure", "volume"]}})).dimensions
+
+
+def test_the_preset_of_a_run_follows_from_its_feeds():
+    auto, price6, bars3 = (load(None, {"confluence": {"preset": name}}) for name in ("auto", "price6", "bars3"))
+    assert auto.for_feeds({"trades", "funding"}).analysis_hash == price6.analysis_hash
+    assert auto.for_feeds({"klines.1m", "funding"}).analysis_hash == bars3.analysis_hash
+    plan = Plan(auto, feeds=frozenset({"klines.1m"}))
+    assert (plan.preset, plan.confluence.theta_base, plan.funding) == ("bars3", 20.0, False)
+    assert plan.signals.analysis_hash == bars3.analysis_hash
+    assert [name for name, _ in plan.dimensions] == ["volume", "structure", "technical"]
+    with pytest.raises(SettingsError, match="Name a preset"):
+        Plan(auto, feeds=frozenset({"klines.1m", "trades"}))
+    assert Plan(price6, feeds=frozenset({"klines.1m", "trades"})).preset == "price6"

@@ -280,6 +280,7 @@ def test_named_layout_and_inputs_facts(table, tmp_path):
         {
             "path": str(path),
             "layout": "tidewax",
+            "feed": "trades",
             "instruments": ["x:A/B"],
             "size": path.stat().st_size,
             "first_time": "2025-06-21T12:00:00Z",
@@ -293,6 +294,13 @@ def test_named_layout_and_inputs_facts(table, tmp_path):
         "binance-stream",
         "freqtrade",
         "kraken-dump",
+        "binance-klines",
+        "freqtrade-bars",
+        "lean-bars",
+        "tidewax-bars",
+        "binance-funding",
+        "freqtrade-funding",
+        "tidewax-funding",
     }
 
 

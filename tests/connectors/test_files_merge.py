@@ -154,7 +154,7 @@ def test_blocks_are_bounded_and_horizons_rise(tmp_path):
     inputs = open_inputs(paths, instrument="x:A/B", block_rows=50)
     last = NEVER
     for block in Merge(inputs):
-        rows = block.rows["x:A/B"]
+        rows = block.rows["x:A/B", "trades"]
         assert len(rows) <= 3 * 60
         assert int(rows["available_at"].min()) >= last
         if block.horizon is not None:

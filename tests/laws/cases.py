@@ -10,12 +10,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from lab import ALL, KEY, START, Joined, deliver, drive, funding, trades
+from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
 
 import operators
 from events.frames import Array, control
 from events.rows import BAR, FUNDING
-from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, VOID
+from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
 from operators.bars import Bars
@@ -24,6 +24,7 @@ from operators.dimensions import SCORES
 from operators.history import Features
 from operators.indicators import Indicator
 from operators.indicators.regime import LOW_LIQUIDITY
+from operators.klines import KlineBars
 from operators.latest import Input, Latest
 from operators.signals import Signals, SignalSettings
 
@@ -141,6 +142,8 @@ def cases() -> dict[str, Case]:
     shut["gates"][:, 0] = np.random.default_rng(5).random(len(shut)) < 0.3
     paid = rates.copy()
     paid["predicted"] = np.random.default_rng(6).random(len(paid)) < 0.3
+    minutes = klines(3_000, 4, quiet=0.02, quoted=True)
+    minutes = np.delete(minutes, slice(400, 420))
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
     return {
         "Bars": Case(
@@ -151,6 +154,25 @@ def cases() -> dict[str, Case]:
         ),
         "Bars, with statements": Case(
             lambda: Bars(TIMEFRAMES, 5), {"trades": holed}, {"trades": said}, ("bars.1m", "gaps")
+        ),
+        "KlineBars": Case(
+            lambda: KlineBars(TIMEFRAMES, 60),
+            {"klines.1m": klines(4_000, 3, 3 * DAY_NS)},
+            outputs=("bars.1m", "bars.5m", "bars.30m", "gaps"),
+        ),
+        "KlineBars, with statements": Case(
+            lambda: KlineBars(TIMEFRAMES, 5),
+            {"klines.1m": np.delete(minutes, slice(901, 990))},
+            {
+                "klines.1m": np.concatenate(
+                    [
+                        control(COVERAGE, START, START // MINUTE_NS * MINUTE_NS + 7 * MINUTE_NS),
+                        control(HOLE, *map(int, minutes["available_at"][[900, 900, 990]]), RECONNECT),
+                        control(BEACON, START + 50 * MINUTE_NS, START + 50 * MINUTE_NS, START + HOUR_NS),
+                    ]
+                )
+            },
+            ("bars.1m", "gaps"),
         ),
         "Features": Case(
             lambda: Features("1m", MINUTE_NS, breaking(float(m["bars.1m"]["close"][100]))),

@@ -15,7 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.testing import cluster_main, run_main
 
 from events.frames import NO_ROWS, Array, Frame, concat
-from events.rows import FUNDING, TRADE
+from events.rows import FUNDING, OHLCV, TRADE
 from events.schema import NEVER
 from events.times import DAY_NS, MINUTE_NS, SECOND_NS
 from operators.core import Core
@@ -64,6 +64,21 @@ def funding(n: int, seed: int) -> Array:
     out["available_at"] = START // (8 * MINUTE_NS) * (8 * MINUTE_NS) + np.arange(n) * 8 * MINUTE_NS + off
     out["ts_event"] = out["ts_recv"] = out["available_at"]
     out["seq"], out["rate"], out["interval_h"] = np.arange(n), r.normal(0, 1e-4, n), 8.0
+    return out
+
+
+def klines(n: int, seed: int, gap_ns: int = 0, quiet: float = 0.1, quoted: bool = False) -> Array:
+    """A random market in minutes, some of them missing; after three quarters a gap; with quote volumes or without."""
+    r, out = np.random.default_rng(seed), np.zeros(n, OHLCV)
+    step = np.where(r.random(n) < quiet, r.integers(2, 9, n), 1) * MINUTE_NS
+    step[3 * n // 4] += gap_ns
+    out["ts_open"] = START // MINUTE_NS * MINUTE_NS + np.cumsum(step)
+    out["available_at"] = out["ts_recv"] = out["ts_open"] + MINUTE_NS
+    out["seq"], out["closed"], out["volume"] = np.arange(n), 1, r.exponential(1, n)
+    prices = np.round(100 * np.exp(np.cumsum(r.normal(0, 1e-3, (n, 4)).reshape(-1)).reshape(n, 4)), 4)
+    out["open"], out["close"] = prices[:, 0], prices[:, 3]
+    out["high"], out["low"] = prices.max(1), prices.min(1)
+    out["quote_volume"] = out["volume"] * (out["high"] + out["low"]) / 2 if quoted else np.nan
     return out
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab import KEY, digest, funding, together, trades
+from lab import KEY, START, digest, funding, klines, together, trades
 
 from events.frames import NO_ROWS, Frame, control
 from events.rows import TRADE
@@ -152,6 +152,57 @@ def test_funding_rates_have_rules_of_their_own():
     assert [letter.reason for letter in out["dead_letters"]] == ["OUT_OF_RANGE", "OUT_OF_RANGE"]
     assert out["counts"][0].rejected == {"DUPLICATE": 1, "OUT_OF_RANGE": 2}
     assert len(out["funding"]) == 28
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"flags": MALFORMED}, "MALFORMED"),
+        ({"close": float("nan")}, "NON_FINITE"),
+        ({"volume": float("inf")}, "NON_FINITE"),
+        ({"low": 0.0}, "NON_POSITIVE"),
+        ({"high": 1e13}, "OUT_OF_RANGE"),
+        ({"volume": -1.0}, "OUT_OF_RANGE"),
+        ({"quote_volume": float("inf")}, "OUT_OF_RANGE"),
+        ({"low": 1e6, "high": 2e6}, "OHLC_INCONSISTENT"),
+        ({"high": 1e-3, "low": 1e-4}, "OHLC_INCONSISTENT"),
+        ({"ts_open": START + 1}, "MISALIGNED"),
+    ],
+)
+def test_a_poison_kline_is_one_dead_letter_and_its_neighbours_are_unharmed(change, reason):
+    rows = klines(100, 6)
+    clean = np.delete(rows, 40)
+    for field, value in change.items():
+        rows[field][40] = value
+    rows["available_at"][40] += 10**15
+    out = together(admit(rows, 9, lateness_ns=0, name="klines.1m"))
+    (letter,) = out["dead_letters"]
+    assert (letter.reason, letter.offset) == (reason, 40)
+    assert out["klines.1m"].tobytes() == clean.tobytes()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10**9])
+@pytest.mark.parametrize("restart", [0.0, 0.5])
+def test_klines_that_repeat_or_are_still_forming_are_only_counted_and_late_ones_told(chunk, restart):
+    rows = klines(6_000, 7)
+    sent = np.concatenate([rows[:50], rows[49:50], rows[50:], rows[10:11]])
+    sent["close"][50] += 1.0  # the same minute, other prices: the first counts
+    sent["high"][50] += 1.0
+    sent["closed"][70] = 0
+    out = together(admit(sent, chunk, 0, restart=restart, name="klines.1m"))
+    assert out["counts"][0].rejected == {"DUPLICATE": 1, "LATE": 1, "NOT_CLOSED": 1}
+    assert [letter.reason for letter in out["dead_letters"]] == ["LATE"]
+    assert out["klines.1m"].tobytes() == np.delete(rows, 69).tobytes()
+
+
+def test_klines_within_the_lateness_are_put_in_order_and_repeats_of_them_found():
+    rows = klines(3_000, 8)
+    r = np.random.default_rng(1)
+    sent = np.repeat(rows, 2)[np.argsort(np.repeat(np.arange(3_000), 2) + r.integers(0, 30, 6_000), kind="stable")]
+    out = together(admit(sent, 50, 200 * MINUTE_NS, name="klines.1m"))
+    assert out["counts"][0].rejected == {"DUPLICATE": 3_000}
+    assert out["counts"][0].reordered > 100
+    assert np.sort(out["klines.1m"], order="available_at").tobytes() == rows.tobytes()
 
 
 def test_a_stream_without_rules_is_refused():
