@@ -66,7 +66,7 @@ class Position:
     fees: float = 0.0
     slippage: float = 0.0
     funding: float = 0.0
-    settled: tuple[tuple[int, float], ...] = ()
+    settlements: tuple[tuple[int, float], ...] = ()
     mfe: float = 0.0
     mae: float = 0.0
     bars: int = 0
@@ -95,7 +95,7 @@ class Position:
         for ts, rate in settlements:
             if ts > self.entry_ts:
                 self.funding += self.direction * rate * self.entry
-                self.settled += ((ts, rate),)
+                self.settlements += ((ts, rate),)
         return steps + self._exits(bar)
 
     def _exits(self, bar: BaseBar) -> list[Step]:

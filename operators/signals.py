@@ -257,7 +257,7 @@ class Signals:
             key=self.instrument, ts=ts, signal_id=position.signal_id, side="LONG" if position.direction > 0 else "SHORT",
             ts_open=position.entry_ts, ts_close=ts, exit_reason=step.reason, r_gross=position.r_gross, r_net=position.r_net,
             mfe=position.mfe, mae=position.mae, bars_held=position.bars, fees=position.fees, slippage=position.slippage,
-            funding=position.funding if self.funding else None, settlements=position.settled, regime=position.regime,
+            funding=position.funding if self.funding else None, settlements=position.settlements, regime=position.regime,
             score=position.score, agreement=position.agreement, coverage=position.coverage,
             theta=position.theta, analysis_hash=self.settings.analysis_hash,
         )  # fmt: skip

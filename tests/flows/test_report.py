@@ -125,11 +125,11 @@ def test_what_one_side_pays_in_funding_the_other_is_paid():
         relive(long_signal(), sign, bars, scores, SETTINGS, paid)
         for sign, paid in ((1, ()), (1, rates), (-1, rates), (-1, ()))
     )
-    assert own.settled == rates[1:]  # that of the entry is not paid
+    assert own.settlements == rates[1:]  # that of the entry is not paid
     assert own.r_net == pytest.approx(free.r_net - 100 * 8e-4 / 2)
-    assert other.settled == rates[1:3]  # stopped in the third minute
+    assert other.settlements == rates[1:3]  # stopped in the third minute
     assert other.r_net == pytest.approx(other_free.r_net + 100 * 6e-4 / 2)
-    ended = outcome(own.r_net, 4, ts_open=0, funding=own.funding, settlements=own.settled)
+    ended = outcome(own.r_net, 4, ts_open=0, funding=own.funding, settlements=own.settlements)
     coin = coin_flip([long_signal()], [ended], bars, scores, SETTINGS)
     assert coin["coin_r"] == pytest.approx((own.r_net + other.r_net) / 2)
 
