@@ -216,3 +216,21 @@ def test_a_power_of_two_in_the_price_scales_prices_and_nothing_else(ticks, power
 def test_parents_are_runs_of_one_side_at_one_time():
     ticks = rows(tick(1, 10, 1), tick(1, 11, 1), tick(1, 11, 5, -1), tick(1, 10, 1), tick(2, 10, 3), tick(2, 10, 4))
     assert run(ticks, 60, COVERED)["bars.1m"]["max_trade"].tolist() == [70.0]
+
+
+def test_time_that_passes_after_the_end_makes_no_bar_however_frames_arrive():
+    ticks, last = rows(tick(0, 100), tick(70, 101)), T0 + 70 * SECOND_NS
+    frames = [
+        Frame(KEY, "trades", ticks, last),
+        Frame(KEY, "trades", NO_ROWS, last + 1, control(END, last)),
+        Frame(KEY, "trades", NO_ROWS, last + DAY_NS),
+    ]
+    found = []
+    for at_once in (True, False):
+        stage, out = Ordered(Bars(TWO, 60), ("trades",)), []
+        for frame in frames:
+            stage.push(frame)
+            out += [] if at_once else stage.advance()
+        found.append(together(out + stage.advance()))
+    assert {name: len(made) for name, made in found[0].items()} == {"bars.1m": 1, "bars.open.1m": 1, "bars.open.5m": 1}
+    assert {n: made.tobytes() for n, made in found[0].items()} == {n: made.tobytes() for n, made in found[1].items()}
