@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
 import polars as pl
 import pytest
+from commands import command, start
 from rich.console import Console
 
 import connectors.segments.stored as stored_source
@@ -259,6 +262,28 @@ def test_mistakes_are_told_before_anything_runs(file, tmp_path, capsys):
         for part in said:
             assert part in told, told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "file", "other", "settings.yaml"]
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_with_the_same_command(file, inputs, swept, tmp_path):
+    _, former, _ = swept
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps(SETTINGS))
+    given = "backtest", file, "--config", settings, "--bad-rows", "dead-letter", "--out", tmp_path / "sweep"
+    sets = [part for text in SETS[1:] for part in ("--set", text)]
+    for name in ("disabled=-", "disabled=-volume-"):
+        running = start(*given, *sets)
+        while not any((tmp_path / "sweep").glob(f"{name}_stop_atr=2_*/recovery")) and running.poll() is None:
+            pass  # the second run, then the fourth, has begun
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+        assert running.returncode == -signal.SIGKILL
+    done = command(*given, *sets)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished before") >= 1
+    sweep = Sweep(grid(str(settings), SETS[1:], None, {}), inputs, tmp_path / "sweep", quiet())
+    for name, other in zip(sweep.names, former.names):
+        agree(sweep.path / name, former.path / other)
 
 
 @pytest.mark.data
