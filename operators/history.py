@@ -16,6 +16,7 @@ from events.schema import COLD, CONVERGED, FOLD_MISSING, MISSING, NEVER, PARTIAL
 from operators.analysis import Analysis
 from operators.anchored import SILENCE, Anchored, Failure, Span
 from operators.indicators import BAR_INPUTS
+from operators.maths import kernel
 from operators.memory import BarMemory
 
 FEW = 8
@@ -218,6 +219,14 @@ class Features:
         self.memory.restore(snapshot)
 
 
+@kernel
+def _leaves_range(u: Array) -> bool:
+    for value in u:  # noqa: SIM110  (compiled)
+        if abs(value) > 1.0:
+            return True
+    return False
+
+
 def _directions(function: Callable[..., Array], inputs: list[Array], ready: Array) -> tuple[Array, list[Failure]]:
     """Directions u per row, and the rows on which the function failed or left [-1, 1], missing ones; only `ready` rows can fail."""
     failures: list[Failure] = []
@@ -230,8 +239,8 @@ def _directions(function: Callable[..., Array], inputs: list[Array], ready: Arra
                 u[row] = function(*[column[row : row + 1] for column in inputs])[0]
             except Exception as error:
                 failures.append((row, f"{type(error).__name__}: {error}"))
-    beyond = ready & (np.abs(u) > 1.0)
-    if beyond.any():
+    if _leaves_range(u):
+        beyond = ready & (np.abs(u) > 1.0)
         far = beyond & (np.abs(u) > 1.0 + ROUNDING)
         failures += [(row, f"it gave {u[row]:g}, a direction lies in [-1, 1]") for row in np.flatnonzero(far).tolist()]
         u = np.where(far, np.nan, np.where(beyond, np.sign(u), u))
