@@ -88,7 +88,7 @@ def judge(file: Path, config: str | None = None) -> list[Judged]:
         elif isinstance(made, Score):
             judged = _score(name, made, plan, seen)
         else:
-            judged = _rule(name, made, plan)
+            judged = _rule(name, made, _for_rule(made, plan))
         if upstream and judged.faults:
             judged.faults = [f"not judged: it needs what {', '.join(sorted(upstream))} makes, which was refused"]
         if judged.faults and isinstance(made, Indicator):
@@ -145,15 +145,27 @@ def _first(made: Indicator | Score | Rule) -> str:
 
 def _needs(made: Indicator | Score | Rule, plan: Plan) -> set[str]:
     """All columns that it needs, directly or not."""
-    makers = {column: i for i in plan.analysis.indicators for column in i.columns}
+    takes = {column: i.inputs for i in plan.analysis.indicators for column in i.columns}
+    takes |= {score.column: score.needs for score in plan.analysis.scores}
     direct = made.inputs if isinstance(made, Indicator) else made.needs
     waiting, found = [need.partition("@")[0] for need in direct], set[str]()
     while waiting:
         column = waiting.pop()
-        if column in makers and column not in found:
+        if column in takes and column not in found:
             found.add(column)
-            waiting += makers[column].inputs
+            waiting += takes[column]
     return found
+
+
+def _for_rule(rule: Rule, plan: Plan) -> Plan:
+    """The settings with those plugins alone that a rule needs: others are judged by themselves."""
+    needed = _needs(rule, plan)
+    kept = tuple(plugin for plugin in plan.plugins.found if plugin.made is rule or needed & _columns(plugin.made))
+    return Plan(plan.settings, plugins=replace(plan.plugins, found=kept))
+
+
+def _columns(made: Indicator | Score | Rule) -> set[str]:
+    return set(made.columns) if isinstance(made, Indicator) else {made.column} if isinstance(made, Score) else set()
 
 
 def _closure(made: Indicator | Score, plan: Plan) -> Analysis:

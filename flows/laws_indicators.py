@@ -17,7 +17,7 @@ from operators.indicators import BAR_INPUTS, Indicator
 
 TOLERANCE: Final = 1e-6
 """How much older bars than the stable length may change a value, as a share of the spread of its column."""
-SINGLE_BARS: Final = 1_200
+SINGLE_BARS: Final = 400
 """So many bars are given one by one; all of them in blocks."""
 _LATE: Final = 217
 _CUTS: Final = 32

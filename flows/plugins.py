@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
+
+import numba
 
 from config import Settings
 from operators.declare import Declaration, declaration_of
@@ -128,12 +131,13 @@ def read_plugin(path: Path) -> tuple[bytes, list[Declaration]]:
         source = path.read_bytes()
     except OSError as error:
         raise ValueError(f"the plugin {path} cannot be read: {error.strerror}") from None
-    name = f"tidewax_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"tidewax_plugin_{path.stem}"
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # where dataclasses and the cache of compiled functions look for it
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+        with _own_cache(path):
+            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         raise ValueError(f"{_where(path, error)}: {type(error).__name__}: {_said(error)}") from None
     found = [declaration_of(item) for item in module.__dict__.values()]
@@ -142,6 +146,18 @@ def read_plugin(path: Path) -> tuple[bytes, list[Declaration]]:
     if not unique:
         raise ValueError(f"{path} declares nothing: put @indicator, @score(...) or @rule(...) above a function")
     return source, unique
+
+
+@contextmanager
+def _own_cache(path: Path) -> Iterator[None]:
+    """Compiled functions of the file are cached apart from those of notebooks: a cache knows under which name it was made."""
+    compiler: Any = numba.config
+    usual = compiler.CACHE_DIR
+    compiler.CACHE_DIR = str(Path(usual or path.parent / "__pycache__") / "tidewax")
+    try:
+        yield
+    finally:
+        compiler.CACHE_DIR = usual
 
 
 def _where(path: Path, error: BaseException) -> str:
