@@ -11,10 +11,16 @@ import argparse
 import pyarrow as pa
 from rich.console import Console
 
-from benchmarks import bars, files, state, whole
+from benchmarks import bars, files, nautilus, state, whole
 from benchmarks.tables import Budget, machine, show_budgets
 
-TABLES = {"bars": bars.bench, "files": files.bench, "graph": whole.bench, "state": state.bench}
+TABLES = {
+    "bars": bars.bench,
+    "nautilus": nautilus.bench,
+    "files": files.bench,
+    "graph": whole.bench,
+    "state": state.bench,
+}
 
 
 def main() -> None:
