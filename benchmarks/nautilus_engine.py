@@ -45,10 +45,12 @@ class Bars(Actor):
         self.types, self.keep, self.kept, self.counted = bar_types(composite), keep, [], 0
 
     def on_start(self) -> None:
+        """Subscribe."""
         for kind in self.types:
             self.subscribe_bars(kind)
 
     def on_bar(self, bar) -> None:
+        """Take a bar."""
         self.counted += 1
         if self.keep:
             self.kept.append(bar)
