@@ -18,6 +18,8 @@ from operators.analysis import Analysis
 from operators.history import Features
 from operators.indicators import BAR_INPUTS, BUILTIN, TALIB_FUNCTIONS, Indicator, builtin_indicator, talib_indicator
 
+QUICK, FULL = (4_096, 256), (20_480, 1_536)
+"""Bars in blocks, and one at a time."""
 SHOWN = 15
 EVERY = 16
 """Of the functions of TA-Lib, one in so many is timed in a quick run."""
@@ -113,7 +115,7 @@ def _quantiles(name: str, values: list[float]) -> tuple[str, ...]:
 
 def bench(console: Console, quick: bool, full: bool = False) -> list[Budget]:
     """Measure and print: quantiles and the slowest, or with `full` all of them."""
-    many, few = (4_096, 256) if quick else (20_480, 1_536)
+    many, few = QUICK if quick else FULL
     found = costs(everyone(quick), many, few, 1 if quick else 3)
     blocks, singles = [cost.block_ns for cost in found], [cost.single_us for cost in found]
     header = ("", "least", "25 %", "median", "75 %", "95 %", "most", "sum")
