@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks.material import KEY, START, Memory, before, default_plan, frames, run, trades
 from benchmarks.tables import Budget, show_rows
 from benchmarks.whole import everything, twenty
+from benchmarks.year import all_on
 from events.times import DAY_NS, HOUR_NS
 from flows.plan import Plan
 
@@ -76,14 +77,19 @@ def _read(store: Path) -> list[Written]:
 def bench(console: Console, quick: bool) -> list[Budget]:
     """Measure and print."""
     days, budgets = 20 if quick else 180, []
-    for what, plan in (("4 x 15 indicators", default_plan()), ("4 x 20 indicators", twenty())):
+    plans = (
+        ("4 x 15 indicators", default_plan(), 1),
+        ("4 x 20 indicators", twenty(), 1),
+        ("everything on", all_on(), 4),
+    )
+    for what, plan, most in plans:
         found = written(plan, days, 5)
         total = Written("all", *(sum(column) for column in list(zip(*found))[1:]))
         rows = [(w.step, f"{w.size:,}", f"{w.between:,.0f}", f"{w.closing:,}") for w in [*found, total]]
         header = ("step", "bytes of state", "written between two boundaries", "written at a boundary, at most")
         show_rows(console, f"State of one instrument after {days} days, {what}", header, rows)
         budgets += [
-            Budget(f"state of one instrument, {what}", total.size / 1e6, 1, "MB", at_most=True),
+            Budget(f"state of one instrument, {what}", total.size / 1e6, most, "MB", at_most=True),
             Budget(f"rewritten between two boundaries, {what}", total.between / 1e3, 2, "KB", at_most=True),
         ]
     return budgets

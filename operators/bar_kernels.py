@@ -55,7 +55,7 @@ def build(
             n += 1
             x.fills = 0 if bar.n_trades else x.fills + 1
             ts_open, flags = bar.ts_close, 0
-            if x.jump > ts_open:
+            if x.jump >= ts_open:
                 ts_open, flags = x.jump, GAP
             x.jump = 0
             if ts_open < x.coverage:  # NEVER, where nobody said, is before all

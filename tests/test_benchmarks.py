@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from rich.console import Console
 
-from benchmarks import bars, files, state, whole
+from benchmarks import bars, files, indicators, nautilus, state, whole, year
 from benchmarks.agreement import Disagreement, same_bars
 from benchmarks.kernels import bare
-from benchmarks.material import KEY, START, default_plan, trades
+from benchmarks.material import KEY, START, default_plan, frames, trades
+from benchmarks.timing import Contender, Took, measure
 from connectors.simulator import Market, write_trades
 from events.times import DAY_NS
 
@@ -42,3 +45,70 @@ def test_other_bars_are_found_out():
     other["volume"][3] *= 1 + 1e-6
     with pytest.raises(Disagreement, match="volume of bar 3"):
         same_bars("another", other[other["n_trades"] > 0], want)
+
+
+def test_time_taken_elsewhere_is_what_counts():
+    measured = measure([Contender("elsewhere", 10, lambda: Took(5.0))], 2)
+    assert (measured[0].best, measured[0].worst, measured[0].rate) == (5.0, 5.0, 2.0)
+
+
+@pytest.mark.skipif(
+    not nautilus.installed(), reason="nautilus_trader has an environment of its own, `make bench` makes it"
+)
+@pytest.mark.slow
+def test_nautilus_trader_makes_our_bars(tmp_path):
+    rows, end_ns = bars.cut(trades(0.3, 60.0), 20_000)  # it has other longer bars where minutes are empty
+    found = nautilus.contenders(rows, end_ns, tmp_path, nautilus.installed(), tuple(nautilus.WAYS))
+    assert [contender.rows for contender in found] == [len(rows)] * 4
+    assert isinstance(found[-1].run(), Took)
+
+
+def test_without_nautilus_trader_its_rows_are_left_out(tmp_path):
+    rows, end_ns = bars.cut(trades(0.3, PER_MINUTE), 2_000)
+    assert len(nautilus.contenders(rows, end_ns, tmp_path, "", tuple(nautilus.WAYS))) == 2
+
+
+def test_other_bars_of_nautilus_trader_are_found_out():
+    want = bare(trades(0.5, PER_MINUTE), START + DAY_NS // 2, default_plan())
+    names = {"1": "1m", "5": "5m", "30": "30m", "240": "4h"}
+    found = {
+        minutes: np.array([[float(bar[column]) for column in nautilus.COLUMNS] for bar in want[f"bars.{name}"]])
+        for minutes, name in names.items()
+    }
+    nautilus.same_as_ours("the same", found, want)
+    found["30"][2, 4] += 0.01
+    with pytest.raises(Disagreement, match=r"close of bars\.30m"):
+        nautilus.same_as_ours("another", found, want)
+    found["30"][2, 4] -= 0.01
+    found["240"] = found["240"][:1]
+    with pytest.raises(Disagreement, match=r"1 bars\.4h, not 3"):
+        nautilus.same_as_ours("fewer", found, want)
+
+
+def test_a_year_has_the_digests_of_any_cut():
+    rows, end_ns = bars.cut(trades(0.3, PER_MINUTE), 2_000)
+    assert all(contender.rows for contender in year.contenders(rows, end_ns))
+    plan = year.all_on()
+    whole_, single = (year.digested(frames(rows, chunk, end_ns), plan) for chunk in (len(rows), 50))
+    assert whole_.by_day() == single.by_day()
+    assert {"bars.1m", "features.5m", "confluence"} <= whole_.by_day().keys()
+    assert "dead_letters" not in whole_.rows
+
+
+def test_every_indicator_has_a_cost():
+    everyone = indicators.everyone(quick=False)
+    assert len(everyone) == 201 + 11
+    few = {name: everyone[name] for name in ("SMA", "CDLDOJI", "adl_z", "bos")}
+    found = indicators.costs(few, many=128, few=16, rounds=1)
+    assert [cost.name for cost in found] == list(few)
+    assert [i.columns[0] for i in indicators.needed(everyone["adl_z"])] == ["atr_14", "sma_20", "adl_20"]
+
+
+def test_the_table_of_indicators_is_printed(capsys, monkeypatch):
+    few = {name: found for name, found in indicators.everyone(quick=True).items() if name in ("MOM", "adl_z")}
+    monkeypatch.setattr(indicators, "everyone", lambda quick: few)
+    monkeypatch.setattr(indicators, "QUICK", (128, 16))
+    assert indicators.bench(Console(width=120), quick=True, full=True) == []
+    said = capsys.readouterr().out
+    assert "adl_z" in said
+    assert "the default indicators (15)" in said

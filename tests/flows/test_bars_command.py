@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from commands import command
 
-from events.schema import FLUSHED, GAP, PARTIAL, SYNTHETIC
+from events.schema import FLUSHED, PARTIAL, SYNTHETIC
 
 ORACLE = "klines_oracle/binance_spot_{}-1m_20240726_20240825.feather"
 CSV = "id,timestamp,price,qty,side\n"
@@ -43,28 +43,37 @@ def test_bars_of_real_trades_equal_the_official_klines(market_data, tmp_path, sy
     assert five.filter(pl.col("flags") == 0)["n_missing"].to_list() == [0, 0]
 
 
+SECOND_IMPLEMENTATION = [
+    ("freqtrade_testdata/XRP_ETH", "binance:XRP/ETH", {"1m": 2_467, "5m": 704}),
+    ("kraken_freqtrade/BTC_USDT", "kraken:BTC/USDT", {"1m": 5_386, "5m": 1_518, "15m": 513, "1h": 127}),
+    ("kraken_freqtrade/ETH_BTC", "kraken:ETH/BTC", {"1h": 126}),
+]
+"""Files, instrument, and how many whole bars there are."""
+
+
+@pytest.mark.data
 @pytest.mark.parametrize(
-    ("trades", "bars", "timeframe", "key"),
-    [
-        ("freqtrade_testdata/XRP_ETH-trades.feather", "freqtrade_testdata/XRP_ETH-1m.feather", "1m", "binance:XRP/ETH"),
-        ("freqtrade_testdata/XRP_ETH-trades.feather", "freqtrade_testdata/XRP_ETH-5m.feather", "5m", "binance:XRP/ETH"),
-        ("kraken_freqtrade/BTC_USDT-trades.feather", "kraken_freqtrade/BTC_USDT-15m.feather", "15m", "kraken:BTC/USDT"),
-    ],
+    ("name", "key", "whole"), SECOND_IMPLEMENTATION, ids=[key for _, key, _ in SECOND_IMPLEMENTATION]
 )
-def test_bars_equal_those_of_a_second_implementation(market_data, tmp_path, trades, bars, timeframe, key):
-    done = command(
-        "bars", market_data / trades, "--timeframe", timeframe, "--instrument", key, "--out", tmp_path / "b.feather"
-    )
+def test_bars_equal_those_of_a_second_implementation(market_data, tmp_path, name, key, whole):
+    out, trades = tmp_path / "b.feather", market_data / f"{name}-trades.feather"
+    done = command("bars", trades, "--timeframe", ",".join(whole), "--instrument", key, "--out", out)
     assert done.returncode == 0, done.stderr
-    ours = pl.read_ipc((tmp_path / "b.feather").read_bytes()).filter(
-        pl.col("flags") & (SYNTHETIC | FLUSHED | PARTIAL | GAP) == 0
-    )
-    both = read_oracle(market_data / bars).join(ours, on="ts_open", suffix="_ours")
-    assert len(both) > 100
-    assert len(both) >= len(ours) - 1
-    for column in ("open", "high", "low", "close"):
-        assert both[column].to_list() == both[f"{column}_ours"].to_list(), column
-    assert np.allclose(both["volume"], both["volume_ours"], rtol=1e-9)
+    every = pl.read_ipc(out.read_bytes())
+    for timeframe, n in whole.items():
+        ours = every.filter(pl.col("timeframe") == timeframe)
+        theirs = read_oracle(market_data / f"{name}-{timeframe}.feather")
+        quiet = ours.filter((pl.col("flags") & SYNTHETIC > 0) & (pl.col("flags") & FLUSHED == 0))
+        assert quiet["n_trades"].sum() == 0
+        assert not set(quiet["ts_open"]) & set(theirs["ts_open"]), "they have no bars without trades"
+        complete = ours.filter(pl.col("flags") == 0)
+        # the first bar begins before the first trade, the last one is open: with them, these are all
+        assert len(complete) == n == len(theirs) - 2
+        both = theirs.join(complete, on="ts_open", suffix="_ours")
+        assert len(both) == n
+        for column in ("open", "high", "low", "close"):
+            assert both[column].to_list() == both[f"{column}_ours"].to_list(), column
+        assert np.allclose(both["volume"], both["volume_ours"], rtol=1e-12, atol=0)
 
 
 def good_rows(n=200):

@@ -142,6 +142,12 @@ def test_a_hole_marks_the_bars_it_touches_and_invents_none_between():
     assert out["bars.5m"]["n_missing"].tolist() == [3]
 
 
+def test_a_hole_over_one_boundary_marks_both_bars():
+    ticks = rows(tick(10, 100), tick(70, 101), tick(130, 102), tick(190, 103), tick(250, 104))
+    hole = control(HOLE, T0 + 70 * SECOND_NS, T0 + 70 * SECOND_NS, T0 + 130 * SECOND_NS, ID_HOLE, 3, 9)
+    assert run(ticks, 300, COVERED, hole)["bars.1m"]["flags"].tolist() == [0, GAP, GAP, 0, 0]
+
+
 def test_the_end_of_a_run_flushes_open_bars_to_a_stream_of_their_own():
     ticks = rows(tick(0, 100), tick(50, 101, 2.0), tick(70, 102, 3.0))
     last = int(ticks["available_at"][-1])
