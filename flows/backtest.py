@@ -6,8 +6,10 @@ configured by the settings file named in TIDEWAX_CONFIG (its sections `input` an
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from rich.console import Console
 
 from config import Settings, load
 from connectors.files import FileSource, Inputs, Progress, open_inputs
+from connectors.recovery import forget_what_was_not_reached, make_store
 from connectors.segments import SegmentSink, roll
 from connectors.sqlite import SqliteSink
 from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.streams import Stream
-from flows.engine import dataflow, make_store, run_flow
+from flows.engine import dataflow, run_flow
 from flows.graph import build, conclude
 from flows.plan import plan_of_inputs
 from flows.progress import watching
@@ -174,6 +177,11 @@ def get_flow() -> Dataflow:
     if stored is not None and stored["state"] == "finished":
         raise RunError(f"{directory.path} holds a finished run: give output.directory another one")
     directory.write(backtest.header | {"state": "unfinished"})
+    runner = argparse.ArgumentParser(add_help=False)
+    runner.add_argument("-r", "--recovery-directory", type=Path)
+    store = runner.parse_known_args(sys.argv[1:])[0].recovery_directory
+    if store is not None:
+        forget_what_was_not_reached(store)
     atexit.register(_finish, backtest)
     return backtest.flow()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -15,10 +14,11 @@ from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from connectors.files import FileSource
+from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink, StoredSource
 from connectors.sqlite import SqliteSink
 from events.errors import TidewaxError
@@ -39,15 +39,6 @@ def dataflow(
     return flow
 
 
-def make_store(path: Path) -> None:
-    """Make a recovery store of one partition, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    init_db_dir(part, 1)  # type: ignore[no-untyped-call]
-    part.rename(path)
-
-
 def run_flow(
     flow: Dataflow,
     workers: int = 1,
@@ -62,6 +53,7 @@ def run_flow(
     """
     recovery: dict[str, Any] = {}
     if store is not None:
+        forget_what_was_not_reached(store)
         recovery["recovery_config"] = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
     try:
         with _ONE, _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
