@@ -117,7 +117,8 @@ class Plan:
             indicators = (*configured_indicators(self.settings), *self.plugins.indicators)
             names = [name for name, _ in self.dimensions]
             scores = tuple(score for score in (*SCORES, *self.plugins.scores) if score.dimension in names)
-            ruled = () if self.rule is None else self.rule.columns
+            voting = {score.column for score in scores}
+            ruled = [column for column in self.rule.columns if column not in voting] if self.rule else []
             return Analysis(completed(indicators, scores, (*NEEDED, *ruled)), scores)
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None

@@ -105,6 +105,8 @@ class Anchored:
 
         In scalars: numpy's calls on single values cost more than all indicators together.
         """
+        if self.indicator.open is None:
+            return self._call_one(window, span)
         block, place = divmod(span.g, self.indicator.history)
         if self.block is not None and block != self.block:
             self.serving = self.coming if block == self.block + 1 else None
@@ -117,7 +119,7 @@ class Anchored:
         except Exception:
             self.serving = None
             values, failure = self._call_one(window, span)
-        if place >= self.indicator.history - 1 - self.turn and self.indicator.open is not None:
+        if place >= self.indicator.history - 1 - self.turn:
             with suppress(Exception):
                 self.coming, _ = self._step(self.coming, window, newest, span.block_since, span.stop)
         return values, failure
@@ -138,9 +140,7 @@ class Anchored:
     def _step(self, handle: Any, window: Window, newest: list[float], since: int, end: int) -> tuple[Any, Any]:
         if handle is not None:
             return handle, handle.update(*newest)
-        if self.indicator.open is None:
-            raise LookupError("no handle")
-        handle = self.indicator.open(*window(since, end))
+        handle = self.indicator.open(*window(since, end))  # type: ignore[misc]
         return handle, handle.value
 
 

@@ -4,7 +4,6 @@ not know when it was started.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -18,11 +17,10 @@ from operators.analysis import Analysis
 from operators.anchored import SILENCE, Anchored, Failure, Span
 from operators.indicators import BAR_INPUTS
 from operators.memory import BarMemory, worsen
+from operators.one_bar import ROUNDING, OneBar, out_of_range
 
 FEW = 8
 """Up to so many bars a handle per indicator is cheaper than a call over the history."""
-ROUNDING = 1e-9
-"""By how much a direction may leave [-1, 1] before it is a fault."""
 
 
 class Features:
@@ -51,12 +49,7 @@ class Features:
         }
         places = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.derived))}
         self.inputs = [tuple(places[name] for name in indicator.inputs) for indicator in analysis.indicators]
-        self.stored = [
-            [(analysis.derived.index(c), at) for at, c in enumerate(i.columns) if c in analysis.derived]
-            for i in analysis.indicators
-        ]  # (place among the derived, place among its own columns)
-        in_row = {name: place for place, name in enumerate((*BAR_INPUTS, *analysis.columns))}
-        self.taken = [tuple(in_row[need] for need in score.needs) for score in analysis.scores]
+        self.one_bar = OneBar(analysis, self.memory, self.workers, self.wide, self.idle)
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as the bars; dead letters promise nothing."""
@@ -200,60 +193,9 @@ class Features:
             status[:, column] = np.where(np.isnan(u) & (worst < COLD), MISSING, worst)
 
     def _evaluate_one(self, out: Array, bars: Array) -> list[tuple[int, int, str]]:
-        """`_evaluate` of one bar, in scalars."""
-        memory, analysis, at = self.memory, self.analysis, self.memory.n - 1
-        newest = memory.columns[:, at].tolist()
-        spans = {length: self._spans(length, at)[0] for length in self.lengths}
-        price_run, close_run = int(memory.flat[at]), int(memory.level[at])
-        values: list[float] = []
-        status: list[int] = []
-        failures: list[tuple[int, int, str]] = []
-        for k, worker in enumerate(self.workers):
-            if k in self.wide:
-                got, marks = (block[0].tolist() for block in self.wide[k].advance(bars))
-            elif self.idle[k]:
-                got, marks = [math.nan] * len(worker.indicator.columns), [SILENT] * len(worker.indicator.columns)
-            else:
-                indicator, inputs = worker.indicator, self.inputs[k]
-                span = spans[indicator.history]
-                got, failure = worker.update(self._window(k), [newest[i] for i in inputs], span)
-                rule = indicator.flat
-                if rule is not None and (close_run if rule.closes else price_run) >= rule.bars:
-                    got = [rule.value if x == 0.0 or not (rule.closes or math.isnan(x)) else x for x in got]
-                young = span.stop - span.since < indicator.stable
-                ready, absent = (WARMING, COLD) if young else (span.settled, MISSING)
-                marks = [absent if math.isnan(x) else SILENT if math.isinf(x) else ready for x in got]
-                if failure is not None:
-                    failures.append((0, k, failure))
-                    marks = [MISSING] * len(got)
-                for place in inputs:
-                    if place >= len(BAR_INPUTS):
-                        held = memory.marks[place - len(BAR_INPUTS), span.since : span.stop]
-                        worst = max(int(held[-1]), CONVERGED if held.any() else SETTLED)
-                        marks = [max(mark, worst) for mark in marks]
-                got = [math.nan if mark >= COLD else x for x, mark in zip(got, marks)]
-            for place, column in self.stored[k]:
-                memory.columns[len(BAR_INPUTS) + place, at] = newest[len(BAR_INPUTS) + place] = got[column]
-                memory.marks[place, at] = marks[column]
-            values += got
-            status += marks
-        flat = np.array([*newest[: len(BAR_INPUTS)], *values])
-        for k, (score, places) in enumerate(zip(analysis.scores, self.taken), len(analysis.indicators)):
-            worst = max((status[i - len(BAR_INPUTS)] for i in places if i >= len(BAR_INPUTS)), default=SETTLED)
-            u = math.nan
-            if worst < COLD:
-                try:
-                    u = float(score.function(*[flat[i : i + 1] for i in places])[0])
-                except Exception as error:
-                    failures.append((0, k, f"{type(error).__name__}: {error}"))
-                if abs(u) > 1.0:
-                    if abs(u) > 1.0 + ROUNDING:
-                        failures.append((0, k, _beyond(u)))
-                    u = math.nan if abs(u) > 1.0 + ROUNDING else math.copysign(1.0, u)
-            values.append(u)
-            status.append(MISSING if worst < COLD and math.isnan(u) else worst)
-        out["values"][0], out["status"][0] = values, status
-        return failures
+        """`_evaluate` of one bar."""
+        at = self.memory.n - 1
+        return self.one_bar.evaluate(out, bars, {length: self._spans(length, at)[0] for length in self.lengths})
 
     def _window(self, k: int) -> Any:
         rows, prices = self.inputs[k], self.memory.columns
@@ -302,10 +244,6 @@ def _directions(function: Callable[..., Array], inputs: list[Array], ready: Arra
     beyond = ready & (np.abs(u) > 1.0)
     if beyond.any():
         far = beyond & (np.abs(u) > 1.0 + ROUNDING)
-        failures += [(row, _beyond(u[row])) for row in np.flatnonzero(far).tolist()]
+        failures += [(row, out_of_range(u[row])) for row in np.flatnonzero(far).tolist()]
         u = np.where(far, np.nan, np.where(beyond, np.sign(u), u))
     return u, failures
-
-
-def _beyond(u: float) -> str:
-    return f"it gave {u:g}, a direction lies in [-1, 1]"
