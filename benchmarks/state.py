@@ -15,7 +15,7 @@ from rich.console import Console
 
 from benchmarks.material import KEY, START, Memory, before, default_plan, frames, run, trades
 from benchmarks.tables import Budget, show_rows
-from benchmarks.whole import everything, twenty
+from benchmarks.whole import everything, sized
 from benchmarks.year import all_on
 from events.times import DAY_NS, HOUR_NS
 from flows.plan import Plan
@@ -78,8 +78,7 @@ def bench(console: Console, quick: bool) -> list[Budget]:
     """Measure and print."""
     days, budgets = 20 if quick else 180, []
     plans = (
-        ("4 x 15 indicators", default_plan(), 1),
-        ("4 x 20 indicators", twenty(), 1),
+        (sized(), default_plan(), 1),
         ("everything on", all_on(), 4),
     )
     for what, plan, most in plans:

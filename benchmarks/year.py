@@ -12,7 +12,7 @@ from benchmarks.kernels import bare
 from benchmarks.material import START, Count, CountPart, Memory, default_plan, frames, run, trades
 from benchmarks.tables import Budget, show
 from benchmarks.timing import Contender, by_processor, measure
-from benchmarks.whole import everything, twenty
+from benchmarks.whole import everything
 from events.digest import Digests
 from events.frames import Array, Frame
 from events.streams import Columns, Stream, is_digested
@@ -65,8 +65,8 @@ class DigestedPart(CountPart):
 
 
 def all_on() -> Plan:
-    """Every dimension and built-in indicator there is, and twenty of TA-Lib and our own beside."""
-    calls = [call.model_dump() for call in twenty().settings.indicators.talib]
+    """Every dimension and built-in indicator there is, and some of TA-Lib's beside."""
+    calls = [{"fn": fn, "timeperiod": 50} for fn in ("SMA", "RSI", "NATR", "CCI")] + [{"fn": "EMA", "timeperiod": 200}]
     return default_plan(indicators={"talib": calls, "builtin": sorted(BUILTIN)}, confluence={"preset": "full9"})
 
 
@@ -78,10 +78,14 @@ def bars_preset() -> Plan:
 def bare_calls(bars: dict[str, Array], plan: Plan) -> Any:
     """Every indicator's function over whole columns, which is TA-Lib's or our own, without histories, statuses and scores."""
     out: dict[str, Any] = {}
-    for rows in bars.values():
-        columns = {name: np.ascontiguousarray(rows[name]) for name in BAR_INPUTS}
+    lengths = dict(plan.timeframes)
+    for name, rows in bars.items():
+        columns = {field: np.ascontiguousarray(rows[field]) for field in BAR_INPUTS}
         for indicator in plan.analysis.indicators:
-            made = indicator.batch(*(columns[name] for name in indicator.inputs))
+            if indicator.wide is not None:
+                indicator.wide(lengths[name.removeprefix("bars.")]).advance(rows)
+                continue
+            made = indicator.batch(*(columns[taken] for taken in indicator.inputs))
             out = dict(zip(indicator.columns, made))
             columns |= out
     return out

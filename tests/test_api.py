@@ -160,6 +160,24 @@ def test_frames_of_other_libraries(file, frame):
         assert_frame_equal(tidewax.bars(given), expected)
 
 
+def test_klines_and_columns_by_other_names(frame):
+    name = "synthetic:BTC/USDT"
+    trades = frame.filter(pl.col("instrument") == name)
+    klines = tidewax.bars(trades, "1m")["ts_open", "open", "high", "low", "close", "volume"][1:-1]
+    named = klines.rename({"ts_open": "Zeit", "close": "Schluss", "volume": "Menge"})
+    made = tidewax.bars(named, "5m", name, columns={"time": "Zeit", "close": "Schluss", "volume": "Menge"})
+    expected = tidewax.bars(trades, "5m")[1:-1]
+    prices = ["ts_open", "open", "high", "low", "close"]
+    assert (
+        made.filter(pl.col("ts_open").is_in(expected["ts_open"].implode()))
+        .select(prices)
+        .equals(expected.select(prices))
+    )
+    assert made.height >= expected.height > 5
+    with pytest.raises(tidewax.TidewaxError, match="columns"):
+        tidewax.bars(named, "5m", name, columns={"time": "Zeit", "tiem": "x"})
+
+
 def test_what_cannot_be_used_is_a_sentence_for_a_function(frame, tmp_path):
     one = frame.filter(pl.col("instrument") == "synthetic:BTC/USDT").drop("instrument")
     assert tidewax.bars(one, instrument="x:BTC/USDT")["key"].unique().to_list() == ["x:BTC/USDT"]

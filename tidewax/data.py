@@ -1,4 +1,4 @@
-"""What the functions of notebooks take: files or data frames of trades, and settings in any form."""
+"""What the functions of notebooks take: files or data frames, and settings in any form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import polars as pl
 import pyarrow as pa
 
-from config import Settings, load
+from config import Settings, load, with_table
 from connectors.files import BadRows, Inputs, open_inputs
 from events.errors import InputError
 
@@ -29,7 +29,7 @@ class ArrowFrame(Protocol):
 
 File = str | PathLike[str]
 Data = ArrowFrame | pl.LazyFrame | File | Sequence[File]
-"""A data frame of trades, or a file of them, or several files."""
+"""A data frame of trades or klines, or a file of them, or several files."""
 Config = Settings | Mapping[str, Any] | File | None
 """Settings, nested settings, the path of a settings file, the name of a profile, or None for the defaults."""
 
@@ -46,14 +46,21 @@ def settings_of(config: Config) -> Settings:
         SettingsError: the file cannot be read, or settings are wrong; each has a line.
     """
     if isinstance(config, Settings):
-        return config
+        return with_table(config)
     if isinstance(config, Mapping):
         return load(None, dict(config))
     return load(None if config is None else str(config))
 
 
 @contextmanager
-def opened(data: Data, instrument: str | None, layout: str | None, bad_rows: BadRows) -> Iterator[Inputs]:
+def opened(
+    data: Data,
+    instrument: str | None,
+    exchange: str | None,
+    columns: Mapping[str, str] | None,
+    layout: str | None,
+    bad_rows: BadRows,
+) -> Iterator[Inputs]:
     """The files of a run. A data frame is written to a temporary Parquet file, and so is read and checked as files are.
 
     Raises:
@@ -66,14 +73,18 @@ def opened(data: Data, instrument: str | None, layout: str | None, bad_rows: Bad
         try:
             if frame is not None:
                 _table(data).write_parquet(frame, compression="lz4")
-            inputs = open_inputs(paths or [frame or ""], layout, instrument, bad_rows)
+            inputs = open_inputs(
+                paths or [frame or ""], layout, instrument, bad_rows, exchange=exchange, columns=columns
+            )
             if frame is not None:
                 named = tuple(replace(file, meaning=replace(file.meaning, label=LABEL)) for file in inputs.files)
                 inputs = replace(inputs, files=named)
             yield inputs
         except InputError as error:
             said = str(error) if frame is None else str(error).replace(str(frame), LABEL)
-            said = re.sub(r"--(instrument|layout|bad-rows)\b", lambda option: option[1].replace("-", "_"), said)
+            said = re.sub(
+                r"--(instrument|exchange|columns|layout|bad-rows)\b", lambda option: option[1].replace("-", "_"), said
+            )
             raise InputError(said) from None
 
 
@@ -91,7 +102,7 @@ def _table(data: Any) -> pl.DataFrame:
         return data.lazy().collect()
     if not hasattr(data, "__arrow_c_stream__"):
         raise InputError(
-            f"data is a {type(data).__name__}: give a data frame of trades (polars, pandas, pyarrow), a path, or paths"
+            f"data is a {type(data).__name__}: give a data frame (polars, pandas, pyarrow), a path, or paths"
         )
     frame = pl.from_arrow(pa.table(data))  # of pandas with its index, if that holds more than positions
     assert isinstance(frame, pl.DataFrame)
