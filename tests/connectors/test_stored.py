@@ -15,6 +15,8 @@ from events.streams import base_streams
 from operators.bars import Bars
 from operators.ordered import Ordered
 
+pytestmark = pytest.mark.slow
+
 MINUTE = 60_000_000_000
 TIMEFRAMES = (("1m", MINUTE), ("5m", 5 * MINUTE), ("4h", 240 * MINUTE))
 STREAMS = base_streams([name for name, _ in TIMEFRAMES])

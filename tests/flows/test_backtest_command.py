@@ -139,6 +139,7 @@ def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(reference, 
         assert rows_of(run, name.replace(".", "_")) == rows_of(out, name.replace(".", "_")), name
 
 
+@pytest.mark.slow
 def test_a_finished_directory_says_so_and_again_starts_over(reference, tmp_path):
     file, settings, _ = reference
     arguments = ("backtest", file, "--out", tmp_path / "run", "--instrument", ASTER, "--config", settings)
@@ -154,6 +155,7 @@ def test_a_finished_directory_says_so_and_again_starts_over(reference, tmp_path)
     assert (tmp_path / "run" / "run.json").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_of_other_settings_or_files_is_refused_with_the_setting(reference, tmp_path):
     file, settings, _ = reference
     out = tmp_path / "run"
@@ -174,6 +176,7 @@ def test_an_unfinished_run_of_other_settings_or_files_is_refused_with_the_settin
     assert "unfinished" in unfinished.stderr
 
 
+@pytest.mark.slow
 def test_verify_names_the_first_row_that_differs(reference, tmp_path):
     file, settings, run = reference
     lines = file.read_text().splitlines()

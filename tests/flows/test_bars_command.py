@@ -80,6 +80,7 @@ def good_rows(n=200):
     return "".join(f"{i},{1_700_000_000_000 + i * 1_000},100.5,1.0,buy\n" for i in range(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -107,6 +108,7 @@ def test_input_that_cannot_be_used_is_a_sentence(tmp_path, name, content, said):
     assert sorted(p.name for p in tmp_path.iterdir()) == [name], "nothing is left half-written"
 
 
+@pytest.mark.slow
 def test_a_missing_file_a_bad_timeframe_and_a_bad_ending_are_sentences(tmp_path):
     good = tmp_path / "good.csv"
     good.write_text(CSV + good_rows())

@@ -218,6 +218,7 @@ def test_a_failing_score_and_a_failing_rule_are_contained_too(trades, tmp_path):
     assert run["signals"] == 0
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_has_a_table_of_failures(trades, tmp_path):
     text = f"plugins: {{files: [{FAULTY}]}}\n" + SHORT
     out = tmp_path / "run"

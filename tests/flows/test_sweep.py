@@ -29,6 +29,8 @@ from flows.rundir import RunDirectory, read_run
 from flows.sweep import Sweep
 from flows.verify import verify
 
+pytestmark = pytest.mark.slow
+
 START = 1_700_006_400_000_000_000
 SETTINGS = {
     "bars": {"time": ["1m", "5m"]},
@@ -264,7 +266,6 @@ def test_mistakes_are_told_before_anything_runs(file, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "file", "other", "settings.yaml"]
 
 
-@pytest.mark.slow
 def test_a_killed_sweep_goes_on_with_the_same_command(file, inputs, swept, tmp_path):
     _, former, _ = swept
     settings = tmp_path / "settings.yaml"
