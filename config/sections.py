@@ -72,6 +72,9 @@ class TalibCall(Section):
     __pydantic_extra__: dict[str, int | float]
 
     fn: str = Field(description="Name of the function; its parameters stand beside it, by TA-Lib's names.")
+    timeframes: tuple[Timeframe, ...] | None = Field(
+        None, description="Timeframes on which it is computed; on all of them, if not given."
+    )
 
 
 class Indicators(Section):
@@ -87,6 +90,11 @@ class Dimensions(Section):
     disabled: tuple[Dimension, ...] = Field((), description="Dimensions left out whatever the preset says.")
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {}, description="Weights of dimensions, instead of the preset's; those that plugins add need one."
+    )
+    features: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {},
+        description="Weights of scores inside their dimensions by column, such as technical.rsi, instead of their own; "
+        "0 leaves one out.",
     )
 
 

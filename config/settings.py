@@ -83,6 +83,10 @@ class Settings(Section):
         for name in self.confluence.blend:
             if name not in self.bars.time:
                 said.append(f"confluence.blend names {name}, {known}")
+        for place, call in enumerate(self.indicators.talib):
+            for name in call.timeframes or ():
+                if name not in self.bars.time:
+                    said.append(f"indicators.talib.{place}.timeframes names {name}, {known}")
         if said:
             raise ValueError("\n".join(said))
         return self

@@ -69,12 +69,12 @@ class _Writer:
         return _flow(self._shown(value, path))
 
     def _shown(self, value: Any, path: Path) -> Any:
-        """The value with its secrets replaced and its `${` escaped."""
+        """The value with its secrets replaced and its `${` escaped; what is not given in a part of a list is left out."""
         hidden = self._hidden(path, value)
         if hidden is not None:
             return _Raw(hidden)
         if isinstance(value, dict):
-            return {name: self._shown(item, (*path, name)) for name, item in value.items()}
+            return {name: self._shown(item, (*path, name)) for name, item in value.items() if item is not None}
         if isinstance(value, list):
             return [self._shown(item, (*path, n)) for n, item in enumerate(value)]
         return escaped(value) if isinstance(value, str) else value

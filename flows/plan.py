@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
 from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
-from operators.dimensions import DIMENSIONS, SCORES
+from operators.dimensions import SCORES, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
 from operators.risk import RiskSettings
 from operators.rules import Rule
@@ -100,14 +101,22 @@ class Plan:
         return analysis_hash(self.tree)
 
     @cached_property
+    def scores(self) -> tuple[Score, ...]:
+        """The scores of the dimensions of the preset and of plugins, those without a weight left out."""
+        chosen, disabled = self.settings.dimensions.features, self.settings.dimensions.disabled
+        weights = PRESETS[self.preset] | self.settings.dimensions.weights
+        known = (s for s in (*SCORES, *self.plugins.scores) if s.dimension in weights and s.dimension not in disabled)
+        weighted = (replace(score, weight=chosen.get(score.column, score.weight)) for score in known)
+        return tuple(score for score in weighted if score.weight > 0)
+
+    @cached_property
     def dimensions(self) -> tuple[tuple[str, float], ...]:
         """(name, weight) of the dimensions that take part: those of the preset and of plugins that exist and are not disabled."""
         weights = PRESETS[self.preset] | self.settings.dimensions.weights
-        disabled = self.settings.dimensions.disabled
-        known = dict.fromkeys((*DIMENSIONS, *(score.dimension for score in self.plugins.scores)))
-        found = tuple((name, weights[name]) for name in known if name in weights and name not in disabled)
+        found = tuple((name, weights[name]) for name in dict.fromkeys(score.dimension for score in self.scores))
         if not found:
-            raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {', '.join(disabled)}")
+            disabled = ", ".join(self.settings.dimensions.disabled)
+            raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {disabled}")
         return found
 
     @cached_property
@@ -115,11 +124,9 @@ class Plan:
         """The columns of every timeframe."""
         try:
             indicators = (*configured_indicators(self.settings), *self.plugins.indicators)
-            names = [name for name, _ in self.dimensions]
-            scores = tuple(score for score in (*SCORES, *self.plugins.scores) if score.dimension in names)
-            voting = {score.column for score in scores}
+            voting = {score.column for score in self.scores}
             ruled = [column for column in self.rule.columns if column not in voting] if self.rule else []
-            return Analysis(completed(indicators, scores, (*NEEDED, *ruled)), scores)
+            return Analysis(completed(indicators, self.scores, (*NEEDED, *ruled)), self.scores)
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
 
@@ -169,6 +176,7 @@ class Plan:
                 leverage=settings.leverage,
                 structural=settings.structural_stop,
             ),
+            lots={name: instrument.lot for name, instrument in self.settings.instruments.items()},
             close_on_illiquid=settings.close_on_illiquid,
             calibration=read_table(self.settings),
         )
@@ -199,7 +207,9 @@ def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
         ValueError: there is none of that name, or it does not take its parameters.
     """
     calls, own = settings.indicators.talib, settings.indicators.builtin
-    called = (talib_indicator(call.fn, **call.__pydantic_extra__) for call in calls)
+    called = (
+        replace(talib_indicator(call.fn, **call.__pydantic_extra__), timeframes=call.timeframes) for call in calls
+    )
     return (*called, *(builtin_indicator(name) for name in own))
 
 

@@ -65,6 +65,10 @@ def _weights(settings: Settings, plugins: Plugins) -> Iterator[Wrong]:
         if name not in known:
             said = f"there is no dimension {name!r}, nor does a plugin vote in it{meant(name, known)}"
             yield ("dimensions", "weights", name), said
+    columns = [score.column for score in (*SCORES, *plugins.scores)]
+    for column in settings.dimensions.features if not plugins.wrong else ():
+        if column not in columns:
+            yield ("dimensions", "features", column), f"there is no score {column!r}{meant(column, columns)}"
 
 
 def _columns(settings: Settings, plugins: Plugins, own: tuple[Indicator, ...]) -> Iterator[Wrong]:

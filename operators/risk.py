@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from events.records import Size
 
+LOT: Final = 1e-8
+"""Step of quantities where the venue does not tell."""
 STOP_MIN: Final = 0.003
 STOP_MAX: Final = 0.10
 MULTIPLES: Final = (1.0, 2.0, 3.0)
@@ -24,7 +26,6 @@ class RiskSettings(NamedTuple):
         risk: fraction of the equity at risk in one signal.
         cap: largest notional as a fraction of the equity.
         leverage: largest notional in multiples of the equity.
-        lot: step of quantities.
         structural: whether the stop goes behind the newest swing where that is nearer.
     """
 
@@ -33,7 +34,6 @@ class RiskSettings(NamedTuple):
     risk: float = 0.01
     cap: float = 0.10
     leverage: float = 3.0
-    lot: float = 1e-8
     structural: bool = True
 
 
@@ -67,20 +67,20 @@ def levels(direction: int, price: float, atr: float, stop_atr: float = 2.0, swin
     return Levels(price - direction * distance, targets, distance, source)
 
 
-def size(price: float, distance: float, settings: RiskSettings) -> tuple[Size | None, str | None]:
+def size(price: float, distance: float, settings: RiskSettings, lot: float = LOT) -> tuple[Size | None, str | None]:
     """(size, None), or (None, reason); never rounded up.
 
-    >>> size(60000.0, 420.0, RiskSettings(equity=10000.0, lot=0.001))[0].qty
+    >>> size(60000.0, 420.0, RiskSettings(equity=10000.0), 0.001)[0].qty
     0.016
-    >>> size(60000.0, 3000.0, RiskSettings(equity=100.0, lot=0.001))
+    >>> size(60000.0, 3000.0, RiskSettings(equity=100.0), 0.001)
     (None, 'below_minimum')
     """
     equity = settings.equity
     if equity is None:
         return None, "no_equity"
     wanted = min(equity * settings.risk / distance, equity * settings.cap / price, settings.leverage * equity / price)
-    steps = math.floor(wanted / settings.lot + 1e-9)
+    steps = math.floor(wanted / lot + 1e-9)
     if steps < 1:
         return None, "below_minimum"
-    qty = round(steps * settings.lot, 12)
+    qty = round(steps * lot, 12)
     return Size(qty=qty, notional=qty * price, risk=qty * distance), None

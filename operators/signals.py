@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from events.schema import NEVER
 from operators.indicators.regime import LOW_LIQUIDITY, REGIMES
 from operators.position import BaseBar, Position, Step
 from operators.reliability import reliability
-from operators.risk import MULTIPLES, TARGET_SIZES, RiskSettings, levels, size
+from operators.risk import LOT, MULTIPLES, TARGET_SIZES, RiskSettings, levels, size
 
 GRACE_BARS: Final = 3
 """How many base bars after a change of state blocked gates may still open."""
@@ -35,6 +36,7 @@ class SignalSettings(NamedTuple):
         cooldown_bars, hold_bars: in bars of the risk timeframe.
         fee_bps, slip_bps: costs of a fill.
         risk: see `RiskSettings`.
+        lots: steps of quantities, by instrument.
         close_on_illiquid: whether the regime LOW_LIQUIDITY ends a signal.
         calibration: the reliability table, as plain data (`operators.reliability`), None without one.
     """
@@ -50,6 +52,7 @@ class SignalSettings(NamedTuple):
     fee_bps: float = 5.0
     slip_bps: float = 2.0
     risk: RiskSettings = RiskSettings()
+    lots: Mapping[str, float] = MappingProxyType({})
     close_on_illiquid: bool = False
     calibration: Mapping[str, Any] | None = None
 
@@ -157,7 +160,7 @@ class Signals:
         price, atr = float(votes["close"]), float(votes["atr"])
         swing = float(votes["swing_low" if state > 0 else "swing_high"]) if s.risk.structural else math.nan
         stop, targets, distance, stop_source = levels(state, price, atr, s.risk.stop_atr, swing)
-        advised, why_not = size(price, distance, s.risk)
+        advised, why_not = size(price, distance, s.risk, s.lots.get(self.instrument, LOT))
         side: Side = "LONG" if state > 0 else "SHORT"
         tf, tf_ns = s.timeframe
         signal_id = id_of("signal", self.instrument, tf, ts, side, s.analysis_hash)

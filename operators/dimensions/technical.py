@@ -69,10 +69,24 @@ def cci_score(cci: Array) -> Array:
     return out
 
 
+@kernel
+def williams_score(willr: Array) -> Array:
+    """(%R + 50) / 50; counted only where settings give it a weight.
+
+    >>> float(round(williams_score(np.array([-10.265971142205128]))[0], 12))
+    0.794680577156
+    """
+    out = np.empty(len(willr))
+    for i in range(len(willr)):
+        out[i] = (willr[i] + 50.0) / 50.0
+    return out
+
+
 TECHNICAL = (
     Score("rsi", "technical", 0.18, ("rsi_14", "adx_14"), rsi_score),
     Score("adx", "technical", 0.18, ("plus_di_14", "minus_di_14", "adx_14"), adx_score),
     Score("macd", "technical", 0.14, ("macd_12_26_9.hist", "atr_14"), in_atr_score),
     Score("ao", "technical", 0.10, ("ao_5_34", "atr_14"), in_atr_score),
     Score("cci", "technical", 0.10, ("cci_20",), cci_score),
+    Score("willr", "technical", 0.0, ("willr_14",), williams_score),
 )

@@ -112,12 +112,12 @@ def test_a_structural_stop_is_behind_the_swing_where_that_is_nearer(direction, s
 
 
 def test_size_vectors():
-    settings = RiskSettings(equity=10000.0, lot=0.001)
-    wanted = size(60000.0, 420.0, settings)[0]
+    settings = RiskSettings(equity=10000.0)
+    wanted = size(60000.0, 420.0, settings, 0.001)[0]
     assert (wanted.qty, wanted.notional, wanted.risk) == (0.016, 960.0, pytest.approx(6.72))
-    assert size(60000.0, 3000.0, RiskSettings(equity=100.0, lot=0.001)) == (None, "below_minimum")
-    assert size(60000.0, 420.0, RiskSettings(lot=0.001)) == (None, "no_equity")
-    unbound = RiskSettings(equity=10000.0, lot=1e-8, cap=1.0)
+    assert size(60000.0, 3000.0, RiskSettings(equity=100.0), 0.001) == (None, "below_minimum")
+    assert size(60000.0, 420.0, RiskSettings(), 0.001) == (None, "no_equity")
+    unbound = RiskSettings(equity=10000.0, cap=1.0)
     assert size(60000.0, 420.0, unbound)[0].qty == pytest.approx(1 / 6, abs=1e-8)
     assert size(60000.0, 420.0, unbound._replace(cap=9.0))[0].qty == pytest.approx(100 / 420, abs=1e-8)
     assert size(60000.0, 420.0, unbound._replace(cap=9.0, leverage=0.5))[0].qty == pytest.approx(1 / 12, abs=1e-8)
