@@ -17,6 +17,8 @@ from operators.indicators import BAR_INPUTS, Indicator
 
 TOLERANCE: Final = 1e-6
 """How much older bars than the stable length may change a value, as a share of the spread of its column."""
+STEP_TOLERANCE: Final = 1e-9
+"""How much steps may differ from the function, as a share of the spread of the column: both round, each in its own order."""
 SINGLE_BARS: Final = 400
 """So many bars are given one by one; all of them in blocks."""
 _LATE: Final = 217
@@ -86,6 +88,7 @@ class IndicatorLaws:
         yield from split
         if not split:
             yield from self._starts()
+            yield from self._steps() if self.indicator.wide is not None else ()
 
     def first_value(self, column: int) -> int | None:
         """The first bar on which a column has a value or is silent, None if there is none."""
@@ -209,6 +212,18 @@ class IndicatorLaws:
             if mine:
                 yield f"it fails with {chunk} bars a frame only: {mine[0].detail}"
                 return
+
+    def _steps(self) -> Iterator[str]:
+        """What the steps give is what the function gives of the same history."""
+        g, history = self.bars["g"], self.indicator.history
+        for at in np.unique(np.linspace(0, len(self.bars) - 1, 4 * _SAMPLES).astype(int)).tolist():
+            since = int(np.searchsorted(g, (int(g[at]) // history - 1) * history))
+            for k, (name, place) in enumerate(zip(self.indicator.columns, self.places)):
+                stepped, whole = float(self.rows["values"][at, place]), float(self._window(since, at + 1)[k][-1])
+                near = abs(stepped - whole) <= STEP_TOLERANCE * max(self._spread(k), abs(whole))
+                if not (near or (np.isnan(stepped) and np.isnan(whole))):
+                    yield f"column {name}: its steps give {stepped:g} at {self._at(at)}, its function of the same bars {whole:g}"
+                    return
 
     def _starts(self) -> Iterator[str]:
         """Two starts agree where both say settled."""

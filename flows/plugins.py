@@ -29,7 +29,7 @@ _KINDS: Final[dict[str, type[Indicator] | type[Score] | type[Rule]]] = {
     "score": Score,
     "rule": Rule,
 }
-_CODE: Final = ("function", "open", "flat")
+_CODE: Final = ("function", "open", "flat", "wide")
 
 
 class Plugin(NamedTuple):

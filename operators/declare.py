@@ -28,7 +28,8 @@ import numpy as np
 
 from events.frames import Array
 from operators.dimensions.base import Score
-from operators.indicators import Indicator
+from operators.indicators import BAR_INPUTS, Indicator
+from operators.indicators.two_slot import Step, TwoSlot
 from operators.rules import Rule
 
 Parameter = bool | int | float | str
@@ -95,6 +96,7 @@ class _Indicator(Declaration):
     history: Number | None
     timeframes: tuple[str, ...] | None
     silent: bool
+    step: Step | None
 
     def made(self, parameters: Mapping[str, Parameter]) -> Indicator:
         used = self.effective(parameters)
@@ -108,6 +110,8 @@ class _Indicator(Declaration):
                 f"{self.name}: history is {history} bars; it must be a power of two and at least stable ({stable}) and "
                 f"lookback + 1 ({lookback + 1}): {power} would do"
             )
+        step = None if self.step is None else partial(self.step, **used)
+        width = len(self.columns)
         return Indicator(
             columns=tuple(column.format(**used) for column in self.columns),
             function=partial(_columns, self.function, used),
@@ -118,6 +122,7 @@ class _Indicator(Declaration):
             source=self._source(used),
             silent=self.silent,
             timeframes=self.timeframes,
+            wide=None if step is None else lambda _: TwoSlot(step, width, history, stable),
         )
 
 
@@ -151,12 +156,13 @@ def indicator(
     history: Number | None = None,
     timeframes: tuple[str, ...] | None = None,
     silent: bool = False,
+    step: Step | None = None,
     version: int = 1,
 ) -> Callable[[F], F]: ...
 def indicator(
     function: Any = None, /, *, inputs: tuple[str, ...] | None = None, columns: tuple[str, ...] | None = None,
     lookback: Number = 0, stable: Number | None = None, history: Number | None = None,
-    timeframes: tuple[str, ...] | None = None, silent: bool = False, version: int = 1,
+    timeframes: tuple[str, ...] | None = None, silent: bool = False, step: Step | None = None, version: int = 1,
 ) -> Any:  # fmt: skip
     """Declare an indicator: a causal function of columns that gives an array, or a tuple of arrays, of their length.
 
@@ -173,6 +179,9 @@ def indicator(
         history: bars that it is computed from at least, a power of two; the least that holds `stable`, at least 64, if not given.
         timeframes: where it is computed; everywhere, if not given. Elsewhere it is silent.
         silent: whether it gives, after its columns, one more that is true where it is ready but has no opinion.
+        step: the same by steps, for long histories: `step(state, bar)` gives (state, value), or a tuple of values; the state, None
+            at the start of a history, can be pickled; the bar has the fields of a bar row. Then only two states are kept, no
+            bars, and the function says what the steps must come to, which `tidewax laws` holds them to.
         version: raise it when the values change.
 
     Raises:
@@ -183,8 +192,10 @@ def indicator(
         takes, defaults = _arguments(function, inputs)
         names = (function.__name__,) if columns is None else _names(function, "columns", columns)
         where = None if timeframes is None else _names(function, "timeframes", timeframes)
+        if step is not None and (silent or not set(takes) <= set(BAR_INPUTS)):
+            raise ValueError(f"{function.__name__}: with a step it takes bar columns alone, and is not silent")
         common = (function, function.__name__, version, takes, defaults)
-        return _attach(function, _Indicator(*common, names, lookback, stable, history, where, silent))
+        return _attach(function, _Indicator(*common, names, lookback, stable, history, where, silent, step))
 
     return declare if function is None else declare(function)
 

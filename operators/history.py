@@ -98,7 +98,7 @@ class Features:
 
     def _evaluate_level(
         self, level: tuple[int, int], out: Array, spans: dict[int, list[Span]], seen: Array, settled: Array,
-        far: dict[int, tuple[Array, Array]], failures: list[tuple[int, int, str]],
+        far: dict[int, tuple[Array, Array, list[Failure]]], failures: list[tuple[int, int, str]],
     ) -> None:  # fmt: skip
         """Indicators that do not need each other."""
         offset, memory, values, status = self.analysis.offset, self.memory, out["values"], out["status"]
@@ -125,6 +125,7 @@ class Features:
             status[row, offset[k] : offset[k + 1]] = MISSING
         for k in far.keys() & range(*level):
             status[:, offset[k] : offset[k + 1]] = far[k][1]
+            failures += [(row, k, reason) for row, reason in far[k][2]]
         if level[0]:
             self._inherit(level, values, status, spans)
         for place, name in enumerate(self.analysis.derived):

@@ -103,7 +103,9 @@ class OneBar:
             if made.idle:
                 got, marks = [math.nan] * made.idle, [SILENT] * made.idle
             elif made.wide is not None:
-                got, marks = (block[0].tolist() for block in made.wide.advance(bars))
+                far, seen, failed = made.wide.advance(bars)
+                got, marks = far[0].tolist(), seen[0].tolist()
+                failures += [(row, k, reason) for row, reason in failed]
             else:
                 span = spans[made.history]
                 got, failure = made.update(made.window, [newest[i] for i in made.inputs], span)

@@ -25,8 +25,10 @@ class Handle(Protocol):
 class Wide(Protocol):
     """The memory of one indicator over the bars of one timeframe."""
 
-    def advance(self, bars: Array) -> tuple[Array, Array]:
-        """(values, statuses) of new bars, BAR rows: two blocks of (bar, column); a value is NaN from status COLD on."""
+    def advance(self, bars: Array) -> tuple[Array, Array, list[tuple[int, str]]]:
+        """(values, statuses) of new bars, BAR rows: two blocks of (bar, column); a value is NaN from status COLD on. And (row, what
+        was raised) of the bars that failed.
+        """
         ...
 
     def snapshot(self) -> Any:

@@ -32,8 +32,8 @@ class RelativeVolume:
         self.mark = np.array([NEVER, 0], np.int64)
         self.first_ns = NEVER
 
-    def advance(self, bars: Array) -> tuple[Array, Array]:
-        """rvol, and its status."""
+    def advance(self, bars: Array) -> tuple[Array, Array, list[tuple[int, str]]]:
+        """rvol, and its status; nothing fails."""
         if self.first_ns == NEVER:
             self.first_ns = int(bars["ts_open"][0])
         cold = RECENT_BARS - int(self.mark[1])
@@ -41,7 +41,7 @@ class RelativeVolume:
         values = follow_relative_volume(g, volume, flags, self.timeframe_ns, self.slots, self.recent, self.mark)
         ready = np.where(bars["ts_open"] - self.first_ns >= SLOT_DAYS * DAY_NS, SETTLED, WARMING)
         absent = np.where(np.arange(len(bars)) < cold, COLD, MISSING)
-        return values[:, None], np.where(np.isnan(values), absent, ready)[:, None]
+        return values[:, None], np.where(np.isnan(values), absent, ready)[:, None], []
 
     def snapshot(self) -> Any:
         """The volumes, oldest use first."""
@@ -61,14 +61,14 @@ class DayVwap:
         self.state = np.full(5, np.nan)
         self.first_ns = NEVER
 
-    def advance(self, bars: Array) -> tuple[Array, Array]:
-        """vwap_d and vwap_band, and their statuses."""
+    def advance(self, bars: Array) -> tuple[Array, Array, list[tuple[int, str]]]:
+        """vwap_d and vwap_band, and their statuses; nothing fails."""
         if self.first_ns == NEVER:
             self.first_ns = int(bars["ts_open"][0])
         ts_open, high, low, close, vwap, volume = _columns(bars, "ts_open", "high", "low", "close", "vwap", "volume")
         values = np.stack(follow_day_vwap(ts_open, high, low, close, vwap, volume, self.state), axis=1)
         ready = np.where(bars["ts_open"] // DAY_NS * DAY_NS >= self.first_ns, SETTLED, WARMING)
-        return values, np.where(np.isnan(values), MISSING, ready[:, None])
+        return values, np.where(np.isnan(values), MISSING, ready[:, None]), []
 
     def snapshot(self) -> Any:
         """The day's sums."""

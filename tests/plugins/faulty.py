@@ -92,6 +92,11 @@ def is_another_each_time(close):
     return close + next(_calls)
 
 
+@indicator(lookback=1, step=lambda last, bar: (bar.close, np.nan if last is None else bar.close / last))
+def steps_elsewhere(close):
+    return np.append(np.full(min(1, len(close)), np.nan), np.diff(close))
+
+
 @score(dimension="technical", weight=0.1, needs=("rsi_14",))
 def compares_rows(rsi):
     return np.tanh((rsi - rsi.mean()) / 50.0)

@@ -25,6 +25,20 @@ def change(close):
     return np.append(np.full(min(1, len(close)), np.nan), np.diff(close))
 
 
+def highest_step(state, bar, length=50):
+    """The newest highs of `length` bars."""
+    highs = [*(state or []), bar.high][-length:]
+    return highs, max(highs) if len(highs) == length else np.nan
+
+
+@indicator(lookback=lambda length: length - 1, step=highest_step)
+def highest(high, length=50):
+    out = np.full(len(high), np.nan)
+    for i in range(length - 1, len(out)):
+        out[i] = high[i - length + 1 : i + 1].max()
+    return out
+
+
 @score(dimension="technical", weight=0.2, name="side")
 def side_score(above):
     return above
