@@ -96,7 +96,7 @@ def test_compiled_recursive_silent_and_composed_plugins_keep_all_laws(tmp_path):
     config.write_text("plugins: {parameters: {smooth: {percent: 20}}}\n")
     found = {judged.name: judged for judged in judge(PLUGINS / "fine.py", str(config))}
     assert {name: judged.faults for name, judged in found.items()} == {name: [] for name in found}
-    assert set(found) == {"smooth", "above", "change", "side", "change_score", "careful"}
+    assert set(found) == {"smooth", "above", "change", "highest", "side", "change_score", "careful"}
     assert found["careful"].seen["LONG"] > 20
     assert found["smooth"].seen["warming"] > 0
 
