@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,3 +33,30 @@ def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]
     process = start(*arguments, **more)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def written(run: Path) -> int:
+    """Bytes of output so far."""
+    with suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in (run / "segments").iterdir())
+    return 0
+
+
+def kill_again_and_again(
+    out: Path, *arguments: object, kills: int, seed: int, stretch: tuple[int, int], chunks: tuple[int, ...] = (1, 7, 31)
+) -> None:
+    """Kill -9 a backtest into `out`, and start it again with another chunk and number of workers; moments are random stretches of
+    written output. It is never left to finish.
+    """
+    r = random.Random(seed)
+    for _ in range(kills):
+        more = ("--chunk", r.choice(chunks), "--workers", r.choice([1, 2]))
+        process = start("backtest", *arguments, "--out", out, *more)
+        until = written(out) + r.randrange(*stretch)
+        while process.poll() is None and written(out) < until:
+            time.sleep(r.random() * 0.02)
+        finished = process.poll() is not None
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        _, said = process.communicate()
+        assert not finished, said

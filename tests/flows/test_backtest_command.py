@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, command, environment, start
+from commands import ROOT, command, environment, kill_again_and_again, start
 
 SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 ASTER = "aster:BTC/USDT:USDT"
-KILLS = 10
 SHORT_EPOCHS = """
 bars: {time: [1m, 5m]}
 confluence: {theta: 10.0, blend: {1m: 0.7, 5m: 0.3}}
@@ -35,13 +32,6 @@ def backtest(file: Path, out: Path, *options: object) -> dict:
     done = command("backtest", file, "--out", out, *options)
     assert done.returncode == 0, done.stderr
     return json.loads((out / "run.json").read_text())
-
-
-def written(run: Path) -> int:
-    """Bytes of output so far."""
-    with suppress(FileNotFoundError):
-        return sum(file.stat().st_size for file in (run / "segments").iterdir())
-    return 0
 
 
 def rows_of(run: Path, table: str) -> int:
@@ -114,21 +104,9 @@ def test_chunks_and_workers_change_nothing(reference, tmp_path, options):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3 if SOAK else 1))
 def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(reference, tmp_path, seed):
-    """kill -9, and on with another chunk and number of workers, ten times; moments are random stretches of written output."""
     file, settings, run = reference
-    r, kills, out = random.Random(seed), 0, tmp_path / "run"
-    while kills < KILLS:
-        more = ("--chunk", r.choice([1, 7, 31]), "--workers", r.choice([1, 2]))
-        process = start("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings, *more)
-        stretch = written(out) + r.randrange(1, 55_000)
-        while process.poll() is None and written(out) < stretch:
-            time.sleep(r.random() * 0.02)
-        finished = process.poll() is not None
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        _, said = process.communicate()
-        assert not finished, said
-        kills += 1
+    out, given = tmp_path / "run", (file, "--instrument", ASTER, "--config", settings)
+    kill_again_and_again(out, *given, kills=10, seed=seed, stretch=(1, 55_000))
     backtest(file, out, "--instrument", ASTER, "--config", settings, "--chunk", "5000")
     done = command("verify", run, out)
     assert done.returncode == 0, done.stdout

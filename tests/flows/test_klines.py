@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from commands import ROOT, command, environment, start
-from test_backtest_command import written
+from commands import ROOT, command, environment, kill_again_and_again
 from typer.testing import CliRunner
 
 from events.errors import TidewaxError
@@ -155,20 +150,9 @@ def test_chunks_and_workers_change_nothing(reference, cut, tmp_path, options):
 @pytest.mark.parametrize("seed", range(3 if SOAK else 1))
 def test_kills_at_random_moments_lose_nothing_and_double_nothing(reference, cut, tmp_path, seed):
     settings, path, run = reference
-    r, kills, out = random.Random(seed), 0, tmp_path / "run"
+    out, given = tmp_path / "run", (*cut, "--exchange", "binance", "--config", settings)
     size = sum(file.stat().st_size for file in path.glob("*.parquet"))
-    while kills < 5:
-        more = ("--chunk", r.choice([1, 7, 31]), "--workers", r.choice([1, 2]))
-        process = start("backtest", *cut, "--out", out, "--exchange", "binance", "--config", settings, *more)
-        stretch = written(out) + r.randrange(1, size // 3)
-        while process.poll() is None and written(out) < stretch:
-            time.sleep(r.random() * 0.02)
-        finished = process.poll() is not None
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        _, said = process.communicate()
-        assert not finished, said
-        kills += 1
+    kill_again_and_again(out, *given, kills=5, seed=seed, stretch=(1, size // 3))
     resumed = backtest(cut, out, "--exchange", "binance", "--config", settings, "--chunk", "5000")
     done = command("verify", path, out)
     assert done.returncode == 0, done.stdout

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 import sqlite3
-import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 import pytest
-from commands import command, start
+from commands import command, kill_again_and_again
 from typer.testing import CliRunner
 
 from config import load
@@ -307,30 +303,13 @@ def test_chunks_and_workers_change_nothing(trades, examples, tmp_path, options):
 @pytest.mark.slow
 def test_kills_lose_nothing_and_double_nothing(trades, examples, tmp_path):
     """kill -9 after random stretches of written output, and on with another chunk and number of workers."""
-    r, out, kills = random.Random(1), tmp_path / "run", 0
+    out = tmp_path / "run"
     config = written(tmp_path, EXAMPLES.read_text().replace("[momentum.py", f"[{EXAMPLES.parent}/momentum.py"))
     text = config.read_text()
     for name in ("momentum_score.py", "breakout_rule.py", "path_signature.py"):
         text = text.replace(f" {name}", f" {EXAMPLES.parent}/{name}")
     config.write_text(text + "run: {epoch_s: 0}\n")
-
-    def size() -> int:
-        with suppress(FileNotFoundError):
-            return sum(file.stat().st_size for file in (out / "segments").iterdir())
-        return 0
-
-    while kills < 4:
-        more = ("--chunk", r.choice([7, 31]), "--workers", r.choice([1, 2]))
-        process = start("backtest", trades, "--out", out, "--config", config, *more)
-        stretch = size() + r.randrange(200_000, 1_500_000)
-        while process.poll() is None and size() < stretch:
-            time.sleep(r.random() * 0.02)
-        finished = process.poll() is not None
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        _, said = process.communicate()
-        assert not finished, said
-        kills += 1
+    kill_again_and_again(out, trades, "--config", config, kills=4, seed=3, stretch=(200_000, 1_500_000), chunks=(7, 31))
     done = command("backtest", trades, "--out", out, "--config", config)
     assert done.returncode == 0, done.stderr
     done = command("verify", examples[0], out)
