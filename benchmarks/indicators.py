@@ -14,9 +14,9 @@ from benchmarks.tables import Budget, show_rows
 from benchmarks.timing import Contender, by_processor, measure
 from events.frames import Array
 from events.times import DAY_NS, MINUTE_NS
-from operators.analysis import Analysis
+from operators.analysis import Analysis, completed
 from operators.history import Features
-from operators.indicators import BAR_INPUTS, BUILTIN, TALIB_FUNCTIONS, Indicator, builtin_indicator, talib_indicator
+from operators.indicators import BUILTIN, TALIB_FUNCTIONS, Indicator, builtin_indicator, talib_indicator
 
 QUICK, FULL = (4_096, 256), (20_480, 1_536)
 """Bars in blocks, and one at a time."""
@@ -26,7 +26,6 @@ EVERY = 16
 
 BASE = (talib_indicator("ATR", timeperiod=14), talib_indicator("SMA", timeperiod=20))
 """Are there anyway: a long history and a short one, so that what is timed is what one more indicator costs."""
-_MAKERS = {c: i for i in (*BASE, *BUILTIN.values()) for c in i.columns}
 
 
 class Cost(NamedTuple):
@@ -51,11 +50,9 @@ def everyone(quick: bool) -> dict[str, Indicator]:
 
 def needed(indicator: Indicator) -> tuple[Indicator, ...]:
     """What runs without it: `BASE`, and the indicators whose columns it takes."""
-    found = list(BASE)
-    for name in indicator.inputs:
-        if name not in BAR_INPUTS:
-            found += [i for i in (*needed(_MAKERS[name]), _MAKERS[name]) if i not in found]
-    return tuple(found)
+    made = {column for base in BASE for column in base.columns} | {*indicator.columns}
+    more = [other for other in completed((indicator,), ()) if not made & {*other.columns}]
+    return (*BASE, *more)
 
 
 def bars(n: int) -> Array:
@@ -82,16 +79,18 @@ def features(indicators: Sequence[Indicator], rows: Array, chunk: int) -> Conten
 
 def costs(wanted: dict[str, Indicator], many: int, few: int, rounds: int) -> list[Cost]:
     """The cost of each: the runtime with it and what it needs, less the runtime with what it needs."""
-    long, short, bases = bars(many), bars(few), dict[tuple[Indicator, ...], int]()
-    for indicator in wanted.values():
-        bases.setdefault(needed(indicator), len(bases))
-    made = [features(base, rows, chunk) for base in bases for rows, chunk in ((long, many), (short, 1))]
-    for indicator in wanted.values():
-        made += [features((*needed(indicator), indicator), rows, chunk) for rows, chunk in ((long, many), (short, 1))]
+    long, short = bars(many), bars(few)
+    needs = {name: needed(indicator) for name, indicator in wanted.items()}
+    columns = {name: tuple(c for i in need for c in i.columns) for name, need in needs.items()}
+    bases = {key: k for k, key in enumerate(dict.fromkeys(columns.values()))}
+    alone = {columns[name]: need for name, need in needs.items()}
+    made = [features(alone[key], rows, chunk) for key in bases for rows, chunk in ((long, many), (short, 1))]
+    for name, indicator in wanted.items():
+        made += [features((*needs[name], indicator), rows, chunk) for rows, chunk in ((long, many), (short, 1))]
     spent = [1.0 / contender.rate for contender in measure(made, rounds)]
     out = []
-    for k, (name, indicator) in enumerate(wanted.items(), len(bases)):
-        base = bases[needed(indicator)]
+    for k, name in enumerate(wanted, len(bases)):
+        base = bases[columns[name]]
         out.append(Cost(name, 1e9 * (spent[2 * k] - spent[2 * base]), 1e6 * (spent[2 * k + 1] - spent[2 * base + 1])))
     return out
 
