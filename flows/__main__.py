@@ -22,7 +22,7 @@ from flows.explain import explain as explain_signal
 from flows.laws import judge, print_laws
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
-from flows.report import print_report
+from flows.report import print_report, refused_line
 from flows.rundir import RunDirectory
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
 from flows.sweep import Sweep, print_sweep
@@ -137,8 +137,7 @@ def _tell(made: Stage, what: str, out: Path) -> None:
     console = _console()
     console.print(f"{out}: " + ", ".join(f"{n:,} {what} of {name}" for name, n in made.rows.items()), soft_wrap=True)
     if made.refused:
-        told = ", ".join(f"{n:,} {reason}" for reason, n in made.refused.items())
-        console.print(f"refused: {told}", soft_wrap=True)
+        console.print(refused_line(made.refused), soft_wrap=True)
 
 
 @app.command()

@@ -50,6 +50,16 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
     }
 
 
+def refused_line(reasons: Mapping[str, int]) -> str:
+    """What was refused, in words.
+
+    >>> refused_line({"LATE": 1200})
+    'refused: 1,200 LATE (rows below later ones: was the file sorted by time?)'
+    """
+    hint = " (rows below later ones: was the file sorted by time?)" if "LATE" in reasons else ""
+    return "refused: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()) + hint
+
+
 def refusals(
     directory: Path, streams: Mapping[str, Stream]
 ) -> tuple[list[IntakeCounts], Counter[str], Counter[str], list[dict[str, Any]]]:
@@ -149,9 +159,7 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     if any(0 < results["outcomes"]["n"] < FEWEST for results in run["results"].values()):
         console.print(f"fewer than {FEWEST} closed signals are too few to judge by", soft_wrap=True)
     if run["reasons"]:
-        console.print(
-            "refused: " + ", ".join(f"{n:,} {reason}" for reason, n in run["reasons"].items()), soft_wrap=True
-        )
+        console.print(refused_line(run["reasons"]), soft_wrap=True)
     if run["dead_letters"]:
         told = ", ".join(f"{n:,} {reason}" for reason, n in run["dead_letters"].items())
         console.print(f"dead letters, with reason and row in dead_letters.jsonl: {told}", soft_wrap=True)

@@ -145,9 +145,13 @@ def check_exchange(name: str) -> str:
     """
     if re.fullmatch(r"[a-z0-9_]+", name) is None:
         raise InputError(
-            f"--exchange: {name!r} is not an exchange: write its short name in lower case, such as binance."
+            f"--exchange: {name!r} is not an exchange: write its short name in lower case, such as {_short(name)}."
         )
     return name
+
+
+def _short(name: str) -> str:
+    return re.sub(r"[^a-z0-9_]", "", name.lower()) or "binance"
 
 
 def instrument_of_exchange(exchange: str, name: str) -> str | None:

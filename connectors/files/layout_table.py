@@ -58,7 +58,7 @@ _VOLUME: Final = ("volume", "vol", "v", "base_volume")
 _QUOTE_VOLUME: Final = ("quote_volume", "quote_asset_volume", "quote_vol")
 _BAR: Final = ("time", "open", "high", "low", "close", "volume")
 _PRICE: Final = ("price", "px", "trade_price")
-_QTY: Final = ("qty", "quantity", "amount", "size", "base_qty", "base_quantity", "trade_size")
+_QTY: Final = ("qty", "quantity", "amount", "size", "base_qty", "base_quantity", "trade_size", "volume", "vol")
 _SIDE: Final = ("side", "taker_side", "aggressor_side")
 _MAKER: Final = ("is_buyer_maker", "buyer_maker", "buyer_is_maker", "was_buyer_maker", "isbuyermaker")
 
