@@ -19,6 +19,7 @@ from events.times import DAY_NS
 from flows.backtest import Backtest
 from flows.config_command import config_app
 from flows.explain import explain as explain_signal
+from flows.explain import list_signals
 from flows.laws import judge, print_laws
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
@@ -202,10 +203,12 @@ def verify(
 @app.command()
 def explain(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of a finished run.")],
-    signal_id: Annotated[str, typer.Argument(metavar="SIGNAL_ID")],
+    signal_id: Annotated[
+        str | None, typer.Argument(metavar="SIGNAL_ID", help="Without it, the signals are listed.")
+    ] = None,
 ) -> None:
-    """Say why a signal was made, and what became of it."""
-    print(explain_signal(directory, signal_id), end="")
+    """Say why a signal was made, and what became of it; without its id, list the signals."""
+    print(list_signals(directory) if signal_id is None else explain_signal(directory, signal_id), end="")
 
 
 @app.command()

@@ -171,13 +171,20 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     for key, by_timeframe in run["cold"].items():
         for name, columns in by_timeframe.items():
             console.print(f"{key} {name}: still cold: {_until(columns)}", soft_wrap=True)
-    console.print(f"{directory}: run.json, one Parquet file per stream, tidewax.sqlite", soft_wrap=True)
+    lists = f"; `tidewax explain {directory}` lists the signals" if any(run["rows"]["signals"].values()) else ""
+    console.print(f"{directory}: run.json, one Parquet file per stream, tidewax.sqlite{lists}", soft_wrap=True)
 
 
 def narrow_table(title: str, first: str, *columns: str) -> Table:
     """A table of figures whose first column wraps where 80 columns are not enough; the others never do."""
     table = Table(
-        box=SIMPLE, title=title, title_style="dim", title_justify="left", padding=(0, 1, 0, 0), pad_edge=False
+        box=SIMPLE,
+        title=f"\n{title}",
+        title_style="dim",
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
     )
     table.add_column(first, overflow="fold")
     for column in columns:
