@@ -54,9 +54,11 @@ def refused_line(reasons: Mapping[str, int]) -> str:
     """What was refused, in words.
 
     >>> refused_line({"LATE": 1200})
-    'refused: 1,200 LATE (rows below later ones: was the file sorted by time?)'
+    'refused: 1,200 LATE (rows below later ones: is each file sorted by time, over all its instruments?)'
     """
-    hint = " (rows below later ones: was the file sorted by time?)" if "LATE" in reasons else ""
+    hint = (
+        " (rows below later ones: is each file sorted by time, over all its instruments?)" if "LATE" in reasons else ""
+    )
     return "refused: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()) + hint
 
 

@@ -17,7 +17,7 @@ from events.errors import RunError
 from flows.backtest import Backtest
 from flows.rundir import RunDirectory, read_run
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes
-from tidewax.data import Config, Data, opened, settings_of
+from tidewax.data import Columns, Config, Data, opened, settings_of
 from tidewax.result import BacktestResult, with_times
 
 
@@ -30,16 +30,21 @@ def bars(
     timeframes: str | Sequence[str] = ("1m",),
     instrument: str | None = None,
     *,
+    exchange: str | None = None,
+    columns: Columns = None,
     layout: str | None = None,
     bad_rows: BadRows = "refuse",
 ) -> pl.DataFrame:
-    """Time bars of trades.
+    """Time bars of trades or 1m klines.
 
     Args:
-        data: a data frame of trades (polars, pandas, pyarrow), or the path or paths of files. Its columns are recognised as those
-            of files are: a time (datetimes, or integers of s, ms, us or ns), price, qty; optionally side, trade_id, instrument.
+        data: a data frame of trades or klines (polars, pandas, pyarrow), or the path or paths of files. Its columns are
+            recognised as those of files are: a time (datetimes, or integers of s, ms, us or ns), price, qty; optionally side,
+            trade_id, instrument. Of klines: a time (of the open), open, high, low, close, volume.
         timeframes: one or more, such as "5m".
         instrument: `exchange:BASE/QUOTE`, where the data do not say it.
+        exchange: that of the pairs which a column `symbol` or the names of files show, instead of `instrument`.
+        columns: columns with names of their own, by role: `{"time": "ts", "price": "px"}`.
         layout: what the columns mean; found by looking, if not given.
         bad_rows: what becomes of rows that cannot be used: "refuse" (an error), or "dead-letter" (left out, with a warning).
 
@@ -61,7 +66,7 @@ def bars(
     """
     wanted = _names(timeframes)
     settings = bars_settings(wanted)
-    with opened(data, instrument, layout, bad_rows) as inputs:
+    with opened(data, instrument, layout, bad_rows, exchange, columns) as inputs:
         return _frame(bars_stage(settings, inputs, wanted))
 
 
@@ -72,6 +77,8 @@ def features(
     *,
     timeframes: str | Sequence[str] | None = None,
     status: bool = False,
+    exchange: str | None = None,
+    columns: Columns = None,
     layout: str | None = None,
     bad_rows: BadRows = "refuse",
 ) -> pl.DataFrame:
@@ -83,6 +90,8 @@ def features(
         instrument: as for `bars`.
         timeframes: those wanted, also such as are not in `bars.time`; all of the settings, if not given.
         status: whether each column has a `<column>.status` beside it: 0 settled, 1 converged, 2 warming, above 2 without a value.
+        exchange: as for `bars`.
+        columns: as for `bars`.
         layout: as for `bars`.
         bad_rows: as for `bars`.
 
@@ -104,7 +113,7 @@ def features(
     settings = settings_of(config)
     wanted = settings.bars.time if timeframes is None else _names(timeframes)
     settings = with_timeframes(settings, wanted)
-    with opened(data, instrument, layout, bad_rows) as inputs:
+    with opened(data, instrument, layout, bad_rows, exchange, columns) as inputs:
         return _frame(features_stage(settings, inputs, wanted), status)
 
 
@@ -114,6 +123,8 @@ def backtest(
     instrument: str | None = None,
     out: str | PathLike[str] | None = None,
     *,
+    exchange: str | None = None,
+    columns: Columns = None,
     layout: str | None = None,
     bad_rows: BadRows = "refuse",
     again: bool = False,
@@ -127,6 +138,8 @@ def backtest(
         instrument: as for `bars`.
         out: the run directory. A run that was stopped in it goes on, a finished one of the same settings and data is read;
             None: a temporary one, which is removed with the result.
+        exchange: as for `bars`.
+        columns: as for `bars`.
         layout: as for `bars`.
         bad_rows: as for `bars`.
         again: whether to start over in a directory that holds a run.
@@ -147,7 +160,7 @@ def backtest(
     settings = settings_of(config)
     path = Path(mkdtemp(prefix="tidewax-run-") if out is None else out)
     try:
-        with opened(data, instrument, layout, bad_rows) as inputs, RunDirectory(path) as directory:
+        with opened(data, instrument, layout, bad_rows, exchange, columns) as inputs, RunDirectory(path) as directory:
             if again:
                 directory.clear()
             run = Backtest(settings, inputs, directory, Console() if progress else None)

@@ -33,6 +33,9 @@ Data = ArrowFrame | pl.LazyFrame | File | Sequence[File]
 Config = Settings | Mapping[str, Any] | File | None
 """Settings, nested settings, the path of a settings file, the name of a profile, or None for the defaults."""
 
+Columns = Mapping[str, str] | None
+"""Columns by role, such as `{"time": "ts", "price": "px"}`."""
+
 LABEL: Final = "the data frame"
 
 
@@ -53,7 +56,14 @@ def settings_of(config: Config) -> Settings:
 
 
 @contextmanager
-def opened(data: Data, instrument: str | None, layout: str | None, bad_rows: BadRows) -> Iterator[Inputs]:
+def opened(
+    data: Data,
+    instrument: str | None,
+    layout: str | None,
+    bad_rows: BadRows,
+    exchange: str | None = None,
+    columns: Columns = None,
+) -> Iterator[Inputs]:
     """The files of a run. A data frame is written to a temporary Parquet file, and so is read and checked as files are.
 
     Raises:
@@ -66,14 +76,18 @@ def opened(data: Data, instrument: str | None, layout: str | None, bad_rows: Bad
         try:
             if frame is not None:
                 _table(data).write_parquet(frame, compression="lz4")
-            inputs = open_inputs(paths or [frame or ""], layout, instrument, bad_rows)
+            inputs = open_inputs(
+                paths or [frame or ""], layout, instrument, bad_rows, exchange=exchange, columns=columns
+            )
             if frame is not None:
                 named = tuple(replace(file, meaning=replace(file.meaning, label=LABEL)) for file in inputs.files)
                 inputs = replace(inputs, files=named)
             yield inputs
         except InputError as error:
             said = str(error) if frame is None else str(error).replace(str(frame), LABEL)
-            said = re.sub(r"--(instrument|layout|bad-rows)\b", lambda option: option[1].replace("-", "_"), said)
+            said = re.sub(
+                r"--(instrument|exchange|columns|layout|bad-rows)\b", lambda option: option[1].replace("-", "_"), said
+            )
             raise InputError(said) from None
 
 

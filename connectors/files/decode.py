@@ -22,7 +22,8 @@ from events.schema import MALFORMED, NEVER
 BadRows = Literal["refuse", "dead-letter"]
 
 DEAD_LETTER_HINT: Final = (
-    "Correct the row, or pass --bad-rows dead-letter to go on without such rows and have them listed."
+    "Correct the row, or pass --bad-rows dead-letter to go on without such rows: they are counted, and listed by a "
+    "backtest."
 )
 
 

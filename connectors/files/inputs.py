@@ -160,19 +160,17 @@ class Inputs:
 
 
 def _check_order(file: FileInput, first: Block) -> None:
-    """Check that the rows of each instrument go on in time; a few that do not are for the intake to refuse.
+    """Check that the rows go on in time, over all instruments; a few that do not are for the intake to refuse.
 
     Raises:
         InputError: most of the first rows are a minute or more before one above them, as in a file with the newest row first.
     """
-    codes = np.zeros(len(first.rows), np.intp) if first.codes is None else first.codes
-    for code in np.unique(codes):
-        times = first.rows["available_at"][codes == code]
-        if 2 * np.count_nonzero(times < np.maximum.accumulate(times) - MINUTE_NS) > len(times):
-            raise InputError(
-                f"{file.meaning.label} is not in the order of time: its rows go back, so most would be too late to use. "
-                "Sort it by time, oldest row first."
-            )
+    times = first.rows["available_at"]
+    if 2 * np.count_nonzero(times < np.maximum.accumulate(times) - MINUTE_NS) > len(times):
+        raise InputError(
+            f"{file.meaning.label} is not in the order of time: its rows go back, so most would be too late to use. "
+            "Sort it by time, oldest row first."
+        )
 
 
 def two_drivers(instrument: str, trades: str, klines: str) -> InputError:
@@ -222,7 +220,9 @@ def open_inputs(
     if bad_rows not in ("refuse", "dead-letter"):
         raise InputError(f"--bad-rows {bad_rows!r} is not known. It is refuse or dead-letter.")
     files: list[FileInput] = []
-    for path in map(Path, paths):
+    for at, path in enumerate(map(Path, paths)):
+        if path.resolve() in (Path(former).resolve() for former in paths[:at]):
+            raise InputError(f"{path} is named twice: every row would count twice. Name it once.")
         kind = kind_of(path)
         parts = members(path) if kind == "zip" else {None: path.stat().st_size}
         for member, size in parts.items():

@@ -74,12 +74,17 @@ def test_newest_row_first(tmp_path):
     assert len(read_trades([csv(tmp_path / "a.csv", *rows[9:], *rows[:9])], instrument="x:A/B")["x:A/B"]) == 20
     newest_first = csv(tmp_path / "a.csv", *rows[::-1])
     assert len(read_trades([newest_first], instrument="x:A/B", bad_rows="dead-letter")["x:A/B"]) == 20
-    # one instrument after the other is in order, each for itself
+    # one instrument after the other is no order of time either
     rows = [f"x:A/C,{MS + 60_000 * i},1,1" for i in range(90, 99)] + [f"x:B/C,{MS + 60_000 * i},1,1" for i in range(40)]
-    assert open_inputs([csv(tmp_path / "b.csv", *rows, header="instrument,time,price,qty")]).instruments == (
-        "x:A/C",
-        "x:B/C",
+    said("not in the order of time", instrument=None)(
+        csv(tmp_path / "b.csv", *rows, header="instrument,time,price,qty")
     )
+
+
+def test_file_that_is_named_twice(tmp_path):
+    path = csv(tmp_path / "a.csv", *good(2))
+    with pytest.raises(InputError, match="named twice"):
+        open_inputs([path, tmp_path / "." / "a.csv"], instrument="x:A/B")
 
 
 def test_no_header(tmp_path):

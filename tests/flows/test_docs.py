@@ -69,7 +69,7 @@ def market(tmp_path_factory):
 
 
 def _own_files(plain: pl.DataFrame, folder: Path) -> None:
-    """Files as people have them: odd names of columns, semicolons, local times; klines and funding rates as freqtrade keeps them."""
+    """Files as people have them: odd names of columns, semicolons, local times; klines and funding as freqtrade keeps them."""
     at = pl.from_epoch("ts_event", time_unit="ns").dt.replace_time_zone("UTC")
     told = at.dt.convert_time_zone("Europe/Berlin").dt.strftime("%Y-%m-%d %H:%M:%S%.3f%:z")
     mine = plain.select(told.alias("Zeit"), pl.col("price").alias("Kurs"), pl.col("qty").alias("Menge"))
@@ -168,9 +168,7 @@ def _console(body: str, folder: Path, fails: bool) -> tuple[str, list[str]]:
             commands.append(([sys.executable, "-m", "flows", *words[1:]], extra))
         elif words[:3] == ["python", "-m", "bytewax.run"]:
             commands.append(([sys.executable, *words[1:]], extra))
-        elif words[:1] and words[0] not in OTHER_TOOLS and _flat(line) != "...":
-            said.append(line)
-        elif line[:1] == " ":
+        elif (words[:1] and words[0] not in OTHER_TOOLS and _flat(line) != "...") or line[:1] == " ":
             said.append(line)
     printed = ""
     for i, (words, extra) in enumerate(commands):
