@@ -13,7 +13,7 @@ from rich.console import Console
 from config import Settings, grid, load
 from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
-from events.errors import SettingsError, StepError, TidewaxError
+from events.errors import RunError, SettingsError, StepError, TidewaxError
 from events.identity import canonical_json
 from events.times import DAY_NS
 from flows.backtest import Backtest
@@ -173,15 +173,20 @@ def _backtest(inputs: Inputs, out: Path, settings: Settings, again: bool) -> Non
     console = _console()
     with RunDirectory(out) as directory:
         stored = directory.read()
+        run = Backtest(settings, inputs, directory, console)
         if stored is not None and stored["state"] == "finished" and not again:
             directory.tidy()
+            if not run.same_as(stored):
+                raise RunError(
+                    f"{out} holds a finished run of other settings or files: give --out another directory, or start over "
+                    "with --again"
+                )
             console.print(
                 f"{out} holds a finished run ({stored['signals']} signals); --again starts over", soft_wrap=True
             )
             return
         if again:
             directory.clear()
-        run = Backtest(settings, inputs, directory, console)
         print_report(run.run(), out, run.plan, console)
 
 

@@ -53,7 +53,8 @@ def explain(directory: Path, signal_id: str) -> str:
 
 
 def list_signals(directory: Path) -> str:
-    """A line per signal of a run, by instrument and time: id, instrument, time, side, score, how it ended and its net R.
+    """A line per signal of a run, by instrument and time: id, instrument, time, side, score, how it ended and its net R; without
+    an end, its state (active, pending; expired if it was never filled).
 
     Raises:
         RunError: the directory holds no finished run.
@@ -61,9 +62,10 @@ def list_signals(directory: Path) -> str:
     run, lines = FinishedRun(directory), []
     for key in run.keys:
         ended = {outcome.signal_id: outcome for outcome in run.records(Outcome, key)}
+        last = {update.signal_id: update.to.lower() for update in run.records(SignalUpdate, key)}
         for signal in run.records(Signal, key):
             outcome = ended.get(signal.signal_id)
-            end = "not closed" if outcome is None else f"{outcome.exit_reason:10} {signed(outcome.r_net)} R"
+            end = f"{outcome.exit_reason:10} {signed(outcome.r_net)} R" if outcome else last[signal.signal_id]
             lines.append(f"{signal.signal_id}  {key}  {iso(signal.ts)}  {signal.side:5}  {signal.score:5.1f}  {end}")
     return "\n".join(lines or [f"{directory} has no signals"]) + "\n"
 

@@ -183,7 +183,7 @@ def _holds(directory: RunDirectory, run: Backtest) -> bool:
     stored = directory.read()
     if stored is None or stored["state"] != "finished":
         return False
-    if any(stored[name] != run.header[name] for name in ("analysis_hash", "fingerprint")):
+    if not run.same_as(stored):
         raise RunError(
             f"{directory.path} holds a finished run of other settings or data: give another out, or again=True"
         )

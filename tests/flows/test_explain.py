@@ -98,7 +98,8 @@ def test_without_an_id_the_signals_are_listed(run):
     for signal, line in zip(signals, lines):
         outcome = outcomes.get(signal.signal_id)
         assert f"{iso(signal.ts)}  {signal.side}" in line
-        assert line.endswith("not closed" if outcome is None else f"{outcome.exit_reason:10} {outcome.r_net:+.2f} R")
+        assert line.endswith(f"{outcome.exit_reason:10} {outcome.r_net:+.2f} R" if outcome else ("expired", "active"))
+    assert any(line.endswith("expired") for line in lines)
     assert command("explain", run.path).stdout.splitlines() == lines
 
 
