@@ -4,7 +4,8 @@ Lines of console blocks that begin with `tidewax` (or `make demo`, or the engine
 Python blocks. A comment above a block says more:
 
     <!-- file: NAME -->       the block is written to this file
-    <!-- shown -->            all lines that are no commands must be in what its commands print; `...` stands for others
+    <!-- shown -->            all lines that are no commands must be in what its commands print, or, if it has none, those of
+                              the block before; `...` stands for other lines
     <!-- fails -->            the same, and its last command must end with exit code 1
     <!-- not run: WHY -->     it is not run
 
@@ -106,6 +107,7 @@ def test_the_examples_of_a_page_run(page, market, tmp_path):
     for file in market.iterdir():
         os.symlink(file, tmp_path / file.name)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    printed = ""
     for block in BLOCK.finditer(page.read_text("utf-8")):
         mark, kind, body = block["mark"] or "", block["kind"], block["body"]
         if mark.startswith("file: "):
@@ -117,7 +119,8 @@ def test_the_examples_of_a_page_run(page, market, tmp_path):
         elif kind == "python":
             _run([sys.executable, "-c", body], tmp_path)
         elif kind == "console":
-            printed, said = _console(body, tmp_path, fails=mark == "fails")
+            said, new = _console(body, tmp_path, fails=mark == "fails")
+            printed = printed if new is None else new
             assert said or not mark, f"{page.name} has a block marked {mark} that shows nothing"
             missing = [line for line in said if _flat(line) not in _flat(printed)]
             assert not (mark and missing), f"{page.name} shows what is not printed: {missing}\n{printed}"
@@ -150,8 +153,8 @@ def test_every_page_can_be_reached_from_the_readme():
     assert {page.resolve() for page in (ROOT / "docs").rglob("*.md")} <= seen
 
 
-def _console(body: str, folder: Path, fails: bool) -> tuple[str, list[str]]:
-    """(what its commands print, the lines that are no commands)."""
+def _console(body: str, folder: Path, fails: bool) -> tuple[list[str], str | None]:
+    """(the lines that are no commands, what its commands print, None if it has none)."""
     commands: list[tuple[list[str], dict[str, str]]] = []
     said: list[str] = []
     for line in body.replace("\\\n", " ").splitlines():
@@ -174,7 +177,7 @@ def _console(body: str, folder: Path, fails: bool) -> tuple[str, list[str]]:
     for i, (words, extra) in enumerate(commands):
         code = int(fails and i == len(commands) - 1)
         printed += _run(_arguments(words, folder), folder, code, **extra)
-    return printed, said
+    return said, printed if commands else None
 
 
 def _arguments(words: list[str], folder: Path) -> list[str]:
