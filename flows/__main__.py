@@ -13,16 +13,17 @@ from rich.console import Console
 from config import Settings, grid, load
 from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
-from events.errors import SettingsError, StepError, TidewaxError
+from events.errors import RunError, SettingsError, StepError, TidewaxError
 from events.identity import canonical_json
 from events.times import DAY_NS
 from flows.backtest import Backtest
 from flows.config_command import config_app
 from flows.explain import explain as explain_signal
+from flows.explain import list_signals
 from flows.laws import judge, print_laws
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
-from flows.report import print_report
+from flows.report import print_report, refused_line
 from flows.rundir import RunDirectory
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
 from flows.sweep import Sweep, print_sweep
@@ -137,8 +138,7 @@ def _tell(made: Stage, what: str, out: Path) -> None:
     console = _console()
     console.print(f"{out}: " + ", ".join(f"{n:,} {what} of {name}" for name, n in made.rows.items()), soft_wrap=True)
     if made.refused:
-        told = ", ".join(f"{n:,} {reason}" for reason, n in made.refused.items())
-        console.print(f"refused: {told}", soft_wrap=True)
+        console.print(refused_line(made.refused), soft_wrap=True)
 
 
 @app.command()
@@ -173,15 +173,20 @@ def _backtest(inputs: Inputs, out: Path, settings: Settings, again: bool) -> Non
     console = _console()
     with RunDirectory(out) as directory:
         stored = directory.read()
+        run = Backtest(settings, inputs, directory, console)
         if stored is not None and stored["state"] == "finished" and not again:
             directory.tidy()
+            if not run.same_as(stored):
+                raise RunError(
+                    f"{out} holds a finished run of other settings or files: give --out another directory, or start over "
+                    "with --again"
+                )
             console.print(
                 f"{out} holds a finished run ({stored['signals']} signals); --again starts over", soft_wrap=True
             )
             return
         if again:
             directory.clear()
-        run = Backtest(settings, inputs, directory, console)
         print_report(run.run(), out, run.plan, console)
 
 
@@ -203,10 +208,12 @@ def verify(
 @app.command()
 def explain(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of a finished run.")],
-    signal_id: Annotated[str, typer.Argument(metavar="SIGNAL_ID")],
+    signal_id: Annotated[
+        str | None, typer.Argument(metavar="SIGNAL_ID", help="Without it, the signals are listed.")
+    ] = None,
 ) -> None:
-    """Say why a signal was made, and what became of it."""
-    print(explain_signal(directory, signal_id), end="")
+    """Say why a signal was made, and what became of it; without its id, list the signals."""
+    print(list_signals(directory) if signal_id is None else explain_signal(directory, signal_id), end="")
 
 
 @app.command()

@@ -60,6 +60,10 @@ class Backtest:
         told = None if reused is None else {"run": reused.directory.name, "streams": reused.streams}
         self.header = run_header(settings, inputs, self.plan) | {"reused": told}
 
+    def same_as(self, stored: dict[str, Any]) -> bool:
+        """Whether the run of this run.json is of the same analysis and files."""
+        return all(stored[name] == self.header[name] for name in ("analysis_hash", "fingerprint"))
+
     @property
     def streams(self) -> dict[str, Stream]:
         """All that leaves the graph."""

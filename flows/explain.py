@@ -52,13 +52,31 @@ def explain(directory: Path, signal_id: str) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
+def list_signals(directory: Path) -> str:
+    """A line per signal of a run, by instrument and time: id, instrument, time, side, score, how it ended and its net R; without
+    an end, its state (active, pending; expired if it was never filled).
+
+    Raises:
+        RunError: the directory holds no finished run.
+    """
+    run, lines = FinishedRun(directory), []
+    for key in run.keys:
+        ended = {outcome.signal_id: outcome for outcome in run.records(Outcome, key)}
+        last = {update.signal_id: update.to.lower() for update in run.records(SignalUpdate, key)}
+        for signal in run.records(Signal, key):
+            outcome = ended.get(signal.signal_id)
+            end = f"{outcome.exit_reason:10} {signed(outcome.r_net)} R" if outcome else last[signal.signal_id]
+            lines.append(f"{signal.signal_id}  {key}  {iso(signal.ts)}  {signal.side:5}  {signal.score:5.1f}  {end}")
+    return "\n".join(lines or [f"{directory} has no signals"]) + "\n"
+
+
 def _near(signal_id: str, ids: list[str]) -> str:
     for length in range(len(signal_id), _SHORTEST_PREFIX - 1, -1):
         near = [known for known in ids if known.startswith(signal_id[:length])]
         if near:
             more = f" and {len(near) - _NEAR} more" if len(near) > _NEAR else ""
             return f"ids near it are {', '.join(near[:_NEAR])}{more}"
-    return f"the run has {len(ids)} signals; they are in signals.parquet and in tidewax.sqlite"
+    return f"the run has {len(ids)} signals, which `tidewax explain` lists if no id is given"
 
 
 def _price(value: float) -> str:

@@ -50,6 +50,18 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
     }
 
 
+def refused_line(reasons: Mapping[str, int]) -> str:
+    """What was refused, in words.
+
+    >>> refused_line({"LATE": 1200})
+    'refused: 1,200 LATE (rows below later ones: is each file sorted by time, over all its instruments?)'
+    """
+    hint = (
+        " (rows below later ones: is each file sorted by time, over all its instruments?)" if "LATE" in reasons else ""
+    )
+    return "refused: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()) + hint
+
+
 def refusals(
     directory: Path, streams: Mapping[str, Stream]
 ) -> tuple[list[IntakeCounts], Counter[str], Counter[str], list[dict[str, Any]]]:
@@ -149,9 +161,7 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     if any(0 < results["outcomes"]["n"] < FEWEST for results in run["results"].values()):
         console.print(f"fewer than {FEWEST} closed signals are too few to judge by", soft_wrap=True)
     if run["reasons"]:
-        console.print(
-            "refused: " + ", ".join(f"{n:,} {reason}" for reason, n in run["reasons"].items()), soft_wrap=True
-        )
+        console.print(refused_line(run["reasons"]), soft_wrap=True)
     if run["dead_letters"]:
         told = ", ".join(f"{n:,} {reason}" for reason, n in run["dead_letters"].items())
         console.print(f"dead letters, with reason and row in dead_letters.jsonl: {told}", soft_wrap=True)
@@ -163,13 +173,20 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     for key, by_timeframe in run["cold"].items():
         for name, columns in by_timeframe.items():
             console.print(f"{key} {name}: still cold: {_until(columns)}", soft_wrap=True)
-    console.print(f"{directory}: run.json, one Parquet file per stream, tidewax.sqlite", soft_wrap=True)
+    lists = f"; `tidewax explain {directory}` lists the signals" if any(run["rows"]["signals"].values()) else ""
+    console.print(f"{directory}: run.json, one Parquet file per stream, tidewax.sqlite{lists}", soft_wrap=True)
 
 
 def narrow_table(title: str, first: str, *columns: str) -> Table:
     """A table of figures whose first column wraps where 80 columns are not enough; the others never do."""
     table = Table(
-        box=SIMPLE, title=title, title_style="dim", title_justify="left", padding=(0, 1, 0, 0), pad_edge=False
+        box=SIMPLE,
+        title=f"\n{title}",
+        title_style="dim",
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
     )
     table.add_column(first, overflow="fold")
     for column in columns:

@@ -118,7 +118,7 @@ def read_run(path: Path) -> dict[str, Any]:
     """
     try:
         run: dict[str, Any] = json.loads((path / RUN_FILE).read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is no run directory: there is no {RUN_FILE} in it") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RUN_FILE} cannot be read: {error}") from None

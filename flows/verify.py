@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +92,31 @@ def _first_row(a: Path, b: Path, stream: Stream, key: str, tolerant: bool) -> st
     else:
         texts = [[record.canonical() for record in read_stream(path, stream, key)] for path in (a, b)]
         for k, (x, y) in enumerate(zip(*texts)):
-            if x != y:
-                return f"record {k} is {x} in {a} and {y} in {b}"
+            first = json.loads(x)
+            for name, p, q in _leaves(first, json.loads(y)) if x != y else ():
+                if not (tolerant and isinstance(p, float) and np.isclose(p, q, rtol=RELATIVE, atol=0.0)):
+                    at = f"record {k} at {iso(first['ts'])}"
+                    return f"{at}: {name} is {p!r} in {a} and {q!r} in {b}"
         ours, theirs = texts  # type: ignore[assignment]
     if len(ours) != len(theirs):
         return f"{len(ours)} rows in {a} and {len(theirs)} in {b}"
     return None
+
+
+def _leaves(x: Any, y: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ, with the values there.
+
+    >>> list(_leaves({"a": [1, 2], "b": 3}, {"a": [1, 5], "b": 4}))
+    [('a.1', 2, 5), ('b', 3, 4)]
+    """
+    if isinstance(x, dict) and isinstance(y, dict) and x.keys() == y.keys():
+        for part in x:
+            yield from _leaves(x[part], y[part], f"{name}.{part}".lstrip("."))
+    elif isinstance(x, list) and isinstance(y, list) and len(x) == len(y):
+        for i, (ours, theirs) in enumerate(zip(x, y)):
+            yield from _leaves(ours, theirs, f"{name}.{i}".lstrip("."))
+    elif x != y:
+        yield name, x, y
 
 
 def _close(x: Any, y: Any) -> bool:

@@ -178,6 +178,13 @@ def test_klines_and_columns_by_other_names(frame):
         tidewax.bars(named, "5m", name, columns={"time": "Zeit", "tiem": "x"})
 
 
+def test_columns_and_exchanges_are_named_as_on_the_command_line(frame):
+    expected = tidewax.bars(frame.filter(pl.col("instrument") == "synthetic:BTC/USDT"))
+    own = frame.filter(pl.col("instrument") == "synthetic:BTC/USDT").rename({"price": "Kurs"})
+    own = own.with_columns(symbol=pl.lit("BTC-USDT")).drop("instrument")
+    assert_frame_equal(tidewax.bars(own, exchange="synthetic", columns={"price": "Kurs"}), expected)
+
+
 def test_what_cannot_be_used_is_a_sentence_for_a_function(frame, tmp_path):
     one = frame.filter(pl.col("instrument") == "synthetic:BTC/USDT").drop("instrument")
     assert tidewax.bars(one, instrument="x:BTC/USDT")["key"].unique().to_list() == ["x:BTC/USDT"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from shutil import rmtree
@@ -17,7 +17,7 @@ from events.errors import RunError
 from flows.backtest import Backtest
 from flows.rundir import RunDirectory, read_run
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes
-from tidewax.data import Config, Data, opened, settings_of
+from tidewax.data import Columns, Config, Data, opened, settings_of
 from tidewax.result import BacktestResult, with_times
 
 
@@ -31,7 +31,7 @@ def bars(
     instrument: str | None = None,
     *,
     exchange: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns = None,
     layout: str | None = None,
     bad_rows: BadRows = "refuse",
 ) -> pl.DataFrame:
@@ -40,12 +40,11 @@ def bars(
     Args:
         data: a data frame of trades or klines (polars, pandas, pyarrow), or the path or paths of files. Its columns are
             recognised as those of files are: a time (datetimes, or integers of s, ms, us or ns), price, qty; optionally side,
-            trade_id, instrument. Of klines: the time of the open, open, high, low, close, volume.
+            trade_id, instrument. Of klines: a time (of the open), open, high, low, close, volume.
         timeframes: one or more, such as "5m".
         instrument: `exchange:BASE/QUOTE`, where the data do not say it.
-        exchange: such as "binance", where files show their pairs by their names.
-        columns: names of columns by what they hold, such as {"time": "ts", "price": "px", "qty": "vol"}; found by looking, if
-            not given.
+        exchange: that of the pairs which a column `symbol` or the names of files show, instead of `instrument`.
+        columns: columns with names of their own, by role: `{"time": "ts", "price": "px"}`.
         layout: what the columns mean; found by looking, if not given.
         bad_rows: what becomes of rows that cannot be used: "refuse" (an error), or "dead-letter" (left out, with a warning).
 
@@ -67,7 +66,7 @@ def bars(
     """
     wanted = _names(timeframes)
     settings = bars_settings(wanted)
-    with opened(data, instrument, exchange, columns, layout, bad_rows) as inputs:
+    with opened(data, instrument, layout, bad_rows, exchange, columns) as inputs:
         return _frame(bars_stage(settings, inputs, wanted))
 
 
@@ -79,7 +78,7 @@ def features(
     timeframes: str | Sequence[str] | None = None,
     status: bool = False,
     exchange: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns = None,
     layout: str | None = None,
     bad_rows: BadRows = "refuse",
 ) -> pl.DataFrame:
@@ -114,7 +113,7 @@ def features(
     settings = settings_of(config)
     wanted = settings.bars.time if timeframes is None else _names(timeframes)
     settings = with_timeframes(settings, wanted)
-    with opened(data, instrument, exchange, columns, layout, bad_rows) as inputs:
+    with opened(data, instrument, layout, bad_rows, exchange, columns) as inputs:
         return _frame(features_stage(settings, inputs, wanted), status)
 
 
@@ -125,7 +124,7 @@ def backtest(
     out: str | PathLike[str] | None = None,
     *,
     exchange: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns = None,
     layout: str | None = None,
     bad_rows: BadRows = "refuse",
     again: bool = False,
@@ -161,7 +160,7 @@ def backtest(
     settings = settings_of(config)
     path = Path(mkdtemp(prefix="tidewax-run-") if out is None else out)
     try:
-        with opened(data, instrument, exchange, columns, layout, bad_rows) as inputs, RunDirectory(path) as directory:
+        with opened(data, instrument, layout, bad_rows, exchange, columns) as inputs, RunDirectory(path) as directory:
             if again:
                 directory.clear()
             run = Backtest(settings, inputs, directory, Console() if progress else None)
@@ -184,7 +183,7 @@ def _holds(directory: RunDirectory, run: Backtest) -> bool:
     stored = directory.read()
     if stored is None or stored["state"] != "finished":
         return False
-    if any(stored[name] != run.header[name] for name in ("analysis_hash", "fingerprint")):
+    if not run.same_as(stored):
         raise RunError(
             f"{directory.path} holds a finished run of other settings or data: give another out, or again=True"
         )

@@ -33,6 +33,9 @@ Data = ArrowFrame | pl.LazyFrame | File | Sequence[File]
 Config = Settings | Mapping[str, Any] | File | None
 """Settings, nested settings, the path of a settings file, the name of a profile, or None for the defaults."""
 
+Columns = Mapping[str, str] | None
+"""Columns by role, such as `{"time": "ts", "price": "px"}`."""
+
 LABEL: Final = "the data frame"
 
 
@@ -56,10 +59,10 @@ def settings_of(config: Config) -> Settings:
 def opened(
     data: Data,
     instrument: str | None,
-    exchange: str | None,
-    columns: Mapping[str, str] | None,
     layout: str | None,
     bad_rows: BadRows,
+    exchange: str | None = None,
+    columns: Columns = None,
 ) -> Iterator[Inputs]:
     """The files of a run. A data frame is written to a temporary Parquet file, and so is read and checked as files are.
 

@@ -60,6 +60,10 @@ def csv_head(text: bytes, asked: Asked) -> CsvHead:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"{label} has two columns {twice!r}. Rename one of them.")
+        if len(sample) > 1 and len(names) == 1 and max(map(lines[1].count, ",;\t|")) > 1:
+            raise InputError(
+                f"{label}: line 1, {lines[0][:80]!r}, does not name the columns. Remove the lines before the one that does."
+            )
         binding = bind(names, asked)
     else:
         names = [str(i) for i in range(len(sample[0]))]

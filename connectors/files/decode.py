@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -21,7 +22,8 @@ from events.schema import MALFORMED, NEVER
 BadRows = Literal["refuse", "dead-letter"]
 
 DEAD_LETTER_HINT: Final = (
-    "Correct the row, or pass --bad-rows dead-letter to go on without such rows and have them listed."
+    "Correct the row, or pass --bad-rows dead-letter to go on without such rows: they are counted, and listed by a "
+    "backtest."
 )
 
 
@@ -202,7 +204,7 @@ class Decoder:
         if reason == "MALFORMED":
             for role in self.numbers:
                 if numbers(piece.table[columns[role]][i : i + 1])[1] is not None:
-                    return f"{reason}, {role} {held[role]!r} is not a number"
+                    return f"{reason}, {role} {_no_number(held[role])}"
         return f"{reason}, the row has " + ", ".join(f"{columns[role]} {value!r}" for role, value in held.items())
 
     def _instruments(self, piece: Piece) -> tuple[tuple[str, ...], NDArray[np.intp] | None]:
@@ -267,6 +269,18 @@ class Decoder:
                     "no exchange, so --instrument cannot say what they are. Name the exchange with --exchange, add a "
                     "column `instrument` (exchange:BASE/QUOTE), or split the file by symbol."
                 )
+
+
+def _no_number(value: object) -> str:
+    """What is wrong with a value that is no number.
+
+    >>> _no_number("n/a"), _no_number("1,5"), _no_number(None)
+    ("'n/a' is not a number", "'1,5' is not a number: write decimals with a point", 'is empty')
+    """
+    if value is None:
+        return "is empty"
+    comma = isinstance(value, str) and re.fullmatch(r"\s*-?\d+,\d+\s*", value) is not None
+    return f"{value!r} is not a number" + (": write decimals with a point" if comma else "")
 
 
 def _first(column: pl.Series, value: str | None) -> int:

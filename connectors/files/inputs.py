@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.files.decode import BadRows
+import numpy as np
+
+from connectors.files.decode import BadRows, Block
 from connectors.files.instruments import check_exchange, check_instrument
 from connectors.files.layouts import Asked, check_columns, check_layout
 from connectors.files.reader import BLOCK_ROWS, FileInput, recognise
@@ -15,7 +17,7 @@ from connectors.files.storage import kind_of, members
 from events.errors import InputError
 from events.feeds import DRIVING, FEEDS, TRADES
 from events.identity import id_of
-from events.times import iso
+from events.times import MINUTE_NS, iso
 
 _FULL_BLOCKS: Final = 16
 """So many instruments are read in full blocks; more of them share that memory."""
@@ -157,6 +159,20 @@ class Inputs:
         return [(file, file.id_space) for file in self._files_of(instrument) if file.feed == TRADES]
 
 
+def _check_order(file: FileInput, first: Block) -> None:
+    """Check that the rows go on in time, over all instruments; a few that do not are for the intake to refuse.
+
+    Raises:
+        InputError: most of the first rows are a minute or more before one above them, as in a file with the newest row first.
+    """
+    times = first.rows["available_at"]
+    if 2 * np.count_nonzero(times < np.maximum.accumulate(times) - MINUTE_NS) > len(times):
+        raise InputError(
+            f"{file.meaning.label} is not in the order of time: its rows go back, so most would be too late to use. "
+            "Sort it by time, oldest row first."
+        )
+
+
 def two_drivers(instrument: str, trades: str, klines: str) -> InputError:
     """The error for an instrument whose bars could be made of trades and of klines, by the labels of such files."""
     return InputError(
@@ -188,7 +204,7 @@ def open_inputs(
             are found by common names. Whether a file holds trades, bars or funding rates follows from the roles.
 
     Raises:
-        InputError: a file is missing, damaged, empty, fits no layout or says no instrument.
+        InputError: a file is missing, damaged, empty, fits no layout, says no instrument or is not in the order of time.
     """
     if not paths:
         raise InputError("No input file. Name one or more files of trades or klines.")
@@ -204,7 +220,9 @@ def open_inputs(
     if bad_rows not in ("refuse", "dead-letter"):
         raise InputError(f"--bad-rows {bad_rows!r} is not known. It is refuse or dead-letter.")
     files: list[FileInput] = []
-    for path in map(Path, paths):
+    for at, path in enumerate(map(Path, paths)):
+        if path.resolve() in (Path(former).resolve() for former in paths[:at]):
+            raise InputError(f"{path} is named twice: every row would count twice. Name it once.")
         kind = kind_of(path)
         parts = members(path) if kind == "zip" else {None: path.stat().st_size}
         for member, size in parts.items():
@@ -212,6 +230,9 @@ def open_inputs(
             asked = Asked(label, member or path.name, layout, columns or {})
             files.append(recognise(path, kind, member, size, asked, instrument, exchange))
     firsts = [file.first_block(bad_rows) for file in files]
+    if bad_rows == "refuse":
+        for file, first in zip(files, firsts):
+            _check_order(file, first)
     inputs = Inputs(
         tuple(files),
         tuple(int(first.rows["available_at"][0]) for first in firsts),

@@ -74,11 +74,14 @@ def check_instrument(name: str, where: str = "--instrument") -> str:
 
 
 def split_symbol(symbol: str) -> str | None:
-    """BASE/QUOTE of a symbol without a separator, None if it ends in no known quote currency.
+    """BASE/QUOTE of a symbol, None if it ends in no known quote currency.
 
-    >>> split_symbol("BTCUSDT"), split_symbol("ETHBTC"), split_symbol("BTCUSD_PERP")
-    ('BTC/USDT', 'ETH/BTC', None)
+    >>> split_symbol("BTCUSDT"), split_symbol("ETHBTC"), split_symbol("BTC-EUR"), split_symbol("BTCUSD_PERP")
+    ('BTC/USDT', 'ETH/BTC', 'BTC/EUR', None)
     """
+    separated = re.fullmatch(r"([A-Za-z0-9]+)[-_]([A-Z0-9]+)", symbol)
+    if separated is not None and separated[2] in QUOTES:
+        return f"{separated[1]}/{separated[2]}"
     for quote in QUOTES:
         if symbol.endswith(quote) and len(symbol) > len(quote) and symbol.isalnum():
             return f"{symbol[: -len(quote)]}/{quote}"
@@ -145,9 +148,13 @@ def check_exchange(name: str) -> str:
     """
     if re.fullmatch(r"[a-z0-9_]+", name) is None:
         raise InputError(
-            f"--exchange: {name!r} is not an exchange: write its short name in lower case, such as binance."
+            f"--exchange: {name!r} is not an exchange: write its short name in lower case, such as {_short(name)}."
         )
     return name
+
+
+def _short(name: str) -> str:
+    return re.sub(r"[^a-z0-9_]", "", name.lower()) or "binance"
 
 
 def instrument_of_exchange(exchange: str, name: str) -> str | None:

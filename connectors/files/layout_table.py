@@ -40,7 +40,7 @@ _TIME: Final = (
         "datetime",
         "date_time",
     ),
-    *("date", "created_at"),
+    *("date", "created_at", "created_time"),
 )
 _RECV: Final = (
     "ts_recv",
@@ -58,7 +58,7 @@ _VOLUME: Final = ("volume", "vol", "v", "base_volume")
 _QUOTE_VOLUME: Final = ("quote_volume", "quote_asset_volume", "quote_vol")
 _BAR: Final = ("time", "open", "high", "low", "close", "volume")
 _PRICE: Final = ("price", "px", "trade_price")
-_QTY: Final = ("qty", "quantity", "amount", "size", "base_qty", "base_quantity", "trade_size")
+_QTY: Final = ("qty", "quantity", "amount", "size", "base_qty", "base_quantity", "trade_size", "volume", "vol")
 _SIDE: Final = ("side", "taker_side", "aggressor_side")
 _MAKER: Final = ("is_buyer_maker", "buyer_maker", "buyer_is_maker", "was_buyer_maker", "isbuyermaker")
 
@@ -165,7 +165,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             "id": _ID,
             "recv": _RECV,
             "instrument": ("instrument",),
-            "symbol": ("symbol", "pair", "market"),
+            "symbol": ("symbol", "pair", "market", "instrument_name"),
         },
         ("time", "price", "qty"),
     ),
@@ -214,7 +214,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             "closed": ("closed", "is_closed"),
             "recv": _RECV,
             "instrument": ("instrument",),
-            "symbol": ("symbol", "pair", "market"),
+            "symbol": ("symbol", "pair", "market", "instrument_name"),
         },
         _BAR,
         _BAR,
@@ -236,7 +236,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             "index": ("index", "index_price"),
             "recv": _RECV,
             "instrument": ("instrument",),
-            "symbol": ("symbol", "pair", "market"),
+            "symbol": ("symbol", "pair", "market", "instrument_name"),
         },
         ("time", "rate"),
         ("time", "rate"),

@@ -133,9 +133,9 @@ def bind(names: Sequence[str], asked: Asked) -> Binding:
             f"{label} does not fit --layout {layout}: {what}. {_columns(names)} Leave --layout out to have it found."
         )
     raise InputError(
-        f"{label} fits no layout. {_columns(names)} The layouts are {', '.join(LAYOUTS)}; the most general need columns "
-        "for time, price and qty (trades), for time, open, high, low, close and volume (bars), or for time and rate "
-        "(funding) under common names: rename the columns, or say which are which with --columns time=...,price=..."
+        f"{label} fits no layout. {_columns(names)} Say which are which: --columns time=...,price=...,qty=... for trades, "
+        "time=...,open=...,high=...,low=...,close=...,volume=... for 1m bars, time=...,rate=... for funding rates; those with "
+        f"common names can be left out. Or rename the columns to those of a layout: {', '.join(LAYOUTS)}."
     )
 
 

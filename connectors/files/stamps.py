@@ -85,6 +85,11 @@ class TimeColumn:
         """Why this value of the column is no time, and what to do."""
         if self._midnight_ns is not None:
             return f"{self._column} {value!r} is no number of milliseconds since midnight. Correct or remove the row"
+        if self.unit is None and isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
+            return (
+                f"{self._column} {value!r} is not a time. Write times as 2025-06-21 12:00:00 (UTC, or with a zone such as +02:00), "
+                "date and time in one column, or as integers since 1970 in s, ms, us or ns: correct the row, or convert the column"
+            )
         unit = f" in {self.unit}, the unit of the first row" if self.unit else " in s, ms, us or ns"
         return (
             f"{self._column} {value!r} is not a time between 2009 and 2100{unit}. Every row needs one, and all times "

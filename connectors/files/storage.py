@@ -60,6 +60,8 @@ def kind_of(path: Path) -> str:
     """
     if path.is_dir():
         raise InputError(f"{path} is a directory. Name the files in it, for example {path}/*.csv.")
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise InputError(f"{path} is a spreadsheet. Save the sheet as a CSV file.")
     with reading(str(path)), path.open("rb") as file:
         start = file.read(8)
     if not start:

@@ -44,7 +44,7 @@ def test_columns_that_fit_nothing(tmp_path):
     said(
         "open, high, low",
         "binance-aggtrades, binance-trades, binance-stream, ccxt, freqtrade, kraken-dump, tidewax",
-        "rename",
+        "--columns time=...,price=...,qty=...",
     )(path)
     said("does not fit --layout freqtrade", "it lacks time (timestamp)", "open, high, low", layout="freqtrade")(path)
 
@@ -54,6 +54,37 @@ def test_layout_that_is_misspelt(tmp_path):
     said("--layout 'freqtrad' is not known", "Did you mean freqtrade?", layout="freqtrad")(path)
     said("The layouts are", layout="xyz")(path)
     said("--bad-rows 'drop'", bad_rows="drop")(path)
+
+
+def test_lines_above_the_header(tmp_path):
+    path = csv(tmp_path / "a.csv", "time,price,qty", f"{MS},1.5,2", header="https://www.example.com")
+    said("line 1, 'https://www.example.com', does not name the columns", "Remove the lines")(path)
+
+
+def test_spreadsheet(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<x/>")
+    said("is a spreadsheet", "CSV")(tmp_path / "a.xlsx")
+
+
+def test_newest_row_first(tmp_path):
+    rows = [f"{MS + 60_000 * i},1.5,2,buy,{i}" for i in range(20)]
+    said("not in the order of time", "oldest row first")(csv(tmp_path / "a.csv", *rows[::-1]))
+    said("not in the order of time")(csv(tmp_path / "a.csv", *rows[7:], *rows[:7][::-1], *rows[7:9], *rows[:12]))
+    assert len(read_trades([csv(tmp_path / "a.csv", *rows[9:], *rows[:9])], instrument="x:A/B")["x:A/B"]) == 20
+    newest_first = csv(tmp_path / "a.csv", *rows[::-1])
+    assert len(read_trades([newest_first], instrument="x:A/B", bad_rows="dead-letter")["x:A/B"]) == 20
+    # one instrument after the other is no order of time either
+    rows = [f"x:A/C,{MS + 60_000 * i},1,1" for i in range(90, 99)] + [f"x:B/C,{MS + 60_000 * i},1,1" for i in range(40)]
+    said("not in the order of time", instrument=None)(
+        csv(tmp_path / "b.csv", *rows, header="instrument,time,price,qty")
+    )
+
+
+def test_file_that_is_named_twice(tmp_path):
+    path = csv(tmp_path / "a.csv", *good(2))
+    with pytest.raises(InputError, match="named twice"):
+        open_inputs([path, tmp_path / "." / "a.csv"], instrument="x:A/B")
 
 
 def test_no_header(tmp_path):
@@ -122,6 +153,17 @@ def test_time_that_cannot_be_read(tmp_path):
     said("line 3", "2025-06-21T12:60:00Z")(path)
 
 
+def test_time_as_people_write_it(tmp_path):
+    for text in ("21.06.2025 12:00:00", "06/21/2025 12:00", "12:00:00"):
+        path = csv(tmp_path / "a.csv", f"{text},1,1,buy,9")
+        said("line 2", "is not a time. Write times as 2025-06-21 12:00:00", "date and time in one column")(path)
+
+
+def test_decimal_comma(tmp_path):
+    path = csv(tmp_path / "a.csv", f"{MS};1,5;2;buy;9", header="time;price;qty;side;id")
+    said("line 2", "price '1,5' is not a number: write decimals with a point")(path)
+
+
 def test_time_column_whose_name_says_another_unit(tmp_path):
     path = csv(tmp_path / "a.csv", f"{MS // 1_000},1,1", header="timestamp_ms,price,qty")
     said("'timestamp_ms' says by its name that it holds ms", "in s", "Rename")(path)
@@ -131,7 +173,7 @@ def test_time_column_whose_name_says_another_unit(tmp_path):
 
 BAD = [
     ("x.5,2,buy", "MALFORMED, price 'x.5' is not a number", "MALFORMED"),
-    ("1.5,,buy", "MALFORMED, qty None is not a number", "MALFORMED"),
+    ("1.5,,buy", "MALFORMED, qty is empty", "MALFORMED"),
     ("0,2,buy", "NON_POSITIVE, the row has price", "NON_POSITIVE"),
     ("1.5,-2,buy", "qty '-2'", "NON_POSITIVE"),
     ("nan,2,buy", "NON_FINITE", "NON_FINITE"),

@@ -92,7 +92,7 @@ def said(path, *words, **options):
         ("x", "MALFORMED, rate 'x' is not a number"),
         ("nan", "NON_FINITE"),
         ("0.2", "OUT_OF_RANGE, the row has rate"),
-        ("", "MALFORMED, rate None"),
+        ("", "MALFORMED, rate is empty"),
     ],
 )
 def test_bad_row(tmp_path, row, words):

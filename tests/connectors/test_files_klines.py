@@ -204,7 +204,7 @@ def test_klines_still_forming_and_volumes_in_quote(tmp_path):
 
 BAD = [
     ("x,12,9,11,1", "MALFORMED, open 'x' is not a number"),
-    ("10,12,9,11,", "MALFORMED, volume None is not a number"),
+    ("10,12,9,11,", "MALFORMED, volume is empty"),
     ("10,12,9,11", "MALFORMED, the row has not as many fields"),
     ("10,nan,9,11,1", "NON_FINITE, the row has open"),
     ("10,12,0,11,1", "NON_POSITIVE, the row has open"),

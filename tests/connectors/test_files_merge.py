@@ -91,9 +91,9 @@ def test_ties_across_blocks_and_files_come_out_by_id(tmp_path):
 
 
 def test_a_file_twice_gives_each_row_twice_in_a_row(tmp_path):
-    path = write(tmp_path / "a.parquet", [1, 2, 2, 3, 3, 3, 9], [1, 2, 3, 4, 5, 6, 7])
+    paths = [write(tmp_path / f"{name}.parquet", [1, 2, 2, 3, 3, 3, 9], [1, 2, 3, 4, 5, 6, 7]) for name in "ab"]
     for block_rows in (1, 2, 100):
-        rows = read_trades([path, path], instrument="x:A/B", block_rows=block_rows)["x:A/B"]
+        rows = read_trades(paths, instrument="x:A/B", block_rows=block_rows)["x:A/B"]
         assert rows["trade_id"].tolist() == [i for i in range(1, 8) for _ in range(2)]
 
 

@@ -128,6 +128,9 @@ def test_a_finished_directory_says_so_and_again_starts_over(reference, tmp_path)
     assert second.returncode == 0
     assert "finished run" in second.stdout
     assert (tmp_path / "run" / "run.json").stat().st_mtime_ns == before
+    other = command(*arguments, "--set", "signals.stop_atr=9")
+    assert other.returncode == 1
+    assert "holds a finished run of other settings or files" in other.stderr
     third = command(*arguments, "--again")
     assert third.returncode == 0, third.stderr
     assert (tmp_path / "run" / "run.json").stat().st_mtime_ns > before

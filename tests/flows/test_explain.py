@@ -11,7 +11,7 @@ from commands import command
 from events.errors import RunError
 from events.records import Outcome, Signal, SignalUpdate
 from events.times import iso
-from flows.explain import _gates, explain
+from flows.explain import _gates, explain, list_signals
 from flows.report_runs import FinishedRun
 from operators.confluence import GATES
 
@@ -88,6 +88,19 @@ def test_a_signal_that_waited_for_gates_says_for_which(run):
     said = _gates(signal, scores[at], scores)[1]
     turned = iso(int(scores["available_at"][at - 2]))
     assert said == f"the score turned at {turned}; 2 bars waited for gates: coverage on 2, gap on 1"
+
+
+def test_without_an_id_the_signals_are_listed(run):
+    signals = run.records(Signal, KEY)
+    outcomes = {o.signal_id: o for o in run.records(Outcome, KEY)}
+    lines = list_signals(run.path).splitlines()
+    assert [line.split()[0] for line in lines] == [signal.signal_id for signal in signals]
+    for signal, line in zip(signals, lines):
+        outcome = outcomes.get(signal.signal_id)
+        assert f"{iso(signal.ts)}  {signal.side}" in line
+        assert line.endswith(f"{outcome.exit_reason:10} {outcome.r_net:+.2f} R" if outcome else ("expired", "active"))
+    assert any(line.endswith("expired") for line in lines)
+    assert command("explain", run.path).stdout.splitlines() == lines
 
 
 def test_an_unknown_id_is_answered_with_those_near_it(run):
