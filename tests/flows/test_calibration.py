@@ -128,7 +128,8 @@ def test_signals_of_a_run_with_a_table_say_what_it_says_and_outlive_it(market_da
     assert f"reliability {told[0].reliability:.2f}, in sample" in text
     assert report([again.path])["n"] == len(again.records(Outcome, KEY))
     assert command("verify", again.path, again.path).returncode == 0
-    assert command("backtest", file, "--out", tmp_path / "calibrated", "--instrument", KEY).returncode == 0
+    uncalibrated = command("backtest", file, "--out", tmp_path / "calibrated", "--instrument", KEY)
+    assert "holds a finished run of other settings" in uncalibrated.stderr
     missing = command(
         "backtest", file, "--out", tmp_path / "x", "--config", tmp_path / "calibrated.yaml", "--instrument", KEY
     )
