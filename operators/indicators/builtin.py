@@ -9,11 +9,11 @@ from events.frames import Array
 from operators.indicators.base import Indicator, Wide
 from operators.indicators.heikin_ashi import heikin_ashi
 from operators.indicators.momentum import awesome_oscillator
-from operators.indicators.regime import RegimeHandle, regime_codes
+from operators.indicators.regime import RegimeHandle, p_trend, regime_codes
 from operators.indicators.rolling import percentile_rank, z_score
 from operators.indicators.structure import PIVOT_BARS, bos_score, newest_swings, structure, sweep_score, swings
 from operators.indicators.talib_functions import talib_by_column
-from operators.indicators.volatility import efficiency_ratio, parkinson_volatility, range_position
+from operators.indicators.volatility import efficiency_ratio, parkinson_volatility, range_position, realised_volatility
 from operators.indicators.volume import (
     accumulation_slope,
     chaikin_money_flow,
@@ -21,7 +21,7 @@ from operators.indicators.volume import (
     on_balance_volume,
     relative_volume,
 )
-from operators.indicators.wide import DayVwap, RelativeVolume
+from operators.indicators.wide import DayVwap, RealisedVolatility, RelativeVolume
 from operators.indicators.zones import levels, order_blocks
 
 _HLC: Final = ("high", "low", "close")
@@ -44,6 +44,11 @@ def _bos(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Arra
 def _sweep(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array]:
     score, silent = sweep_score(structure(high, low, close, atr, PIVOT_BARS)[4], atr, PIVOT_BARS)
     return score, silent
+
+
+def _structure(high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array, Array]:
+    _, _, trend, broken, swept = structure(high, low, close, atr, PIVOT_BARS)
+    return trend, broken, swept
 
 
 def _blocks(open_: Array, high: Array, low: Array, close: Array, atr: Array) -> tuple[Array, Array]:
@@ -108,11 +113,14 @@ BUILTIN: Final[dict[str, Indicator]] = {
     "levels": _own(("d_res", "d_sup"), _levels, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True, newest=True),
     "obv_14": _own(("obv_14",), _with(on_balance_volume, 14), ("close", "volume"), 64, 14, windowed=True),
     "order_blocks": _own(("ob_score",), _blocks, ("open", *_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
+    "p_trend": _own(("p_trend",), p_trend, ("adx_14",), 64, 0, windowed=True),
     "park_60": _own(("park_60",), _with(parkinson_volatility, 60), ("high", "low"), 64, 59, windowed=True),
     "range_pos": _own(("range_pos",), _with(range_position, 50), _HLC, 64, 49, windowed=True),
+    "rv_60": _wide(("rv_60",), realised_volatility, 60, RealisedVolatility),
     "rvol": _wide(("rvol",), relative_volume, 30, RelativeVolume),
     "vwap": _wide(("vwap_d", "vwap_band"), day_vwap, 0, DayVwap),
     "regime": _own(("regime",), regime_codes, _REGIME, 512, 0, 512, open=RegimeHandle),
+    "structure": _own(("trend", "break_event", "sweep_event"), _structure, (*_HLC, "atr_14"), 512, 0, _AUTOMATON),
     "sweep": _own(("sweep_score",), _sweep, (*_HLC, "atr_14"), 512, 10, _AUTOMATON, silent=True),
     "swing": _own(("swing.high", "swing.low"), _swing, ("high", "low"), 512, 10, _AUTOMATON, newest=True),
 }

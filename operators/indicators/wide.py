@@ -5,18 +5,22 @@ Each gives the values of new bars and their statuses, the same however the bars 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from events.frames import Array
 from events.schema import COLD, MISSING, NEVER, SETTLED, WARMING
-from events.times import DAY_NS
+from events.times import DAY_NS, MINUTE_NS
+from operators.indicators.volatility import realised_volatility
 from operators.indicators.volume import RECENT_BARS, SLOT_DAYS, follow_day_vwap, follow_relative_volume
 
 
 def _columns(bars: Array, *names: str) -> list[Array]:
     return [np.ascontiguousarray(bars[name]) for name in names]
+
+
+VOLATILITY_BARS: Final = 60
 
 
 class RelativeVolume:
@@ -52,6 +56,29 @@ class RelativeVolume:
         slots, recent, mark, self.first_ns = snapshot
         self.slots, self.recent = np.frombuffer(slots).copy(), np.frombuffer(recent).copy()
         self.mark = np.array(mark, np.int64)
+
+
+class RealisedVolatility:
+    """Memory of `realised_volatility`, which asks for the length of the bars: the closes of its window, settled once it is whole."""
+
+    def __init__(self, timeframe_ns: int) -> None:
+        self.minutes = timeframe_ns / MINUTE_NS
+        self.closes = np.empty(0)
+
+    def advance(self, bars: Array) -> tuple[Array, Array, list[tuple[int, str]]]:
+        """rv_60, and its status; nothing fails."""
+        closes = np.concatenate([self.closes, bars["close"]])
+        values = realised_volatility(closes, self.minutes, VOLATILITY_BARS)[len(self.closes) :]
+        self.closes = closes[-VOLATILITY_BARS:].copy()
+        return values[:, None], np.where(np.isnan(values), COLD, SETTLED)[:, None], []
+
+    def snapshot(self) -> Any:
+        """The closes."""
+        return self.closes.tobytes()
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        self.closes = np.frombuffer(snapshot).copy()
 
 
 class DayVwap:
