@@ -59,7 +59,7 @@ class RelativeVolume:
 
 
 class RealisedVolatility:
-    """Memory of `realised_volatility`, which asks for the length of the bars: the closes of its window, settled once it is whole."""
+    """Memory of `realised_volatility`, which asks for the length of a bar: the closes of its window, settled once it is whole."""
 
     def __init__(self, timeframe_ns: int) -> None:
         self.minutes = timeframe_ns / MINUTE_NS
