@@ -17,7 +17,8 @@ from bytewax.dataflow import Dataflow
 from rich.console import Console
 
 from config import Settings, load
-from connectors.files import FileSource, Inputs, Progress, open_inputs
+from connectors.files import FileSource, Inputs, open_inputs
+from connectors.progress import Progress
 from connectors.recovery import forget_what_was_not_reached, make_store
 from connectors.segments import SegmentSink, roll
 from connectors.sqlite import SqliteSink
