@@ -124,6 +124,8 @@ class Rolled:
                 if offset < after <= end:
                     yield after, items
                 before, items = after, Items()
+        if before != self.end:
+            raise ValueError(f"what is behind offset {before} of the tape is missing")
 
 
 def open_rolled(path: Path) -> Rolled:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -186,6 +187,16 @@ def test_a_damaged_rolled_segment_is_told(tmp_path, kind, damage):
             pq.write_table(changed(pq.read_table(path)), path)
     told_of_frames = "is missing|is no file of a rolled segment|are damaged"
     with pytest.raises(InputError, match=told_of_frames if kind == "frames" else f"are damaged .*--until {offsets[0]}"):
+        read(tmp_path)
+
+
+def test_a_rolled_segment_without_its_last_records_is_told(tmp_path):
+    offsets = record(tmp_path, appends(5, 9), segment_bytes=4_000)
+    [made, *_] = roll(tmp_path)
+    table = pq.read_table(made.path)
+    last = offsets[offsets.index(made.end) - 1]
+    pq.write_table(table.filter(pc.less_equal(table["offset"], last)), made.path)
+    with pytest.raises(InputError, match=f"what is behind offset {last} of the tape is missing"):
         read(tmp_path)
 
 
