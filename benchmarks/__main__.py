@@ -12,13 +12,14 @@ from functools import partial
 import pyarrow as pa
 from rich.console import Console
 
-from benchmarks import bars, files, indicators, nautilus, state, whole, year
+from benchmarks import bars, files, indicators, nautilus, state, tape, whole, year
 from benchmarks.tables import Budget, machine, show_budgets
 
 TABLES = {
     "bars": bars.bench,
     "nautilus": nautilus.bench,
     "files": files.bench,
+    "tape": tape.bench,
     "graph": whole.bench,
     "year": year.bench,
     "indicators": indicators.bench,

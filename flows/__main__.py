@@ -13,6 +13,7 @@ from rich.console import Console
 from config import Settings, grid, load
 from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
+from connectors.tape import Recording
 from events.errors import RunError, SettingsError, StepError, TidewaxError
 from events.identity import canonical_json
 from events.times import DAY_NS
@@ -23,6 +24,7 @@ from flows.explain import list_signals
 from flows.laws import judge, print_laws
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
+from flows.replay import recorded
 from flows.report import print_report, refused_line
 from flows.rundir import RunDirectory
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
@@ -169,7 +171,28 @@ def backtest(
         print_sweep(Sweep(points, inputs, out, console, again).run(), out, console)
 
 
-def _backtest(inputs: Inputs, out: Path, settings: Settings, again: bool) -> None:
+@app.command()
+def replay(
+    tape: Annotated[Path, typer.Argument(metavar="TAPE", help="The directory that a live run recorded to.")],
+    out: Annotated[Path, typer.Option(help="The run directory.")],
+    config: Config = None,
+    chunk: Annotated[int | None, typer.Option(help="Rows a frame at most; changes no result.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
+    until: Annotated[
+        int | None, typer.Option(help="An offset of the tape: replay what was recorded before it.", min=1)
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
+) -> None:
+    """Run the whole graph over the tape of a live run: the same results; goes on where it was stopped."""
+    given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
+    recording = recorded(tape, out, until)
+    if recording.torn_bytes:
+        said = f"{tape}: the last {recording.torn_bytes} bytes are of a record that was cut short, and are left out"
+        _console().print(said, soft_wrap=True)
+    _backtest(recording, out, load(config, {"run": given} if given else None), again)
+
+
+def _backtest(inputs: Inputs | Recording, out: Path, settings: Settings, again: bool) -> None:
     console = _console()
     with RunDirectory(out) as directory:
         stored = directory.read()

@@ -1,4 +1,4 @@
-"""Backtest: the graph over files, into a run directory.
+"""Backtest: the graph over files, or a replay: over a tape; into a run directory.
 
 `tidewax backtest` is the command; `python -m bytewax.run flows.backtest` runs the same flow under the engine's own runner,
 configured by the settings file named in TIDEWAX_CONFIG (its sections `input` and `output`).
@@ -17,10 +17,12 @@ from bytewax.dataflow import Dataflow
 from rich.console import Console
 
 from config import Settings, load
-from connectors.files import FileSource, Inputs, Progress, open_inputs
+from connectors.files import FileSource, Inputs, open_inputs
+from connectors.progress import Progress
 from connectors.recovery import forget_what_was_not_reached, make_store
 from connectors.segments import SegmentSink, roll
 from connectors.sqlite import SqliteSink
+from connectors.tape import Recording, TapeSource
 from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.streams import Stream
 from flows.engine import dataflow, run_flow
@@ -34,11 +36,11 @@ from flows.rundir import RunDirectory, changed_plugins, first_difference
 
 
 class Backtest:
-    """A backtest into a run directory, from nothing or from where it was stopped.
+    """A backtest or a replay into a run directory, from nothing or from where it was stopped.
 
     Args:
         settings: of the analysis, and how the run is cut up.
-        inputs: the files.
+        inputs: the files, or the tape.
         directory: locked, and empty or of an unfinished run.
         console: where the progress is shown, None for nowhere.
         reused: a finished run over the same files whose bars, or features too, are taken as they are.
@@ -47,7 +49,7 @@ class Backtest:
     def __init__(
         self,
         settings: Settings,
-        inputs: Inputs,
+        inputs: Inputs | Recording,
         directory: RunDirectory,
         console: Console | None = None,
         reused: Reused | None = None,
@@ -78,10 +80,15 @@ class Backtest:
             studied = self.reused.studied
             stored = self.reused.source(self.plan)
             return dataflow("backtest", stored, lambda bars: conclude(bars, self.plan, studied), segments, sqlite)
-        lateness_ns = max(self.plan.lateness_ns.values())
-        source = FileSource(self.inputs, self.settings.run.chunk, lateness_ns, on_error=self._fail)
+        source = self._source()
         self.progress = source.progress
         return dataflow("backtest", source, lambda market: build(market, self.plan), segments, sqlite)
+
+    def _source(self) -> FileSource | TapeSource:
+        chunk = self.settings.run.chunk
+        if isinstance(self.inputs, Recording):
+            return TapeSource(self.inputs, chunk, self._fail)
+        return FileSource(self.inputs, chunk, max(self.plan.lateness_ns.values()), self._fail)
 
     def _fail(self, error: InputError) -> None:
         self.failure = error
@@ -90,7 +97,7 @@ class Backtest:
         """Make the directory ready; whether an unfinished run goes on in it.
 
         Raises:
-            RunError: the unfinished run is of other settings or files.
+            RunError: the unfinished run is of other settings, files or another tape.
         """
         stored = self.directory.read()
         if stored is None:
@@ -103,7 +110,7 @@ class Backtest:
             )
         elif stored["fingerprint"] != self.header["fingerprint"]:
             raise RunError(
-                f"{self.directory.path} holds an unfinished run over other files. Name the same files, or --again"
+                f"{self.directory.path} holds an unfinished run over other files or another tape. Name the same ones, or --again"
             )
         elif changed := changed_plugins(self.header, stored):
             raise RunError(
@@ -124,7 +131,7 @@ class Backtest:
         """Run to the end, or on from where it was stopped; what run.json says.
 
         Raises:
-            InputError: a file turned out to be damaged; nothing is left of a run that began with it.
+            InputError: a file or the tape turned out to be damaged; nothing is left of a run that began with it.
         """
         resumed = self.begin()
         run = self.settings.run

@@ -1,4 +1,4 @@
-"""The engine as flows use it: build a flow from files to sinks, run it, and tell what stopped it."""
+"""The engine as flows use it: build a flow from a source to sinks, run it, and tell what stopped it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from connectors.files import FileSource
 from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink, StoredSource
 from connectors.sqlite import SqliteSink
+from connectors.tape import TapeSource
 from events.errors import TidewaxError
 from operators.keyed import Frames
 
@@ -29,11 +30,15 @@ _ONE = threading.Lock()
 
 
 def dataflow(
-    name: str, source: FileSource | StoredSource, graph: Callable[[Frames], Frames], *sinks: SegmentSink | SqliteSink
+    name: str,
+    source: FileSource | TapeSource | StoredSource,
+    graph: Callable[[Frames], Frames],
+    *sinks: SegmentSink | SqliteSink,
 ) -> Dataflow:
     """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them."""
     flow = Dataflow(name)
-    out = graph(op.input("files" if isinstance(source, FileSource) else "stored", flow, source))
+    step = "files" if isinstance(source, FileSource) else "tape" if isinstance(source, TapeSource) else "stored"
+    out = graph(op.input(step, flow, source))
     for sink in sinks:
         op.output("sqlite" if isinstance(sink, SqliteSink) else "segments", out, sink)
     return flow

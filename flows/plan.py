@@ -10,6 +10,7 @@ from typing import Any, Final
 from config.problems import dotted
 from config.settings import ONLY_TRADES, PRESETS, THETA_BASE, Settings
 from connectors.files import Inputs
+from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import RATES
 from events.identity import analysis_hash
@@ -213,14 +214,15 @@ def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
     return (*called, *(builtin_indicator(name) for name in own))
 
 
-def plan_of_inputs(settings: Settings, inputs: Inputs) -> Plan:
-    """The plan of a run over these files.
+def plan_of_inputs(settings: Settings, inputs: Inputs | Recording) -> Plan:
+    """The plan of a run over these files, or over this tape.
 
     Raises:
         SettingsError: as `Plan`.
         InputError: an instrument has nothing to make bars of.
     """
-    inputs.check_driven()
+    if isinstance(inputs, Inputs):
+        inputs.check_driven()
     return Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)), inputs.feeds)
 
 

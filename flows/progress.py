@@ -1,4 +1,4 @@
-"""How far a backtest over files has come, on a terminal: a line on standard output while the engine runs."""
+"""How far a backtest or a replay has come, on a terminal: a line on standard output while the engine runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from connectors.files.source import Progress
+from connectors.progress import Progress
 from events.schema import NEVER
 from events.times import SECOND_NS, iso
 
@@ -27,7 +27,7 @@ def watching(progress: Progress, console: Console, clock_s: Callable[[], float] 
     standard error meanwhile goes where it would have gone. The line is gone afterwards.
 
     Args:
-        progress: of a `FileSource`.
+        progress: of a source that ends.
         console: on standard output.
         clock_s: seconds that only grow.
     """

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from config import Settings
 from connectors.files import Inputs
+from connectors.tape import Recording
 from events.identity import tree_hash
 from events.schema import SCHEMA_VERSION
 from flows.plan import Plan
@@ -29,13 +30,13 @@ def processor_features() -> list[str]:
     return sorted(name for name, has in binding.get_host_cpu_features().items() if has)
 
 
-def run_header(settings: Settings, inputs: Inputs, plan: Plan) -> dict[str, Any]:
+def run_header(settings: Settings, inputs: Inputs | Recording, plan: Plan) -> dict[str, Any]:
     """The part of run.json that is known before the run.
 
     Args:
         settings: as they were given.
-        inputs: the files.
-        plan: what those settings come to with these files.
+        inputs: the files, or the tape.
+        plan: what those settings come to with them.
     """
     return {
         "tidewax": _version("tidewax"),

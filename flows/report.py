@@ -31,7 +31,8 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
     confluence = plan.streams["confluence"]
     assert isinstance(confluence, Columns)
     intake, reasons, dead, failed = refusals(directory, plan.streams)
-    keys = sorted({record.key for record in intake})
+    # a recording that was cut short says no END, and its intake has counted nothing yet
+    keys = sorted({record.key for record in intake} | counts[f"bars.{plan.timeframes[0][0]}"].keys())
     reordered: Counter[str] = Counter()
     for record in intake:
         reordered[record.key] += record.reordered
@@ -196,7 +197,7 @@ def narrow_table(title: str, first: str, *columns: str) -> Table:
 
 def _market_table(run: dict[str, Any], base: str) -> Table:
     seen = {**run["trades"], **run["klines"]}
-    noun = " or ".join(noun for noun in ("trades", "klines") if run[noun])
+    noun = " or ".join(noun for noun in ("trades", "klines") if run[noun]) or "trades"
     table = narrow_table(
         "what was seen", "instrument", noun, f"{base} bars", "days", "signals", "long", "a day", "mean\ncoverage"
     )
@@ -204,7 +205,7 @@ def _market_table(run: dict[str, Any], base: str) -> Table:
         a_day = results["signals_per_day"]
         table.add_row(
             key,
-            f"{seen.get(key, 0):,}",
+            f"{seen[key]:,}" if key in seen else "-",
             f"{results['base_bars']:,}",
             f"{results['days']:.1f}",
             str(results["signals"]),

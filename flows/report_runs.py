@@ -70,7 +70,7 @@ class FinishedRun:
                 f"{path} has settings that this version does not know: read it with the version that wrote it "
                 f"({self.run.get('tidewax')})"
             ) from None
-        self.keys: list[str] = sorted({**self.run["trades"], **self.run["klines"]})
+        self.keys: list[str] = sorted(self.run["results"])
 
     @property
     def base(self) -> str:

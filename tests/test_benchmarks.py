@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import bars, files, indicators, nautilus, state, whole, year
+from benchmarks import bars, files, indicators, nautilus, state, tape, whole, year
 from benchmarks.agreement import Disagreement, same_bars
 from benchmarks.kernels import bare
 from benchmarks.material import KEY, START, default_plan, frames, trades
@@ -28,6 +28,13 @@ def test_a_file_gives_the_bars_of_memory(tmp_path):
     path = tmp_path / "trades.parquet"
     rows = write_trades(path, (Market(KEY, trades_per_minute=PER_MINUTE),), START, 0.1)
     assert [contender.rows for contender in files.contenders(path, rows)] == [rows] * 4
+
+
+def test_a_tape_gives_all_rows_whatever_the_frames(tmp_path):
+    rows = trades(0.1, PER_MINUTE)
+    found = tape.contenders(rows, 50, tmp_path)
+    assert [contender.rows for contender in found] == [len(rows)] * 6 + [50] * 3
+    assert [found[k].run() for k in (2, 5, 8)] == [len(rows), len(rows), 50]
 
 
 def test_the_whole_graph_gives_the_same_at_any_cut():

@@ -14,7 +14,7 @@ from connectors.files.inputs import Inputs, open_inputs
 from connectors.files.layouts import LAYOUTS
 from connectors.files.merge import Merge
 from connectors.files.reader import BLOCK_ROWS
-from connectors.files.source import FileSource, FileState, Progress
+from connectors.files.source import FileSource, FileState
 from events.feeds import TRADES
 from events.frames import Array, concat
 
@@ -24,7 +24,6 @@ __all__ = [
     "FileSource",
     "FileState",
     "Inputs",
-    "Progress",
     "open_inputs",
     "read_streams",
     "read_trades",

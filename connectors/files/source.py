@@ -9,6 +9,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.files.inputs import Inputs
 from connectors.files.merge import Merge, Merged, Source
+from connectors.progress import Progress
 from events.errors import InputError
 from events.feeds import FEEDS
 from events.frames import Frame, control
@@ -22,21 +23,6 @@ PARTITION: Final = "files"
 _BATCH_ROWS: Final = 100_000
 _BATCH_FRAMES: Final = 64
 _SKIPPED_BLOCKS: Final = 4
-
-
-class Progress:
-    """How far a run has come; another thread may read it at any time.
-
-    Attributes:
-        bytes_read: bytes of the files read so far.
-        total_bytes: bytes of all files.
-        newest_ns: largest `available_at` read so far, NEVER before the first row.
-    """
-
-    def __init__(self, total_bytes: int) -> None:
-        self.bytes_read = 0
-        self.total_bytes = total_bytes
-        self.newest_ns = NEVER
 
 
 class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):

@@ -43,15 +43,21 @@ def written(run: Path) -> int:
 
 
 def kill_again_and_again(
-    out: Path, *arguments: object, kills: int, seed: int, stretch: tuple[int, int], chunks: tuple[int, ...] = (1, 7, 31)
+    out: Path,
+    *arguments: object,
+    kills: int,
+    seed: int,
+    stretch: tuple[int, int],
+    chunks: tuple[int, ...] = (1, 7, 31),
+    name: str = "backtest",
 ) -> None:
-    """Kill -9 a backtest into `out`, and start it again with another chunk and number of workers; moments are random stretches of
-    written output. It is never left to finish.
+    """Kill -9 a backtest (or the command of another name) into `out`, and start it again with another chunk and number of
+    workers; moments are random stretches of written output. It is never left to finish.
     """
     r = random.Random(seed)
     for _ in range(kills):
         more = ("--chunk", r.choice(chunks), "--workers", r.choice([1, 2]))
-        process = start("backtest", *arguments, "--out", out, *more)
+        process = start(name, *arguments, "--out", out, *more)
         until = written(out) + r.randrange(*stretch)
         while process.poll() is None and written(out) < until:
             time.sleep(r.random() * 0.02)

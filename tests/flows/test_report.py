@@ -11,7 +11,7 @@ import pytest
 from commands import command
 from rich.console import Console
 
-from connectors.files.source import Progress
+from connectors.progress import Progress
 from events.records import Outcome, Signal
 from events.rows import BAR, confluence_row
 from events.times import MINUTE_NS

@@ -1,0 +1,141 @@
+"""A tape for reading: its segments in order, as far as they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from connectors.tape.header import Header
+from connectors.tape.records import Items
+from connectors.tape.rolled import FRAMES, Rolled, open_rolled
+from connectors.tape.segment import SUFFIX, Segment, open_segment
+from events.errors import InputError
+from events.identity import id_of
+from events.times import SECOND_NS, iso
+
+Part = Segment | Rolled
+
+
+def parts_of(directory: Path, until: int | None = None) -> list[Part]:
+    """The segments of a tape in order, rolled or not, those that begin before `until`; none where there is no tape.
+
+    Raises:
+        InputError: one is missing, is of another tape or version, or is shorter than it was.
+    """
+    found: dict[int, Part] = {}
+    for path in sorted((directory / "rolled").glob(f"*.{FRAMES}.parquet")):
+        rolled = open_rolled(path)
+        found[rolled.first] = rolled
+    for path in sorted(directory.glob(f"*{SUFFIX}")):
+        segment = open_segment(path)
+        found[segment.first] = segment  # one that is there twice was not rolled to the end
+    parts = [part for first, part in sorted(found.items()) if until is None or first < until]
+    for before, after in pairwise(parts):
+        if before.header.tape != after.header.tape:
+            raise InputError(
+                f"{before.path} and {after.path} are of two tapes. Keep each tape in a directory of its own."
+            )
+        if before.end != after.first:
+            raise InputError(
+                f"{before.path} ends at offset {before.end} of the tape and {after.path} begins at {after.first}: what is between "
+                f"them is missing. Bring it back from a copy, or replay what is before with --until {min(before.end, after.first)}."
+            )
+    return parts
+
+
+def read_parts(parts: list[Part], offset: int, end: int) -> Iterator[tuple[int, Items]]:
+    """The frames of each record from `offset` to `end`, with the offset after it.
+
+    Raises:
+        InputError: a record is damaged, or holds what this version does not know.
+    """
+    for part in parts:
+        if part.end > offset and part.first < end:
+            yield from part.read(max(offset, part.first), min(end, part.end))
+
+
+class Recording:
+    """A tape as it is when it is opened; what a run appends meanwhile is not seen.
+
+    Args:
+        directory: of the tape.
+        until: take it for as long as the records that end at this offset or before; None: for as long as it is.
+
+    Attributes:
+        parts: its segments.
+        header: of the newest segment.
+        first: the offset where it begins; above 0 where old segments were removed.
+        end: the offset where it ends.
+        torn_bytes: bytes behind the end, of a record that was cut short; 0 where `until` is given.
+
+    Raises:
+        InputError: there is no tape, it is damaged, or is of another version.
+    """
+
+    def __init__(self, directory: Path, until: int | None = None) -> None:
+        self.directory = directory
+        self.parts = parts_of(directory, until)
+        if not self.parts:
+            before = "" if until is None else f" before offset {until}"
+            raise InputError(f"{directory} holds no tape{before}. Name the directory that a live run recorded to.")
+        last = self.parts[-1]
+        self.header: Header = last.header
+        self.first = self.parts[0].first
+        self.end = last.last_whole(until)
+        self.torn_bytes = last.end - self.end if until is None else 0
+
+    def read(self, offset: int) -> Iterator[tuple[int, Items]]:
+        """The frames of each record from an offset to the end, with the offset after it.
+
+        Raises:
+            InputError: a record is damaged, or the offset is not one of the tape.
+        """
+        if not self.first <= offset <= self.end:
+            raise InputError(
+                f"{self.directory} holds offsets {self.first} to {self.end} of its tape, and not {offset}, from where it is to be "
+                "read: segments were removed, or the end was not yet on the disk when the machine stopped."
+            )
+        yield from read_parts(self.parts, offset, self.end)
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """The instruments of the run that wrote it."""
+        return self.header.universe.instruments
+
+    @property
+    def feeds(self) -> frozenset[str]:
+        """The streams of the run that wrote it."""
+        return self.header.universe.feeds
+
+    def sequenced(self, instrument: str) -> bool:
+        """Whether the trades of an instrument have consecutive ids."""
+        return instrument in self.header.universe.sequenced
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of its records."""
+        return self.end - self.first
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What has to be the same for a run to go on where another one stopped."""
+        return id_of("tape", self.header.tape, self.first, self.end)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Path, id, offsets, streams and instruments, and when it was begun, to the second."""
+        begun_ns = self.parts[0].header.created_ns // SECOND_NS * SECOND_NS
+        return [
+            {
+                "path": str(self.directory),
+                "tape": self.header.tape,
+                "first": self.first,
+                "until": self.end,
+                "feeds": sorted(self.feeds),
+                "instruments": list(self.instruments),
+                "created_by": self.header.created_by,
+                "begun": iso(begun_ns),
+            }
+        ]

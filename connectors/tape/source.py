@@ -1,0 +1,124 @@
+"""A tape as a Bytewax source of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from connectors.progress import Progress
+from connectors.tape.recording import Recording
+from connectors.tape.records import Items
+from events.errors import InputError
+from events.frames import NO_CONTROL, Frame
+from events.schema import NEVER
+
+TapeState = tuple[str, int]
+"""(id of the tape, offset after the last frame handed out)."""
+
+PARTITION: Final = "tape"
+_BATCH_ROWS: Final = 100_000
+_BATCH_FRAMES: Final = 1_000
+
+
+class TapeSource(FixedPartitionedSource[tuple[str, Frame], TapeState]):
+    """The frames of a tape in the order in which they were handed out, to its end; it says END only where the tape does.
+
+    Args:
+        recording: the tape.
+        chunk: how many rows a frame holds at most; larger ones are cut, which changes no result.
+        on_error: is called with an InputError met during the run, which then ends; None: it is raised.
+
+    Attributes:
+        progress: how far the run has come.
+    """
+
+    def __init__(self, recording: Recording, chunk: int, on_error: Callable[[InputError], None] | None = None) -> None:
+        if chunk < 1:
+            raise ValueError(f"chunk is {chunk}: a frame holds one row or more")
+        self.recording, self.chunk, self.on_error = recording, chunk, on_error
+        self.progress = Progress(recording.total_bytes)
+
+    def list_parts(self) -> list[str]:
+        """The one partition."""
+        return [PARTITION]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: TapeState | None) -> TapePartition:
+        """The partition, from the beginning or from where a run stopped, maybe with another `chunk`.
+
+        Raises:
+            InputError: the state is of another tape.
+        """
+        tape = self.recording.header.tape
+        if resume_state is not None and resume_state[0] != tape:
+            raise InputError(
+                f"The run was stopped while it read another tape than {self.recording.directory}, so it cannot go on with this "
+                "one. Name that tape, or start a new run."
+            )
+        return TapePartition(self, self.recording.first if resume_state is None else resume_state[1])
+
+
+class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
+    """Hands out whole records; its state is the offset after the last one."""
+
+    def __init__(self, source: TapeSource, offset: int) -> None:
+        self._source, self._offset = source, offset
+        self._records = source.recording.read(offset)
+        self._error: InputError | None = None
+
+    def next_batch(self) -> Items:
+        """The frames of some records, up to about 100,000 rows.
+
+        Raises:
+            StopIteration: all is handed out, or an error was reported.
+            InputError: the tape is damaged, and nobody is told of errors otherwise.
+        """
+        out: Items = []
+        rows = 0
+        while rows < _BATCH_ROWS and len(out) < _BATCH_FRAMES:
+            try:
+                self._offset, items = next(self._records)
+            except StopIteration:
+                break
+            except InputError as error:  # told once all before it is handed out: the state never gets ahead of that
+                self._error = error
+                break
+            for instrument, frame in items:
+                out += ((instrument, part) for part in cut(frame, self._source.chunk))
+                rows += len(frame.rows)
+        if out:
+            self._note(out)
+            return out
+        if self._error is None:
+            raise StopIteration
+        if self._source.on_error is None:
+            raise self._error
+        self._source.on_error(self._error)
+        raise StopIteration
+
+    def snapshot(self) -> TapeState:
+        """The position after the last frame handed out."""
+        return self._source.recording.header.tape, self._offset
+
+    def _note(self, items: Items) -> None:
+        progress, recording = self._source.progress, self._source.recording
+        progress.bytes_read = self._offset - recording.first
+        newest = max((int(frame.rows["available_at"][-1]) for _, frame in items if len(frame.rows)), default=NEVER)
+        progress.newest_ns = max(progress.newest_ns, newest)
+
+
+def cut(frame: Frame, chunk: int) -> Iterator[Frame]:
+    """The frame as frames of at most `chunk` rows; what it promises and says comes with the last of them.
+
+    >>> from events.feeds import FEEDS
+    >>> rows = FEEDS["trades"].empty.copy()
+    >>> rows.resize(5)
+    >>> [(len(part.rows), part.watermark == 7) for part in cut(Frame("x:A/B", "trades", rows, 7), 2)]
+    [(2, False), (2, False), (1, True)]
+    """
+    rows = frame.rows
+    last = max(0, (len(rows) - 1) // chunk * chunk)
+    for first in range(0, last, chunk):
+        yield frame._replace(rows=rows[first : first + chunk], watermark=NEVER, control=NO_CONTROL)
+    yield frame if last == 0 else frame._replace(rows=rows[last:])
