@@ -1,0 +1,80 @@
+"""What went wrong at an exchange: what may be tried again, and sentences for what may not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import ccxt
+
+from connectors.exchange.taps import NotATrade
+from events.errors import InputError
+
+AGAIN: Final = (ccxt.OperationFailed, NotATrade)
+"""Failures that may pass: connections, timeouts, refusals for a while, answers that are none."""
+
+REFUSALS: Final = 3
+"""So often a 403 or 451 is taken for a mistake."""
+
+_STATUS = re.compile(r"https?://\S+ (\d{3}) ")
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the exchange does not serve us at all: forbidden, or not in this country.
+
+    >>> refused(ccxt.ExchangeNotAvailable("x GET https://api.example.com/v3/time 451  restricted"))
+    True
+    >>> refused(ccxt.ExchangeNotAvailable("x GET https://api.example.com/v3/time 503 busy"))
+    False
+    """
+    for cause in (error, *error.args):
+        if getattr(cause, "status", None) in (403, 451):  # of a websocket that was not let in
+            return True
+    found = _STATUS.search(f"{error} ")
+    return (found is not None and found[1] in ("403", "451")) or "restricted location" in str(error)
+
+
+def retry_after_s(client: Any) -> float:
+    """For how many seconds the exchange asked to be left alone in its last answer; 0 if it did not."""
+    headers = client.last_response_headers or {}
+    try:
+        return float(next(value for name, value in headers.items() if name.lower() == "retry-after"))
+    except (StopIteration, ValueError):
+        return 0.0
+
+
+def not_served(exchange: str) -> InputError:
+    """The sentence for `refused`."""
+    return InputError(
+        f"{exchange} refuses to serve this address (403 or 451): it blocks some countries and data centres. Use another exchange,"
+        " or run where it is allowed"
+    )
+
+
+def unreachable(exchange: str, client: Any, seconds: float, error: BaseException) -> InputError:
+    """The sentence for an exchange that has not answered at all."""
+    said = " ".join(str(error).split())[:200]
+    return InputError(
+        f"{exchange} did not answer within {seconds:g} s; tried {_hosts(client)}. Last: {type(error).__name__}: {said}. Look at the"
+        " network, or run without one: `tidewax simulate` is an exchange on this machine"
+    )
+
+
+def unexpected(exchange: str, error: BaseException) -> InputError:
+    """The sentence for an answer that trying again will not change."""
+    said = " ".join(str(error).split())[:300]
+    return InputError(f"{exchange} says: {type(error).__name__}: {said}")
+
+
+def _hosts(client: Any) -> str:
+    found: list[str] = []
+    pending: list[Any] = [client.urls["api"]]
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, str):
+            host = client.implode_hostname(value).split("/")[2]
+            if host not in found and len(found) < 3:
+                found.append(host)
+    return ", ".join(found)
