@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ccxt
 
-from connectors.exchange.faults import AGAIN, REFUSALS, not_served, refused, retry_after_s, unexpected, unreachable
+from connectors.exchange.faults import (
+    AGAIN,
+    NEVER_AGAIN,
+    REFUSALS,
+    not_served,
+    refused,
+    retry_after_s,
+    unexpected,
+    unreachable,
+)
 from connectors.retry import Backoff, Breaker
 from events.errors import TidewaxError
 
@@ -48,8 +57,10 @@ class Calls:
             except (*AGAIN, TimeoutError) as error:
                 failure: Exception = error
                 self._refusals += refused(error)
-            except (ccxt.BaseError, TidewaxError) as error:
-                raise error if isinstance(error, TidewaxError) else unexpected(feed.exchange, error) from None
+            except NEVER_AGAIN as error:
+                raise unexpected(feed.exchange, error) from None
+            except TidewaxError:
+                raise
             except Exception as error:  # what ccxt makes of a page that is none of the exchange's
                 failure = error
                 self._strange += 1

@@ -57,6 +57,7 @@ def make_client(exchange: str, symbols: Sequence[str], address: str | None = Non
     }
     if address is not None:
         config["urls"] = {"api": venue.urls(address)}
+        config["rateLimit"] = 5  # it has no budget that others share
     client = getattr(ccxt.pro, venue.client)(config)
     client.has["fetchCurrencies"] = False  # asks more, and says nothing that matters here
     return client

@@ -13,6 +13,11 @@ from events.errors import InputError
 AGAIN: Final = (ccxt.OperationFailed, NotATrade)
 """Failures that may pass: connections, timeouts, refusals for a while, answers that are none."""
 
+NEVER_AGAIN: Final = (ccxt.BadRequest, ccxt.NotSupported, ccxt.ArgumentsRequired, ccxt.AuthenticationError)
+"""Failures that trying again does not change. Others that ccxt names are tried again for a while: with some answers of a server in
+trouble it can do no better.
+"""
+
 REFUSALS: Final = 3
 """So often a 403 or 451 is taken for a mistake."""
 

@@ -43,14 +43,14 @@ class Overlap:
         self._order: deque[int] = deque(maxlen=REMEMBERED)
         self._seen: set[int] = set()
         self._waiting: dict[int, Arrival] = {}
-        self._joined = self._overflowed = False
+        self._joined = self._follows = self._overflowed = False
         self._apart = 0
         self.repeated = self.filled = self.let_go = self.holes = 0
 
     @property
     def missing(self) -> bool:
-        """Whether trades wait until it is known what came before them."""
-        return self.next_id is not None and not self._joined and bool(self._waiting)
+        """Whether trades wait, for room or until it is known what came before them."""
+        return self.next_id is not None and bool(self._waiting)
 
     def start_after(self, newest: Arrival) -> None:
         """Begin with whatever follows this trade, which is not handed out itself."""
@@ -64,8 +64,11 @@ class Overlap:
             self._remember(trade_id)
 
     def interrupted(self) -> None:
-        """The stream begins again, so trades may be missing before what it pushes now."""
-        self._joined, self._apart = False, 0
+        """The stream begins again, so trades may be missing before what it pushes from now on."""
+        if self._waiting and not self._follows:
+            self._lost(self.last_ns, next(iter(self._waiting.values())).row[AVAILABLE_AT])
+        self._flush()
+        self._joined = False
 
     def push(self, arrival: Arrival, room: bool = True) -> None:
         """Take a trade from the stream."""
@@ -74,44 +77,65 @@ class Overlap:
         elif self._joined and room and not self._waiting:
             self._hand_on(arrival)
         elif len(self._waiting) < self._most_waiting:
+            if not self._waiting:
+                self._follows = self._joined
             self._waiting[arrival.first] = arrival
-            if self._joined and not room:
-                self._joined = False
         else:
             self.let_go += 1
             self._overflowed = True
 
     def settle(self) -> None:
-        """Nothing: what waits needs a page first."""
+        """Hand on what waits for room alone."""
+        if self._follows:
+            self._flush()
 
     def fill(self, anchor: int, page: Sequence[Arrival], full: bool) -> Fill:
         """Take the newest trades of REST, in rising order of time; `anchor` and `full` mean nothing here."""
+        self.settle()
         known = [k for k, arrival in enumerate(page) if arrival.first in self._seen]
-        if known:
-            self._between(page, known)
-            fresh = page[known[-1] + 1 :]
-        else:
-            fresh = page
-            if page and self._order:
-                self._lost(self.last_ns, page[0].row[AVAILABLE_AT])
-        pushed = bool(self._waiting)
-        meets = not pushed or any(arrival.first in self._waiting for arrival in page)
-        for arrival in fresh:
-            if self._waiting.pop(arrival.first, None) is None:
-                self.filled += 1
-            self._hand_on(arrival)
-        self._apart = 0 if meets else self._apart + 1
-        if not meets and self._apart < self._tries:
+        self._between(page, known)
+        fresh = page[known[-1] + 1 :] if known else page
+        if not self._waiting:
+            self._hand_on_page(fresh, bool(known))
+            return Fill.DONE
+        waiting = list(self._waiting.values())
+        meeting = next((k for k, arrival in enumerate(page) if arrival.first in self._waiting), None)
+        if meeting is not None:
+            before = page[known[-1] + 1 if known else 0 : meeting]
+            after = [arrival for arrival in page[meeting:] if arrival.first not in self._waiting]
+            self.filled += len(before) + len(after)
+            self._hand_on_page([*before, *waiting, *after], bool(known), counted=False)
+            self._end_of_waiting()
+            return Fill.DONE
+        if page and page[-1].row[AVAILABLE_AT] <= waiting[0].row[AVAILABLE_AT]:
+            self._hand_on_page(fresh, bool(known))
+        self._apart += 1
+        if self._apart < self._tries:
             return Fill.WAIT
-        self._joined = self._joined or pushed  # until something is pushed, nothing shows that the page reaches up to it
-        waiting, self._waiting = list(self._waiting.values()), {}
-        if waiting and (not meets or self._overflowed):
-            self._lost(self.last_ns, waiting[0].row[AVAILABLE_AT])
-        for arrival in waiting:
-            if arrival.first not in self._seen:
-                self._hand_on(arrival)
-        self._overflowed, self._apart = False, 0
+        self._lost(self.last_ns, waiting[0].row[AVAILABLE_AT])
+        self._flush()
         return Fill.DONE
+
+    def _hand_on_page(self, rows: Sequence[Arrival], follow: bool, counted: bool = True) -> None:
+        """Hand on rows of a page. Where they do not `follow` what was handed out, something may be missing between."""
+        if rows and not follow and self._order:
+            self._lost(self.last_ns, rows[0].row[AVAILABLE_AT])
+        self.filled += len(rows) * counted
+        for arrival in rows:
+            self._hand_on(arrival)
+
+    def _flush(self) -> None:
+        """Hand on what waits."""
+        for arrival in self._waiting.values():
+            self._hand_on(arrival)
+        self._end_of_waiting()
+
+    def _end_of_waiting(self) -> None:
+        """What waited is handed on, so the stream goes straight on, unless some of it was let go."""
+        self._joined = self._joined or bool(self._waiting)
+        if self._overflowed:
+            self._joined = False
+        self._waiting, self._follows, self._overflowed, self._apart = {}, False, False, 0
 
     def _between(self, page: Sequence[Arrival], known: list[int]) -> None:
         """State what REST has between two trades that were handed out: the stream lost it without a break."""

@@ -33,12 +33,15 @@ class Refill:
         self._page = PAGERS[feed.exchange]
         self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = asyncio.ensure_future
 
-    def start(self, one: Instrument, ask: bool = False) -> asyncio.Task[None]:
+    def start(self, one: Instrument, ask: bool = False) -> None:
         """Refill an instrument; with `ask`, REST is asked even where nothing is known to be missing."""
         one.ask |= ask
         if one.task is None:
-            one.task = self.spawn(self._refill(one))
-        return one.task
+            work = self._refill(one)
+            try:
+                one.task = self.spawn(work)
+            except RuntimeError:  # the feed is ending
+                work.close()
 
     async def audits(self) -> None:
         """Ask for the trades after the last one of each instrument that has been quiet past a point of the grid, one by one."""
@@ -54,10 +57,15 @@ class Refill:
                 )
                 due = (one.watermark_ns < boundary or not feed.venue.counts) and one.asked_ns - MARGIN_NS < boundary
                 if settled and due and one.task is None:
-                    filled = one.order.filled
-                    await asyncio.wait({self.start(one, ask=True)})
-                    if one.order.filled > filled:
-                        feed.suspect(one)
+                    await self._audit(one)
+
+    async def _audit(self, one: Instrument) -> None:
+        filled = one.order.filled
+        self.start(one, ask=True)
+        if one.task is not None:
+            await asyncio.wait({one.task})
+        if one.order.filled > filled:
+            self._feed.suspect(one)
 
     async def _refill(self, one: Instrument) -> None:
         try:

@@ -53,7 +53,7 @@ class StandIn:
         return self
 
     def __exit__(self, *_):
-        self.do(self.runner.cleanup())
+        self.do(self._end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         self.loop.close()
@@ -69,6 +69,13 @@ class StandIn:
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()
         self.address = f"127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+
+    async def _end(self):
+        await self.runner.cleanup()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     # ---- trading
     def make(self, symbol, count=1):
