@@ -56,7 +56,6 @@ class Calls:
                 answer = await asyncio.wait_for(function(*given), left_s)
             except (*AGAIN, TimeoutError) as error:
                 failure: Exception = error
-                self._refusals += refused(error)
             except NEVER_AGAIN as error:
                 raise unexpected(feed.exchange, error) from None
             except TidewaxError:
@@ -69,6 +68,7 @@ class Calls:
                 self._breaker.succeeded()
                 return answer
             feed.counts["failed_calls"] += 1
+            self._refusals += refused(failure, feed.client.last_status)
             if self._refusals >= REFUSALS:
                 raise not_served(feed.exchange) from None
             if self._strange >= _STRANGE:

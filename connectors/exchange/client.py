@@ -59,6 +59,7 @@ def make_client(exchange: str, symbols: Sequence[str], address: str | None = Non
         config["urls"] = {"api": venue.urls(address)}
         config["rateLimit"] = 5  # it has no budget that others share
     client = getattr(ccxt.pro, venue.client)(config)
+    note_status(client)
     client.has["fetchCurrencies"] = False  # asks more, and says nothing that matters here
     return client
 
@@ -74,6 +75,17 @@ def guard(client: Any) -> None:
             connection.on_error(ccxt.NetworkError(f"{client.id}: a message could not be handled: {error!r}"))
 
     client.handle_message = guarded
+
+
+def note_status(client: Any) -> None:
+    """Keep the status of the last REST answer in `last_status`: what ccxt raises does not always tell it."""
+    take, client.last_status = client.on_rest_response, 0
+
+    def noted(status: int, *rest: Any) -> Any:
+        client.last_status = status
+        return take(status, *rest)
+
+    client.on_rest_response = noted
 
 
 async def load_markets(

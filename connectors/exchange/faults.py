@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import ccxt
@@ -21,22 +20,19 @@ trouble it can do no better.
 REFUSALS: Final = 3
 """So often a 403 or 451 is taken for a mistake."""
 
-_STATUS = re.compile(r"https?://\S+ (\d{3}) ")
 
-
-def refused(error: BaseException) -> bool:
+def refused(error: BaseException, status: int = 0) -> bool:
     """Whether the exchange does not serve us at all: forbidden, or not in this country.
 
-    >>> refused(ccxt.ExchangeNotAvailable("x GET https://api.example.com/v3/time 451  restricted"))
-    True
-    >>> refused(ccxt.ExchangeNotAvailable("x GET https://api.example.com/v3/time 503 busy"))
-    False
+    Args:
+        error: what ccxt made of it.
+        status: of the last REST answer.
+
+    >>> refused(ccxt.ExchangeError("no"), 451), refused(ccxt.ExchangeNotAvailable("busy"), 503)
+    (True, False)
     """
-    for cause in (error, *error.args):
-        if getattr(cause, "status", None) in (403, 451):  # of a websocket that was not let in
-            return True
-    found = _STATUS.search(f"{error} ")
-    return (found is not None and found[1] in ("403", "451")) or "restricted location" in str(error)
+    statuses = {status, *(getattr(cause, "status", 0) for cause in error.args)}  # of a websocket that was not let in
+    return bool(statuses & {403, 451}) or "restricted location" in str(error)
 
 
 def retry_after_s(client: Any) -> float:
@@ -60,7 +56,7 @@ def unreachable(exchange: str, client: Any, seconds: float, error: BaseException
     """The sentence for an exchange that has not answered at all."""
     said = " ".join(str(error).split())[:200]
     return InputError(
-        f"{exchange} did not answer within {seconds:g} s; tried {_hosts(client)}. Last: {type(error).__name__}: {said}. Look at the"
+        f"{exchange} did not answer within {seconds:g} s; tried {_host(client)}. Last: {type(error).__name__}: {said}. Look at the"
         " network, or run without one: `tidewax simulate` is an exchange on this machine"
     )
 
@@ -71,15 +67,5 @@ def unexpected(exchange: str, error: BaseException) -> InputError:
     return InputError(f"{exchange} says: {type(error).__name__}: {said}")
 
 
-def _hosts(client: Any) -> str:
-    found: list[str] = []
-    pending: list[Any] = [client.urls["api"]]
-    while pending:
-        value = pending.pop(0)
-        if isinstance(value, dict):
-            pending += value.values()
-        elif isinstance(value, str):
-            host = client.implode_hostname(value).split("/")[2]
-            if host not in found and len(found) < 3:
-                found.append(host)
-    return ", ".join(found)
+def _host(client: Any) -> str:
+    return str(client.last_request_url or client.id).split("/")[2 if client.last_request_url else 0]

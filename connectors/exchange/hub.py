@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import ccxt
 
 from connectors.exchange.feed import Feed
 
 _CLOSING_S = 5.0
+_T = TypeVar("_T")
 
 
 class Hub:
@@ -33,6 +35,11 @@ class Hub:
                 self._thread = threading.Thread(target=self._run, args=(self._loop,), name="exchange-hub", daemon=True)
                 self._thread.start()
             self._running[feed] = asyncio.run_coroutine_threadsafe(_guarded(feed), self._loop)
+
+    def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Run something on the loop of the feeds, of which at least one runs."""
+        assert self._loop is not None, "no feed runs"
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self, feed: Feed) -> None:
         """End a feed and close its connections; does nothing if it does not run."""

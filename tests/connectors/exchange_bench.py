@@ -68,9 +68,9 @@ class Client:
 
 
 @contextmanager
-def connected(exchange, **options):
+def connected(exchange, server_class=None, **options):
     """A stand-in that has traded a little, and a source on it that has begun."""
-    with SERVERS[exchange]() as server:
+    with (server_class or SERVERS[exchange])() as server:
         for symbol in server.symbols:
             server.make(symbol, 20)
         client = Client(exchange, server, **options)

@@ -337,7 +337,7 @@ class Bybit(StandIn):
         rows = [
             {
                 "T": t["ns"] // 1_000_000,
-                "s": "BTCUSDT",
+                "s": symbol[:3] + "USDT",
                 "S": "Buy" if t["side"] > 0 else "Sell",
                 "v": f"{t['qty']:.5f}",
                 "p": f"{t['price']:.1f}",
@@ -347,10 +347,10 @@ class Bybit(StandIn):
             }
             for t in trades
         ]
-        yield json.dumps({"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": 1, "data": rows})
+        yield json.dumps({"topic": f"publicTrade.{symbol[:3]}USDT", "type": "snapshot", "ts": 1, "data": rows})
 
     def hears(self, socket, symbol):
-        return "publicTrade.BTCUSDT" in socket.heard
+        return f"publicTrade.{symbol[:3]}USDT" in socket.heard
 
     async def hear(self, socket, message):
         if message["op"] == "subscribe":
@@ -363,30 +363,34 @@ class Bybit(StandIn):
         if name == "time":
             result = {"timeSecond": str(time.time_ns() // 10**9), "timeNano": str(time.time_ns())}
         elif name == "instruments-info":
-            listed = [self.market()] if request.query["category"] == "linear" else []
+            listed = (
+                [self.market(symbol[:3]) for symbol in self.symbols] if request.query["category"] == "linear" else []
+            )
             result = {"category": "linear", "list": listed, "nextPageCursor": ""}
         else:
             limit = min(int(request.query.get("limit", 500)), self.page)
+            name = request.query["symbol"]
+            symbol = name[:3] + "/USDT:USDT"
             rows = [
                 {
                     "execId": t["id"],
-                    "symbol": "BTCUSDT",
+                    "symbol": name,
                     "price": f"{t['price']:.1f}",
                     "size": f"{t['qty']:.5f}",
                     "side": "Buy" if t["side"] > 0 else "Sell",
                     "time": str(t["ns"] // 1_000_000),
                     "seq": str(t["seq"]),
                 }
-                for t in self.known(self.symbols[0])[-limit:][::-1]
+                for t in self.known(symbol)[-limit:][::-1]
             ]
             result = {"category": "linear", "list": rows}
         return web.json_response({"retCode": 0, "retMsg": "OK", "result": result, "time": time.time_ns() // 1_000_000})
 
     @staticmethod
-    def market():
+    def market(base):
         return {
-            "symbol": "BTCUSDT",
-            "baseCoin": "BTC",
+            "symbol": base + "USDT",
+            "baseCoin": base,
             "quoteCoin": "USDT",
             "settleCoin": "USDT",
             "status": "Trading",
