@@ -16,7 +16,6 @@ from connectors.exchange.venues import VENUES, Market, Venue
 from events.errors import InputError
 
 _CACHE_S: Final = 24 * 3600
-_KINDS: Final = {"spot": "spot", "swap": "linear"}
 
 
 def kind_of(symbol: str) -> str:
@@ -47,7 +46,7 @@ def make_client(exchange: str, symbols: Sequence[str], address: str | None = Non
             f"there is no exchange {exchange!r}, only {', '.join(VENUES)}"
             + (f"; did you mean {close[0]}?" if close else "")
         )
-    kinds = [_KINDS[kind] for kind in sorted({kind_of(symbol) for symbol in symbols})]
+    kinds = [venue.kinds[kind] for kind in sorted({kind_of(symbol) for symbol in symbols})]
     config: dict[str, Any] = {
         "enableRateLimit": True,
         "newUpdates": True,

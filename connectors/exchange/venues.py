@@ -36,6 +36,7 @@ class Venue:
         each: whether every trade comes with an id of its own; else some are sums.
         stamp, side, named: the time, the taker's side and the symbol of a trade.
         busy: per market type, a symbol that trades all the time and so shows that the connection pushes.
+        kinds: what its client calls the market types.
         urls: ccxt's `urls.api` of a server that stands for the venue, by its address without a scheme.
         options: of the client.
     """
@@ -51,6 +52,7 @@ class Venue:
     side: Callable[[Trade], int] = taker_side
     named: Callable[[Trade], str] = itemgetter("symbol")
     busy: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=lambda: {"spot": "spot", "swap": "linear"})
     urls: Callable[[str], dict[str, Any]] = lambda address: {}
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,6 +104,7 @@ VENUES: Final[Mapping[str, Venue]] = {
     "okx": Venue(
         "okx",
         each=False,
+        kinds={"spot": "spot", "swap": "swap"},
         busy={"spot": "BTC/USDT", "swap": "BTC/USDT:USDT"},
         urls=lambda address: {"rest": f"http://{address}", "ws": f"ws://{address}/ws/v5"},
     ),

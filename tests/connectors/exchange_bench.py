@@ -4,12 +4,12 @@ import asyncio
 import time
 from contextlib import contextmanager
 
-from stand_in import Binance, Bybit, Kraken
+from stand_in import Binance, Bybit, Coinbase, Kraken, Okx
 
 from connectors.exchange import ExchangeSource, Options
 from events.schema import COVERAGE, HOLE
 
-SERVERS = {"binance": Binance, "kraken": Kraken, "bybit": Bybit}
+SERVERS = {"binance": Binance, "kraken": Kraken, "bybit": Bybit, "coinbase": Coinbase, "okx": Okx}
 QUICK = {"grid_s": 1.0, "settle_s": 0.3, "mute_s": 0.4, "stale_s": 3.0, "keep_alive_s": 1.0, "contact_s": 5.0}
 WITHIN_S = 20.0
 

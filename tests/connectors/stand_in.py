@@ -1,4 +1,4 @@
-"""Exchanges on the loopback for tests: the public REST and websocket protocols of Binance, Kraken and Bybit, with faults to order.
+"""Exchanges on the loopback for tests: the public REST and websocket protocols of venues, with faults to order.
 
 They are what ccxt needs to work unmodified, and keep what they traded, so that a test can compare.
 """
@@ -159,7 +159,10 @@ class StandIn:
             await self.greet(socket)
             async for message in socket:
                 if message.type == WSMsgType.TEXT:
-                    await self.hear(socket, json.loads(message.data))
+                    if message.data == "ping":
+                        await socket.send_str("pong")
+                    else:
+                        await self.hear(socket, json.loads(message.data))
         finally:
             self.sockets.pop(id(socket), None)
         return socket
@@ -402,4 +405,127 @@ class Bybit(StandIn):
             "priceFilter": {"minPrice": "0.10", "maxPrice": "199999.80", "tickSize": "0.10"},
             "lotSizeFilter": {"maxOrderQty": "1190", "minOrderQty": "0.001", "qtyStep": "0.001"},
             "fundingInterval": 480,
+        }
+
+
+class Okx(StandIn):
+    """Spot. The stream sums up trades, REST has them one by one."""
+
+    symbols = ("BTC/USDT", "ETH/USDT")
+
+    def routes(self, router):
+        router.add_get("/ws/v5/public", self.socket)
+        router.add_get("/api/v5/{kind}/{n}", self.rest)
+
+    @staticmethod
+    def row(symbol, trade):
+        return {
+            "instId": symbol.replace("/", "-"),
+            "tradeId": str(trade["id"]),
+            "px": f"{trade['price']:.1f}",
+            "sz": f"{trade['qty']:.5f}",
+            "side": "buy" if trade["side"] > 0 else "sell",
+            "ts": str(trade["ns"] // 1_000_000),
+        }
+
+    def frames(self, symbol, trades):
+        """One sum of all of them: at the price of the last, with the id of the last."""
+        summed = self.row(symbol, trades[-1]) | {
+            "sz": f"{sum(t['qty'] for t in trades):.5f}",
+            "count": str(len(trades)),
+        }
+        arg = {"channel": "trades", "instId": symbol.replace("/", "-")}
+        yield json.dumps({"arg": arg, "data": [summed]})
+
+    def hears(self, socket, symbol):
+        return symbol.replace("/", "-") in socket.heard
+
+    async def hear(self, socket, message):
+        for arg in message["args"]:
+            socket.heard.add(arg["instId"])
+            await socket.send_str(json.dumps({"event": "subscribe", "arg": arg, "connId": "1"}))
+
+    def answer(self, name, request):
+        query = request.query
+        if name == "time":
+            data = [{"ts": str(time.time_ns() // 1_000_000)}]
+        elif name == "instruments":
+            data = [self.market(*symbol.split("/")) for symbol in self.symbols if query["instType"] == "SPOT"]
+        else:
+            rows = self.known(symbol := query["instId"].replace("-", "/"))
+            limit = min(int(query.get("limit", 100)), 500 if name == "trades" else 100)
+            if name == "history-trades":
+                assert query["type"] == "1"
+                rows = [trade for trade in rows if trade["id"] < int(query["after"])]
+            data = [self.row(symbol, trade) for trade in rows[-limit:][::-1]]
+        return web.json_response({"code": "0", "msg": "", "data": data})
+
+    @staticmethod
+    def market(base, quote):
+        return {
+            "instId": f"{base}-{quote}",
+            "instType": "SPOT",
+            "baseCcy": base,
+            "quoteCcy": quote,
+            "tickSz": "0.1",
+            "lotSz": "0.00000001",
+            "minSz": "0.00001",
+            "state": "live",
+            "lever": "",
+        }
+
+
+class Coinbase(StandIn):
+    """The Exchange API, which names the maker's side."""
+
+    symbols = ("BTC/USD", "ETH/USD")
+
+    def routes(self, router):
+        router.add_get("/", self.socket)
+        router.add_get("/{n}", self.rest)
+        router.add_get("/products/{id}/{n}", self.rest)
+
+    @staticmethod
+    def row(trade):
+        return {
+            "trade_id": trade["id"],
+            "side": "sell" if trade["side"] > 0 else "buy",
+            "size": f"{trade['qty']:.8f}",
+            "price": f"{trade['price']:.2f}",
+            "time": iso(trade["ns"]),
+        }
+
+    def frames(self, symbol, trades):
+        for trade in trades:
+            orders = {"maker_order_id": str(uuid.uuid4()), "taker_order_id": str(uuid.uuid4())}
+            name = symbol.replace("/", "-")
+            yield json.dumps({"type": "match", "product_id": name, "sequence": 1, **orders, **self.row(trade)})
+
+    def hears(self, socket, symbol):
+        return symbol.replace("/", "-") in socket.heard
+
+    async def hear(self, socket, message):
+        socket.heard |= set(message["product_ids"])
+        await socket.send_str(json.dumps({"type": "subscriptions", "channels": []}))
+
+    def answer(self, name, request):
+        if name == "time":
+            return web.json_response({"iso": iso(time.time_ns()), "epoch": time.time()})
+        if name == "products":
+            return web.json_response([self.market(*symbol.split("/")) for symbol in self.symbols])
+        rows = self.known(request.match_info["id"].replace("-", "/"))
+        if "after" in request.query:
+            rows = [trade for trade in rows if trade["id"] < int(request.query["after"])]
+        limit = min(int(request.query.get("limit", 100)), 1000)
+        return web.json_response([self.row(trade) for trade in rows[-limit:][::-1]])
+
+    @staticmethod
+    def market(base, quote):
+        return {
+            "id": f"{base}-{quote}",
+            "base_currency": base,
+            "quote_currency": quote,
+            "quote_increment": "0.01",
+            "base_increment": "0.00000001",
+            "status": "online",
         }
