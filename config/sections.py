@@ -222,7 +222,9 @@ class Exchange(Section):
         60.0, ge=1, le=60, description="Seconds between audits of a quiet instrument, and between its heartbeats."
     )
     refill_s: float = Field(
-        21_600.0, ge=0, description="Seconds of absence up to which trades are fetched; after a longer one a hole is stated."
+        21_600.0,
+        ge=0,
+        description="Seconds of absence up to which trades are fetched; after a longer one a hole is stated.",
     )
 
 

@@ -94,6 +94,12 @@ class Refill:
             asked_ns = feed.clock.now()
             anchor = (order.next_id or 0) - 1
             page = await self._ask(one, anchor)
+            if not page.rows and feed.venue.counts:
+                newest = (await self._ask(one, None)).rows
+                if (
+                    newest and newest[-1].last <= anchor
+                ):  # nothing follows, or REST is behind, or its ids have begun anew
+                    page = Page(newest, False)
             outcome = order.fill(anchor, page.rows, page.full)
             if outcome is Fill.DONE:
                 one.asked_ns = asked_ns

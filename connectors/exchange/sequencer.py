@@ -69,7 +69,7 @@ class Sequencer:
         hole: Callable[[Hole], None],
         most_waiting: int = 20_000,
         tries: int = 3,
-        patience: int = 60,
+        patience: int = 300,
     ) -> None:
         self.name, self.last_ns = name, NEVER
         self.next_id: int | None = None
@@ -158,19 +158,20 @@ class Sequencer:
 
     def _unanchored_page(self, anchor: int, page: Sequence[Arrival]) -> Fill:
         """The page does not know the trade handed out last: REST is behind, has dropped its past, or counts anew."""
+        if not page:
+            return Fill.WAIT
         self._unanchored += 1
-        if page and page[0].first > anchor + 1 and self._unanchored >= self._tries:
+        if page[0].first > anchor + 1 and self._unanchored >= self._tries:
             for arrival in page:
                 self._waiting.setdefault(arrival.first, arrival)
             self._unanchored = 0
             self._skip()
             return Fill.MORE
         if self._unanchored >= self._patience:
-            served = f"ids {page[0].first} to {page[-1].last}" if page else "no trades"
             raise InputError(
                 f"{self.name}: the exchange does not know trade {anchor}, the last one handed out; asked for what came after it, it"
-                f" serves {served}. Its ids have begun anew, or this is another server than before: start a new run, in another"
-                " directory"
+                f" serves ids {page[0].first} to {page[-1].last}. Its ids have begun anew, or this is another server than before:"
+                " start a new run, in another directory"
             )
         return Fill.WAIT
 

@@ -69,9 +69,9 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
         return ExchangePartition(self, for_part, resume_state or {})
 
     def fatal(self) -> BaseException | None:
-        """What ended the last feed; None while one of them runs."""
+        """What ended the feeds of this process; None while one of them runs."""
         errors = [feed.error for feed in self.feeds.values()]
-        return None if None in errors or len(errors) < len(self.exchanges) else errors[0]
+        return None if None in errors else errors[0]
 
 
 class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):

@@ -137,6 +137,8 @@ def test_trades_that_were_pushed_while_a_page_was_on_its_way_are_no_surprise():
 def test_ids_that_begin_anew_are_a_sentence():
     bench = Bench(patience=4)
     page = [arrival(5), arrival(6)]
+    for _ in range(50):
+        assert bench.sequencer.fill(FIRST - 1, [], False) is Fill.WAIT  # no page at all shows nothing
     for _ in range(3):
         assert bench.sequencer.fill(FIRST - 1, page, False) is Fill.WAIT
     with pytest.raises(InputError, match=r"x:A/B: the exchange does not know trade 99.*ids 5 to 6.*begun anew"):
