@@ -201,6 +201,33 @@ class Sources(Section):
     lateness_s: float = Field(0.0, ge=0, le=3600, description="Allowed lateness in seconds; 0 for sorted files.")
 
 
+class Exchange(Section):
+    """Exchanges of a live run. What is not said here of a connection follows from how ccxt and the exchange behave."""
+
+    symbols: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="Symbols by exchange, such as {binance: [BTC/USDT, 'BTC/USDT:USDT'], kraken: [BTC/USD]}; exchanges are "
+        "binance, kraken, okx, coinbase and bybit.",
+    )
+    addresses: dict[str, str] = Field(
+        {}, description="Host and port of a server that stands for an exchange, such as {binance: '127.0.0.1:9000'}."
+    )
+    cache: str | None = Field(None, description="Folder where lists of markets are kept for a day.")
+    queue: int = Field(50_000, ge=1_000, description="Trades that wait to be analysed; beyond, they are fetched later.")
+    stale_s: float = Field(30.0, ge=5, description="Seconds without any message after which a connection is dead.")
+    mute_s: float = Field(
+        5.0, gt=0, description="Seconds without a trade after which a connection is mute, if REST has trades meanwhile."
+    )
+    grid_s: float = Field(
+        60.0, ge=1, le=60, description="Seconds between audits of a quiet instrument, and between its heartbeats."
+    )
+    refill_s: float = Field(
+        21_600.0,
+        ge=0,
+        description="Seconds of absence up to which trades are fetched; after a longer one a hole is stated.",
+    )
+
+
 class Input(Section):
     """Files of a backtest started by `python -m bytewax.run flows.backtest`; the command line sets them by its arguments."""
 

@@ -12,6 +12,7 @@ from config.sections import (
     Bars,
     Confluence,
     Dimensions,
+    Exchange,
     Gates,
     Indicators,
     Input,
@@ -35,6 +36,7 @@ __all__ = [
     "Bars",
     "Confluence",
     "Dimensions",
+    "Exchange",
     "Gates",
     "Indicators",
     "Input",
@@ -68,6 +70,7 @@ class Settings(Section):
     )
     alerts: dict[str, str] = Field({}, description="Rules of alerts, by name.")
     sources: Sources = Field(Sources(), description="How sources behave.")
+    exchange: Exchange = Field(Exchange(), description="Exchanges of a live run.")
     input: Input = Field(Input(), description="Files of a backtest.")
     output: Output = Field(Output(), description="Where a run goes.")
     run: Run = Field(Run(), description="How a run is cut up.")

@@ -1,0 +1,8 @@
+"""Trades of exchanges through ccxt: none lost, none twice, every hole that stays stated."""
+
+from connectors.exchange.feed import Options
+from connectors.exchange.frames import Position, advanced
+from connectors.exchange.source import ExchangeSource, Positions
+from connectors.exchange.venues import VENUES, sequenced
+
+__all__ = ["VENUES", "ExchangeSource", "Options", "Position", "Positions", "advanced", "sequenced"]

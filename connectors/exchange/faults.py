@@ -1,0 +1,71 @@
+"""What went wrong at an exchange: what may be tried again, and sentences for what may not."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ccxt
+
+from connectors.exchange.taps import NotATrade
+from events.errors import InputError
+
+AGAIN: Final = (ccxt.OperationFailed, NotATrade)
+"""Failures that may pass: connections, timeouts, refusals for a while, answers that are none."""
+
+NEVER_AGAIN: Final = (ccxt.BadRequest, ccxt.NotSupported, ccxt.ArgumentsRequired, ccxt.AuthenticationError)
+"""Failures that trying again does not change. Others that ccxt names are tried again for a while: with some answers of a server in
+trouble it can do no better.
+"""
+
+REFUSALS: Final = 3
+"""So often a 403 or 451 is taken for a mistake."""
+
+
+def refused(error: BaseException, status: int = 0) -> bool:
+    """Whether the exchange does not serve us at all: forbidden, or not in this country.
+
+    Args:
+        error: what ccxt made of it.
+        status: of the last REST answer.
+
+    >>> refused(ccxt.ExchangeError("no"), 451), refused(ccxt.ExchangeNotAvailable("busy"), 503)
+    (True, False)
+    """
+    statuses = {status, *(getattr(cause, "status", 0) for cause in error.args)}  # of a websocket that was not let in
+    return bool(statuses & {403, 451}) or "restricted location" in str(error)
+
+
+def retry_after_s(client: Any) -> float:
+    """For how many seconds the exchange asked to be left alone in its last answer; 0 if it did not."""
+    headers = client.last_response_headers or {}
+    try:
+        return float(next(value for name, value in headers.items() if name.lower() == "retry-after"))
+    except (StopIteration, ValueError):
+        return 0.0
+
+
+def not_served(exchange: str) -> InputError:
+    """The sentence for `refused`."""
+    return InputError(
+        f"{exchange} refuses to serve this address (403 or 451): it blocks some countries and data centres. Use another exchange,"
+        " or run where it is allowed"
+    )
+
+
+def unreachable(exchange: str, client: Any, seconds: float, error: BaseException) -> InputError:
+    """The sentence for an exchange that has not answered at all."""
+    said = " ".join(str(error).split())[:200]
+    return InputError(
+        f"{exchange} did not answer within {seconds:g} s; tried {_host(client)}. Last: {type(error).__name__}: {said}. Look at the"
+        " network, or run without one: `tidewax simulate` is an exchange on this machine"
+    )
+
+
+def unexpected(exchange: str, error: BaseException) -> InputError:
+    """The sentence for an answer that trying again will not change."""
+    said = " ".join(str(error).split())[:300]
+    return InputError(f"{exchange} says: {type(error).__name__}: {said}")
+
+
+def _host(client: Any) -> str:
+    return str(client.last_request_url or client.id).split("/")[2 if client.last_request_url else 0]

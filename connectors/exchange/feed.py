@@ -1,0 +1,324 @@
+"""The trades of one exchange: subscribed to, tapped, sequenced, refilled over REST, and put into a queue, on the hub's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ccxt
+
+from connectors.exchange.calls import Calls
+from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
+from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected
+from connectors.exchange.frames import Item, Position, Said
+from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
+from connectors.exchange.overlap import Overlap
+from connectors.exchange.refill import Refill
+from connectors.exchange.sequencer import Hole, Row, Sequencer
+from connectors.exchange.taps import Reader, Tap, Trade
+from connectors.exchange.venues import VENUES, Market
+from connectors.retry import Backoff
+from events.errors import InputError
+from events.frames import NO_CONTROL, control
+from events.schema import BEACON, HOLE, ID_HOLE, NEVER, RECONNECT
+from events.times import SECOND_NS
+
+log = logging.getLogger(__name__)
+_TICK_S = 0.2
+_REWATCH_S = 0.05  # what comes meanwhile goes through the taps
+
+
+@dataclass(frozen=True)
+class Options:
+    """How feeds behave; in seconds and numbers of trades.
+
+    Attributes:
+        queue: trades that wait to be handed out before the stream is let go, to be refilled over REST later.
+        waiting: trades of one instrument that wait for a missing one.
+        stale_s: a connection without any message for so long is dead.
+        mute_s: a connection that pushes no trades for so long while REST has some is mute.
+        grid_s: heartbeats are multiples of it, and a quiet instrument is audited once in it.
+        settle_s: an audit so soon after a connection proves nothing, since REST may be behind.
+        contact_s: an exchange that has not answered at all for so long at the start is unreachable.
+        refill_s: an absence longer than this is not refilled but stated as a hole.
+        keep_alive_s: how often connections are pinged.
+        clock_s: how far this machine's clock may be off.
+    """
+
+    queue: int = 50_000
+    waiting: int = 20_000
+    stale_s: float = 30.0
+    mute_s: float = 5.0
+    grid_s: float = 60.0
+    settle_s: float = 5.0
+    contact_s: float = 12.0
+    refill_s: float = 6 * 3600.0
+    keep_alive_s: float = 15.0
+    clock_s: float = 60.0
+
+
+@dataclass
+class Instrument:
+    """One instrument of a feed, and how far it has come.
+
+    Attributes:
+        subscription: which connection pushes it.
+        promised_ns: the newest heartbeat.
+        asked_ns, audited_ns: when REST was asked last for trades after the last one, and when last so that it is a proof.
+        left: where it stood before an absence too long to be refilled.
+        ask, task: whether the running refill must ask REST once more; that refill.
+    """
+
+    symbol: str
+    key: str
+    order: Sequencer | Overlap
+    read: Reader
+    subscription: int = 0
+    promised_ns: int = NEVER
+    audited_ns: int = NEVER
+    asked_ns: int = NEVER
+    left: Position | None = None
+    ask: bool = False
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def watermark_ns(self) -> int:
+        """Up to where the stream is known to be complete."""
+        return max(self.promised_ns, self.order.last_ns)
+
+
+class Feed:
+    """The trades of one exchange.
+
+    Args:
+        exchange: the venue's name.
+        symbols: in ccxt's spelling.
+        positions: by symbol, where to go on; an instrument that is not there begins with the newest trade.
+        options: how it behaves.
+        address: host and port of a server that stands for the exchange.
+        cache: folder of lists of markets.
+
+    Attributes:
+        queue: what is to be handed out, in order; another thread takes from it.
+        error: what ended the feed, None while it runs.
+        closed: set when it has ended and its connections are closed.
+        connected_ns: when the newest connection was made.
+        counts: of connections, failures, refills.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        symbols: Sequence[str],
+        positions: Mapping[str, Position],
+        options: Options,
+        address: str | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.exchange, self.symbols, self.options, self.cache = exchange, tuple(symbols), options, cache
+        self.client = make_client(exchange, symbols, address, options.keep_alive_s)
+        self.venue, self.address = VENUES[exchange], address
+        self.queue: deque[Item] = deque()
+        self.error: BaseException | None = None
+        self.closed = threading.Event()
+        self.counts = {"connected": 0, "lost": 0, "stale": 0, "mute": 0, "holes": 0, "calls": 0, "failed_calls": 0}
+        self.clock = SourceClock(time.time_ns)
+        self.connected_ns = NEVER
+        self.connected_ns = NEVER
+        self.instruments: dict[str, Instrument] = {}
+        self._positions = positions
+        self._beacons: list[int] = []
+        self._refusals = 0
+        self.calls = Calls(self)
+        self.refill = Refill(self)
+
+    def take(self, most: int) -> list[Item]:
+        """Up to `most` items, which are then handed out."""
+        queue, out = self.queue, []
+        try:
+            for _ in range(most):
+                out.append(queue.popleft())
+        except IndexError:
+            pass
+        return out
+
+    @property
+    def room(self) -> bool:
+        """Whether there is room in the queue."""
+        return len(self.queue) < self.options.queue
+
+    async def run(self) -> None:
+        """Run until cancelled.
+
+        Raises:
+            InputError: nothing that is tried again would work.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self.refill.spawn = tasks.create_task
+                await self._start(tasks)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            await self.client.close()
+
+    async def _start(self, tasks: asyncio.TaskGroup) -> None:
+        client = self.client
+        markets = await load_markets(
+            self.exchange, client, self.symbols, self.cache, partial(self.calls.call, client.load_markets)
+        )
+        await self._set_clock()
+        for symbol in self.symbols:
+            self.instruments[symbol] = self._instrument(symbol, markets[symbol])
+        client.on_connected = partial(self._on_connected, client.on_connected)
+        guard(client)
+        subscribed = [
+            tuple(symbol for symbol in group if symbol in markets) for group in groups(self.venue, self.symbols)
+        ]
+        self._beacons = [NEVER] * (len(subscribed) + 1)
+        for number, group in enumerate(subscribed):
+            place = ("spot", "swap").index(kind_of(group[0])) if self.venue.shared else number
+            for symbol in group:
+                if symbol in self.instruments:
+                    self.instruments[symbol].subscription = place
+                client.trades[symbol] = Tap(partial(self._take, place))
+            for part in [(symbol,) for symbol in group] if self.venue.by_symbol else [group]:
+                tasks.create_task(self._watch(part))
+        tasks.create_task(self._look_after())
+        tasks.create_task(self.refill.audits())
+
+    async def _set_clock(self) -> None:
+        began = time.time_ns()
+        theirs = await self.calls.call(self.client.fetch_time)
+        offset_ns = int(theirs) * 1_000_000 - (began + time.time_ns()) // 2
+        if self.address is None and abs(offset_ns) > self.options.clock_s * SECOND_NS:
+            how = "behind" if offset_ns > 0 else "ahead of"
+            raise InputError(
+                f"the clock of this machine is {abs(offset_ns) / SECOND_NS:.0f} s {how} that of {self.exchange}:"
+                " set it, best by NTP"
+            )
+        self.clock.offset_ns = offset_ns
+
+    def _instrument(self, symbol: str, market: Market) -> Instrument:
+        key = f"{self.exchange}:{symbol}"
+        position = self._positions.get(symbol)
+        emit, hole = partial(self._emit, key), partial(self.hole, key)
+        order: Sequencer | Overlap
+        if self.venue.counts:
+            order = Sequencer(key, emit, hole, most_waiting=self.options.waiting)
+        else:
+            order = Overlap(key, emit, hole, most_waiting=self.options.waiting)
+        one = Instrument(symbol, key, order, self.venue.reader(market))
+        if position is not None and self.clock.now() - position.last_ns > self.options.refill_s * SECOND_NS:
+            one.left = position
+        elif position is not None:
+            order.resume(*position)
+        return one
+
+    def _emit(self, key: str, row: Row) -> None:
+        self.queue.append((key, row))
+
+    def hole(self, key: str, hole: Hole) -> None:
+        """State that trades of an instrument are missing for good."""
+        self.counts["holes"] += 1
+        log.warning("%s: trades are missing, and the exchange does not serve them: %s", key, hole)
+        if not self.venue.sequenced:  # else whoever takes the rows in sees it in their ids
+            reason = RECONNECT if hole.id_from == NEVER else ID_HOLE
+            said = control(HOLE, hole.since, hole.since, hole.until, reason, hole.id_from, hole.id_to)
+            self.queue.append((key, Said(control=said)))
+
+    def _on_connected(self, after: Any, connection: Any, message: Any = None) -> None:
+        after(connection, message)
+        self.counts["connected"] += 1
+        self.connected_ns = self.clock.now()
+        for one in self.instruments.values():
+            one.order.interrupted()
+            self.refill.start(one, ask=True)
+
+    def _take(self, place: int, trade: Trade) -> None:
+        """What the taps call, for every trade that is pushed."""
+        now = self.clock.now()
+        silent_ns = now - self._beacons[place]
+        self._beacons[place] = now
+        one = self.instruments.get(self.venue.named(trade))
+        if one is None:
+            return
+        if not self.venue.counts and silent_ns > self.options.mute_s * SECOND_NS:
+            for other in self.instruments.values():  # without ids, only the silence shows that some may be missing
+                if other.subscription == place:
+                    other.order.interrupted()
+        arrival = one.read(trade, now)
+        if one.order.next_id is None:
+            self.refill.begin_with(one, arrival)
+        one.order.push(arrival, self.room)
+        if one.task is None and one.order.missing:
+            self.refill.start(one)
+
+    async def _watch(self, symbols: tuple[str, ...]) -> None:
+        """Hold a subscription. What it gives is in the taps already."""
+        watch = self.client.watch_trades if self.venue.by_symbol else self.client.watch_trades_for_symbols
+        what = symbols[0] if self.venue.by_symbol else list(symbols)
+        backoff = Backoff(0.05, 5.0)
+        task = asyncio.current_task()
+        while True:
+            try:
+                await watch(what, params=dict(self.venue.params))  # ccxt writes into it
+                backoff.reset()
+                await asyncio.sleep(_REWATCH_S)
+                continue
+            except ccxt.NetworkError as error:
+                failure: BaseException = error
+            except ccxt.BaseError as error:
+                raise unexpected(self.exchange, error) from None
+            except asyncio.CancelledError as error:
+                if task is None or task.cancelling():
+                    raise
+                failure = error  # ccxt cancels what waits on a connection that it closes
+            self.counts["lost"] += 1
+            log.info("%s: connection lost: %r", self.exchange, failure)
+            self._refusals = self._refusals + 1 if refused(failure) else 0
+            if self._refusals >= REFUSALS:
+                raise not_served(self.exchange)
+            await asyncio.sleep(backoff.next())
+
+    async def _look_after(self) -> None:
+        """Send heartbeats, and end connections that are dead."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._beat()
+            now_ms = self.client.milliseconds()
+            for connection in list(self.client.clients.values()):
+                if not connection.isConnected or connection.error is not None:
+                    continue
+                newest_ms = connection.last_message_at or connection.connectionEstablished
+                if now_ms - newest_ms > self.options.stale_s * 1000:
+                    self.counts["stale"] += 1
+                    connection.on_error(ccxt.RequestTimeout(f"no message for {self.options.stale_s:g} s"))
+
+    def _beat(self) -> None:
+        grid_ns = round(self.options.grid_s * SECOND_NS)
+        for one in self.instruments.values():
+            if one.order.next_id is None or one.order.missing or one.task is not None:
+                continue
+            proven = proven_until(self._beacons[one.subscription], one.audited_ns if self.venue.counts else None)
+            since = one.watermark_ns
+            at = heartbeat(proven, since, grid_ns)
+            if at is not None:
+                one.promised_ns = at
+                said = NO_CONTROL if self.venue.counts else control(BEACON, since, since, at)
+                self.queue.append((one.key, Said(at, said)))
+
+    def suspect(self, one: Instrument) -> None:
+        """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""
+        if self.clock.now() - self._beacons[one.subscription] > self.options.mute_s * SECOND_NS:
+            self.counts["mute"] += 1
+            for connection in list(self.client.clients.values()):
+                connection.on_error(ccxt.NetworkError("trades were made that it did not push"))
