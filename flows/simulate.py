@@ -15,7 +15,7 @@ from rich.console import Console
 
 from connectors.simulator.exchange import Exchange
 from connectors.simulator.faults import EVENTS, KNOBS
-from connectors.simulator.listings import DEFAULT_INSTRUMENTS, VENUES
+from connectors.simulator.listings import DEFAULT_INSTRUMENTS, VENUES, Listing
 from events.errors import SettingsError
 from events.times import iso
 
@@ -77,9 +77,13 @@ class Simulation:
         unknown = [name for name in self.venues if name not in VENUES]
         if unknown:
             raise SettingsError(f"--venue {unknown[0]!r} is not simulated; there are {', '.join(VENUES)}")
-        listed = self.instruments or [
-            name for name in DEFAULT_INSTRUMENTS if not self.venues or name.split(":")[0] in self.venues
-        ]
+        venues = self.venues or tuple(VENUES)
+        for instrument in self.instruments:
+            if Listing.of(instrument).venue not in venues:
+                raise SettingsError(
+                    f"--instruments names {instrument}, --venue only {', '.join(venues)}: leave one of them out"
+                )
+        listed = self.instruments or [name for name in DEFAULT_INSTRUMENTS if Listing.of(name).venue in venues]
         return Exchange(
             listed,
             seed=self.seed,

@@ -252,8 +252,8 @@ class Exchange:
             self._ready.set()
             finished = asyncio.create_task(self._finish.wait())
             await asyncio.wait([finished, *([driver] if driver else [])], return_when=asyncio.FIRST_COMPLETED)
-            if driver:
-                driver.cancel()
+            if driver and not driver.cancel():
+                driver.result()  # it never ends by itself: raise what it failed with
         finally:
             for venue in self.venues.values():
                 for session in venue.sessions:

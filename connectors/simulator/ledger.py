@@ -29,7 +29,7 @@ class Ledger:
         self.listing, self._tape = listing, tape
         self._skipped = tape.index_at(origin_ns)  # what lies before the history that is served
         self._start_index = self._at = tape.index_at(start_ns)
-        self.origin_ns, self._start_ns = origin_ns, start_ns
+        self.origin_ns, self._start_ns, self._quiet_until = origin_ns, start_ns, start_ns
         self.first_live_id = self.next_id = _FIRST_ID + self._start_index - self._skipped
         self._live = np.zeros(1_024, TRADE)
         self._days: dict[int, Array] = {}
@@ -39,9 +39,11 @@ class Ledger:
 
     def until(self, time_ns: int) -> Array:
         """Take from the tape what trades before that time, and give it."""
+        if time_ns <= self._quiet_until:  # most instruments, most of the time
+            return self._live[:0]
         index = self._tape.index_at(time_ns)
         rows = self._tape.rows(self._at, index)
-        self._at = max(self._at, index)
+        self._at, self._quiet_until = max(self._at, index), self._tape.quiet_until(time_ns)
         return self.append(rows)
 
     def append(self, rows: Array) -> Array:

@@ -31,6 +31,9 @@ class Tape(Protocol):
     def rows(self, first: int, end: int) -> Array:
         """TRADE rows of indices `[first, end)`; their ids are still to be set."""
 
+    def quiet_until(self, time_ns: int) -> int:
+        """A time before which nothing trades, from that one on; the best that is known without looking far."""
+
 
 def generator(seed: int, name: str, *position: int) -> np.random.Generator:
     """Randomness that depends on what it is for alone."""
@@ -121,6 +124,13 @@ class ModelTape:
             parts.append(part)
             first += len(part)
         return np.concatenate(parts) if parts else np.zeros(0, TRADE)
+
+    def quiet_until(self, time_ns: int) -> int:
+        """A time before which nothing trades, from that one on: that of the next trade, or the end of the hour."""
+        hour = (time_ns - self._origin_ns) // HOUR_NS
+        times = self._block(hour)["available_at"]
+        following = int(np.searchsorted(times, time_ns, "left"))
+        return int(times[following]) if following < len(times) else self._origin_ns + (hour + 1) * HOUR_NS
 
     def _plan(self, minutes: int) -> None:
         """Say how many trades each minute has, for so many minutes at least."""

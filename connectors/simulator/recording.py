@@ -16,6 +16,7 @@ from events.frames import Array
 from events.rows import TRADE
 from events.times import MINUTE_NS
 
+_END_OF_TIME: Final = 1 << 62
 _COLUMNS: Final = ("instrument", "ts_event", "price", "qty", "side")
 
 
@@ -33,6 +34,11 @@ class RecordedTape:
         """TRADE rows of indices `[first, end)`; their ids are still to be set."""
         part: Array = self._rows[first:end].copy()
         return part
+
+    def quiet_until(self, time_ns: int) -> int:
+        """The time of the next trade, from that one on."""
+        following = self.index_at(time_ns)
+        return int(self._rows["available_at"][following]) if following < len(self._rows) else _END_OF_TIME
 
 
 def read_recording(path: Path, start_ns: int) -> dict[Listing, RecordedTape]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-_OUTBOX: Final = 1_000_000
+_OUTBOX: Final = 500_000
 """Frames that wait for a client at most; one that is slower is thrown out, as real exchanges do."""
 
 

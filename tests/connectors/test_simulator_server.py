@@ -192,6 +192,10 @@ def test_mistakes_in_the_command_are_sentences(capsys):
         (["--venue", "okx"], "--venue 'okx' is not simulated; there are binance, kraken"),
         (["--instruments", "binance:BTC"], "'binance:BTC' is not listed anywhere"),
         (["--fault", "slow"], "--fault 'slow' is none"),
+        (
+            ["--venue", "kraken", "--instruments", "binance:BTC/USDT"],
+            "--instruments names binance:BTC/USDT, --venue only kraken",
+        ),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["simulate", *arguments])
