@@ -17,7 +17,7 @@ from connectors.simulator.exchange import Exchange
 from connectors.simulator.faults import EVENTS, KNOBS
 from connectors.simulator.listings import DEFAULT_INSTRUMENTS, VENUES, Listing
 from events.errors import SettingsError
-from events.times import iso
+from events.times import SECOND_NS, iso
 
 _NUMBER: Final = r"\d+(?:\.\d+)?"
 _PLANNED: Final = re.compile(rf"([a-z0-9-]+)(?:=(-?{_NUMBER}))?(?:@({_NUMBER})(?:\+({_NUMBER}))?)?")
@@ -109,11 +109,13 @@ class Simulation:
                 for timer in timers:
                     timer.cancel()
             for instrument in exchange.instruments:
-                console.print(f"{instrument}: {len(exchange.traded(instrument)):,} trades", soft_wrap=True)
+                console.print(f"{instrument}: traded {len(exchange.traded(instrument)):,} times", soft_wrap=True)
 
 
 def _introduce(exchange: Exchange, console: Console) -> None:
-    console.print(f"A local exchange at {exchange.url}, its market is synthetic; now {iso(exchange.now_ns)}")
+    now = iso(exchange.now_ns // SECOND_NS * SECOND_NS)
+    market = "made by a seeded model" if exchange.synthetic else "a recording, moved in time"
+    console.print(f"A local exchange at {exchange.url}; its market is {market}, its time {now}", soft_wrap=True)
     console.print(
         f"Truth and faults: {exchange.url}/_simulator. Listed: {', '.join(exchange.instruments)}", soft_wrap=True
     )

@@ -41,6 +41,7 @@ class Exchange:
 
     Attributes:
         venues: those that have instruments here, by name; `venues["binance"].counts` tells what was requested.
+        synthetic: whether the market is made by the model, not a recording.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Exchange:
         else:
             tapes = model_tapes(tuple(instruments), seed, start_ns - history_ns, activity)
         self._world = World.of(tapes, seed, start_ns, history_ns, round(funding_minutes * MINUTE_NS))
-        self._speed, self._port = speed, port
+        self._speed, self._port, self.synthetic = speed, port, recording is None
         self._changed = asyncio.Event()
         made = {name: venue(self._world, self._changed.set) for name, venue in _VENUES.items()}
         self.venues: Mapping[str, Venue] = {name: venue for name, venue in made.items() if venue.ledgers}

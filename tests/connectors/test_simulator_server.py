@@ -207,8 +207,9 @@ def test_the_command_serves_a_recording_and_says_what_traded(tmp_path):
     write_trades(tmp_path / "trades.parquet", (Market(trades_per_minute=6_000.0),), 0, 0.02)
     ended = command("simulate", "--recording", tmp_path / "trades.parquet", "--for", "0.5", "--speed", "20")
     assert ended.returncode == 0, ended.stderr
+    assert "its market is a recording, moved in time" in ended.stdout
     assert "Listed: binance:BTC/USDT\n" in ended.stdout
-    count = int(ended.stdout.rsplit("binance:BTC/USDT: ", 1)[1].split()[0].replace(",", ""))
+    count = int(ended.stdout.rsplit("binance:BTC/USDT: traded ", 1)[1].split()[0].replace(",", ""))
     assert count > 100
 
 
