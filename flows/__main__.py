@@ -290,6 +290,40 @@ def demo(
     _backtest(open_inputs([path]), out / "run", load(), again=True)
 
 
+@app.command()
+def simulate(
+    venue: Annotated[str | None, typer.Option(help="Of binance, kraken; both, if not given.")] = None,
+    instruments: Annotated[
+        str | None, typer.Option(help="Such as binance:BTC/USDT,binance:BTC/USDT:USDT,kraken:BTC/USD.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 is any free one.", min=0, max=65_535)] = 0,
+    speed: Annotated[float, typer.Option(help="Seconds of the market a second; 0 stands still.", min=0)] = 1.0,
+    activity: Annotated[float, typer.Option(help="Multiplies how many trades there are.", min=0)] = 1.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another market.", min=0)] = 1,
+    history_days: Annotated[float, typer.Option(help="What REST knows from before the start.", min=0)] = 10.0,
+    recording: Annotated[
+        Path | None, typer.Option(help="Parquet file of trades instead of the model, as `tidewax demo` writes it.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE][@SECONDS[+FOR]]", help="A fault, from so many seconds on, for so many."),
+    ] = None,
+    for_: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", help="When to end; on Ctrl-C, if not given.", min=0)
+    ] = None,
+) -> None:
+    """Serve a local exchange: Binance and Kraken, REST and websocket, with a synthetic market and faults on demand."""
+    from flows.simulate import PlannedFault, Simulation  # noqa: PLC0415  # the server costs other commands half a second
+
+    def names(text: str | None) -> list[str]:
+        return [name.strip() for name in text.split(",")] if text else []
+
+    faults = [PlannedFault.of(text) for text in fault or []]
+    Simulation(
+        names(venue), names(instruments), port, speed, activity, seed, history_days, recording, faults, for_
+    ).run(_console())
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command; what a user can do something about is told as a sentence, exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

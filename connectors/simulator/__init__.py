@@ -1,4 +1,4 @@
-"""Synthetic markets: seeded, and always said to be synthetic."""
+"""Synthetic markets: seeded, and always said to be synthetic. `exchange.Exchange` serves one as a local exchange."""
 
 from connectors.simulator.market import Market, write_trades
 

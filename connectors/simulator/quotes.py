@@ -1,0 +1,38 @@
+"""What stands around the trades: a simple book, and funding rates of perpetuals; the same whenever they are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from connectors.simulator.ledger import Ledger
+from connectors.simulator.model import generator
+
+Level = tuple[float, float]
+"""Price and quantity."""
+
+
+def book(ledger: Ledger, seed: int, update: int, depth: int) -> tuple[list[Level], list[Level]]:
+    """(bids, asks) around the last price, best first; `update` is the number of the book's version, from which its sizes follow.
+
+    >>> from connectors.simulator.listings import Listing
+    >>> from connectors.simulator.recording import RecordedTape
+    >>> from events.rows import TRADE
+    >>> ledger = Ledger(Listing.of("binance:BTC/USDT"), RecordedTape(np.zeros(0, TRADE)), 0, 0)
+    >>> bids, asks = book(ledger, 1, 7, 5)
+    >>> [price for price, _ in bids[:2]], [price for price, _ in asks[:2]]
+    ([60000.0, 59999.99], [60000.01, 60000.02])
+    """
+    asset = ledger.listing.asset
+    ticks, scale = round(ledger.last_price * 10**asset.price_decimals), 10.0**asset.price_decimals
+    r = generator(seed, "book " + ledger.listing.instrument, update)
+    lots = np.maximum(np.rint(r.lognormal(1.0, 1.0, (2, depth)) * 1_000 / asset.price * 10.0**asset.qty_decimals), 1)
+    sizes = lots / 10.0**asset.qty_decimals
+    bids = [((ticks - k) / scale, float(sizes[0, k])) for k in range(min(depth, ticks))]
+    asks = [((ticks + 1 + k) / scale, float(sizes[1, k])) for k in range(depth)]
+    return bids, asks
+
+
+def funding_rate(ledger: Ledger, seed: int, interval: int) -> float:
+    """The funding rate of the interval with that number, a fraction: around one basis point, sometimes negative."""
+    drawn = 1e-4 + 8e-5 * generator(seed, "funding " + ledger.listing.instrument, interval).standard_normal()
+    return float(np.round(np.clip(drawn, -7.5e-3, 7.5e-3), 8))
