@@ -22,6 +22,7 @@ from flows.config_command import config_app
 from flows.explain import explain as explain_signal
 from flows.explain import list_signals
 from flows.laws import judge, print_laws
+from flows.live import TAPE, LiveRun, exchanges_of
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
 from flows.replay import recorded
@@ -169,6 +170,32 @@ def backtest(
         _backtest(inputs, out, points[0].settings, again)
     else:
         print_sweep(Sweep(points, inputs, out, console, again).run(), out, console)
+
+
+@app.command()
+def live(
+    instruments: Annotated[list[str] | None, typer.Argument(metavar="[EXCHANGE:SYMBOL]...", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="The run directory; the tape is in it.")] = Path("live"),
+    config: Config = None,
+    workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
+    again: Annotated[bool, typer.Option("--again", help="Compute all that is on the tape afresh, then go on.")] = False,
+) -> None:
+    """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed."""
+    given: dict[str, Any] = {} if workers is None else {"run": {"workers": workers}}
+    if instruments:
+        given["exchange"] = {"symbols": exchanges_of(instruments)}
+    settings, console = load(config, given or None), _console()
+    if not settings.exchange.symbols:
+        raise SettingsError("name what to run live, such as binance:BTC/USDT, or give exchange.symbols in the settings")
+    with RunDirectory(out) as directory:
+        run = LiveRun(settings, directory, console)
+        if again:
+            directory.clear()
+        names = ", ".join(run.inputs.instruments)
+        console.print(
+            f"live: {names}, recorded to {out / TAPE}; Ctrl-C stops, the same command goes on", soft_wrap=True
+        )
+        print_report(run.run(), out, run.plan, console)
 
 
 @app.command()

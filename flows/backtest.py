@@ -17,7 +17,8 @@ from bytewax.dataflow import Dataflow
 from rich.console import Console
 
 from config import Settings, load
-from connectors.files import FileSource, Inputs, open_inputs
+from connectors.files import FileSource, open_inputs
+from connectors.live import LiveSource
 from connectors.progress import Progress
 from connectors.recovery import forget_what_was_not_reached, make_store
 from connectors.segments import SegmentSink, roll
@@ -27,7 +28,7 @@ from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.streams import Stream
 from flows.engine import dataflow, run_flow
 from flows.graph import build, conclude
-from flows.plan import plan_of_inputs
+from flows.plan import Origin, plan_of_inputs
 from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
@@ -40,7 +41,7 @@ class Backtest:
 
     Args:
         settings: of the analysis, and how the run is cut up.
-        inputs: the files, or the tape.
+        inputs: the files, the tape, or the exchanges.
         directory: locked, and empty or of an unfinished run.
         console: where the progress is shown, None for nowhere.
         reused: a finished run over the same files whose bars, or features too, are taken as they are.
@@ -49,7 +50,7 @@ class Backtest:
     def __init__(
         self,
         settings: Settings,
-        inputs: Inputs | Recording,
+        inputs: Origin,
         directory: RunDirectory,
         console: Console | None = None,
         reused: Reused | None = None,
@@ -80,15 +81,19 @@ class Backtest:
             studied = self.reused.studied
             stored = self.reused.source(self.plan)
             return dataflow("backtest", stored, lambda bars: conclude(bars, self.plan, studied), segments, sqlite)
-        source = self._source()
-        self.progress = source.progress
-        return dataflow("backtest", source, lambda market: build(market, self.plan), segments, sqlite)
+        return dataflow("backtest", self._source(), lambda market: build(market, self.plan), segments, sqlite)
 
-    def _source(self) -> FileSource | TapeSource:
+    def _source(self) -> FileSource | TapeSource | LiveSource:
+        if isinstance(self.inputs, LiveSource):
+            return self.inputs
         chunk = self.settings.run.chunk
+        source: FileSource | TapeSource
         if isinstance(self.inputs, Recording):
-            return TapeSource(self.inputs, chunk, self._fail)
-        return FileSource(self.inputs, chunk, max(self.plan.lateness_ns.values()), self._fail)
+            source = TapeSource(self.inputs, chunk, self._fail)
+        else:
+            source = FileSource(self.inputs, chunk, max(self.plan.lateness_ns.values()), self._fail)
+        self.progress = source.progress
+        return source
 
     def _fail(self, error: InputError) -> None:
         self.failure = error
@@ -140,17 +145,20 @@ class Backtest:
         run_flow(flow, run.workers, run.epoch_s, self.directory.recovery, beside)
         if self.failure is not None:
             if not resumed:
-                self.directory.discard()
+                self.directory.clear()
             raise self.failure
         return self.finish()
 
     def finish(self) -> dict[str, Any]:
         """Make the Parquet files and the final run.json."""
-        rolled = roll(self.directory.path, self.streams, self.plan.analysis_hash)
-        found = {"state": "finished", "rows": rolled.counts, "digests": rolled.digests}
-        run = self.header | found | summarise(self.directory.path, self.plan, rolled.counts)
+        run = self.header | {"state": "finished"} | self.rolled()
         self.directory.finish(run)
         return run
+
+    def rolled(self) -> dict[str, Any]:
+        """Make the Parquet files; what they hold, for run.json."""
+        made = roll(self.directory.path, self.streams, self.plan.analysis_hash)
+        return {"rows": made.counts, "digests": made.digests} | summarise(self.directory.path, self.plan, made.counts)
 
 
 def taken_from(run: dict[str, Any]) -> str | None:

@@ -18,6 +18,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from connectors.files import FileSource
+from connectors.live import LiveSource
 from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink, StoredSource
 from connectors.sqlite import SqliteSink
@@ -31,13 +32,14 @@ _ONE = threading.Lock()
 
 def dataflow(
     name: str,
-    source: FileSource | TapeSource | StoredSource,
+    source: FileSource | TapeSource | StoredSource | LiveSource,
     graph: Callable[[Frames], Frames],
     *sinks: SegmentSink | SqliteSink,
 ) -> Dataflow:
     """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them."""
     flow = Dataflow(name)
-    step = "files" if isinstance(source, FileSource) else "tape" if isinstance(source, TapeSource) else "stored"
+    steps = {FileSource: "files", TapeSource: "tape", StoredSource: "stored", LiveSource: "live"}
+    step = next(step for kind, step in steps.items() if isinstance(source, kind))
     out = graph(op.input(step, flow, source))
     for sink in sinks:
         op.output("sqlite" if isinstance(sink, SqliteSink) else "segments", out, sink)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from config.problems import dotted
 from config.settings import ONLY_TRADES, PRESETS, THETA_BASE, Settings
 from connectors.files import Inputs
+from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import RATES
@@ -27,6 +28,9 @@ from operators.indicators import Indicator, builtin_indicator, talib_indicator
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
+
+Origin = Inputs | Recording | LiveSource
+"""Where the market data of a run comes from."""
 
 NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 """What gates and stops need, whatever the scores do."""
@@ -214,8 +218,8 @@ def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
     return (*called, *(builtin_indicator(name) for name in own))
 
 
-def plan_of_inputs(settings: Settings, inputs: Inputs | Recording) -> Plan:
-    """The plan of a run over these files, or over this tape.
+def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
+    """The plan of a run over these files, over this tape, or of these exchanges.
 
     Raises:
         SettingsError: as `Plan`.

@@ -7,11 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from config import Settings
-from connectors.files import Inputs
-from connectors.tape import Recording
 from events.identity import tree_hash
 from events.schema import SCHEMA_VERSION
-from flows.plan import Plan
+from flows.plan import Origin, Plan
 
 _LIBRARIES: Final = ("bytewax", "numpy", "numba", "llvmlite", "TA-Lib", "polars", "pyarrow", "pydantic")
 
@@ -30,12 +28,12 @@ def processor_features() -> list[str]:
     return sorted(name for name, has in binding.get_host_cpu_features().items() if has)
 
 
-def run_header(settings: Settings, inputs: Inputs | Recording, plan: Plan) -> dict[str, Any]:
+def run_header(settings: Settings, inputs: Origin, plan: Plan) -> dict[str, Any]:
     """The part of run.json that is known before the run.
 
     Args:
         settings: as they were given.
-        inputs: the files, or the tape.
+        inputs: the files, the tape, or the exchanges.
         plan: what those settings come to with them.
     """
     return {

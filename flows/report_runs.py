@@ -14,7 +14,7 @@ from events.records import Record
 from events.schema import SCHEMA_VERSION
 from events.streams import Columns, Records
 from flows.plan import Plan, plan_of_run
-from flows.rundir import read_run
+from flows.rundir import WHOLE, read_run
 
 R = TypeVar("R", bound=Record)
 
@@ -56,7 +56,7 @@ class FinishedRun:
 
     def __init__(self, path: Path) -> None:
         self.path, self.run = path, read_run(path)
-        if self.run.get("state") != "finished":
+        if self.run.get("state") not in WHOLE:
             raise RunError(f"{path} holds an unfinished run: run the same command again to finish it")
         if self.run.get("schema_v") != SCHEMA_VERSION:
             raise RunError(

@@ -4,6 +4,7 @@ run.json           what ran, and when it is finished: counts, reasons, digests
 <stream>.parquet   one per stream                  dead_letters.jsonl
 tidewax.sqlite     the same streams for queries
 recovery/ segments/ lock    only while the run is not finished
+tape/              what a live run recorded
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import fcntl
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from events.errors import RunError
 
 RUN_FILE: Final = "run.json"
+WHOLE: Final = ("finished", "stopped")
+"""States of runs whose files are whole: a live run that was stopped can be read, and goes on when it is started again."""
+
 _WORKING: Final = ("recovery", "segments")
-_OURS: Final = (*_WORKING, "recovery.part", "lock", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
+_OURS: Final = (*_WORKING, "recovery.part", "lock", "tape", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
 
 
 class RunDirectory:
@@ -56,9 +61,12 @@ class RunDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Unlock."""
+        """Unlock; a directory that was made for a run that came to nothing goes again."""
         (self.path / "lock").unlink(missing_ok=True)
         self._lock.close()
+        if self.made:
+            with suppress(OSError):  # it stays unless nothing is in it
+                self.path.rmdir()
 
     @property
     def recovery(self) -> Path:
@@ -91,13 +99,6 @@ class RunDirectory:
         for pattern in ("*.parquet", "dead_letters.jsonl", "tidewax.sqlite*", f"{RUN_FILE}*", "*.part"):
             for file in self.path.glob(pattern):
                 file.unlink()
-
-    def discard(self) -> None:
-        """Leave nothing behind of a run that could not be; the directory itself goes if this run made it."""
-        self.clear()
-        if self.made:
-            (self.path / "lock").unlink(missing_ok=True)
-            self.path.rmdir()
 
     def finish(self, run: dict[str, Any]) -> None:
         """Write the final run.json, then remove what only an unfinished run needs."""

@@ -14,7 +14,7 @@ from events.errors import RunError
 from events.streams import Columns, Stream
 from events.times import iso
 from flows.plan import plan_of_run
-from flows.rundir import changed_plugins, first_difference, read_run
+from flows.rundir import WHOLE, changed_plugins, first_difference, read_run
 
 RELATIVE = 1e-9
 """Within what runs on different platforms agree."""
@@ -30,7 +30,7 @@ class Verdict:
 
 
 def verify(a: Path, b: Path) -> Verdict:
-    """Compare two finished runs; digests are computed afresh from their files.
+    """Compare two runs that are finished, or live and stopped; digests are computed afresh from their files.
 
     Raises:
         RunError: one of them is no finished run.
@@ -72,7 +72,7 @@ def verify(a: Path, b: Path) -> Verdict:
 
 def _finished(path: Path) -> dict[str, Any]:
     run = read_run(path)
-    if run.get("state") != "finished":
+    if run.get("state") not in WHOLE:
         raise RunError(f"{path} holds an unfinished run: run the same command again to finish it, then verify")
     return run
 

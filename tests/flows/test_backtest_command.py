@@ -144,6 +144,7 @@ def test_an_unfinished_run_of_other_settings_or_files_is_refused_with_the_settin
     process = start("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings, "--chunk", 1)
     while not (out / "recovery").exists():
         assert process.poll() is None, process.communicate()
+    os.killpg(process.pid, signal.SIGSTOP)  # it holds the directory for as long as the other command takes
     busy = command("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -1,0 +1,211 @@
+"""Live: the graph on exchanges, into a run directory, recorded on a tape as it goes.
+
+`tidewax live` is the command; `python -m bytewax.run flows.live` runs the same flow under the engine's own runner, configured by
+the settings file named in TIDEWAX_CONFIG (its `exchange.symbols` and `output.directory`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bytewax.dataflow import Dataflow
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from config import Settings, load
+from connectors.exchange import ExchangeSource, Options
+from connectors.live import LiveSource, universe_of
+from connectors.recovery import forget_what_was_not_reached
+from connectors.tape import Tape
+from events.errors import InputError, SettingsError, TidewaxError
+from events.schema import NEVER
+from events.times import SECOND_NS, iso
+from flows.backtest import Backtest
+from flows.engine import run_flow
+from flows.rundir import RunDirectory
+
+TAPE: Final = "tape"
+_EPOCH_S: Final = 1.0
+_CONTACT_S: Final = 8.0
+
+
+class LiveRun(Backtest):
+    """A live run into a run directory, from nothing, or on from where it was stopped or killed.
+
+    Args:
+        settings: of the analysis; `exchange.symbols` says of what.
+        directory: locked, and empty or of a live run; the tape is `tape` in it.
+        console: where the status is shown, None for nowhere.
+
+    Raises:
+        InputError: no exchange is named, or one is not known.
+        RunError: the tape in the directory is of other instruments, or cannot be written to.
+    """
+
+    inputs: LiveSource
+
+    def __init__(self, settings: Settings, directory: RunDirectory, console: Console | None = None) -> None:
+        given = settings.exchange
+        options = Options(
+            queue=given.queue,
+            stale_s=given.stale_s,
+            mute_s=given.mute_s,
+            grid_s=given.grid_s,
+            refill_s=given.refill_s,
+            contact_s=_CONTACT_S,
+        )
+        cache = directory.path / TAPE / "markets" if given.cache is None else Path(given.cache)
+        source = ExchangeSource(given.symbols, options, given.addresses, cache)
+        tape = Tape(directory.path / TAPE, universe_of(source.exchanges))
+        super().__init__(settings, LiveSource(source, tape), directory, console)
+
+    def begin(self) -> bool:
+        """Make the directory ready; whether a run goes on in it. What was rolled at a stop is out of date from here on."""
+        resumed = super().begin()
+        self.directory.write(self.header | {"state": "unfinished"})
+        return resumed
+
+    def run(self) -> dict[str, Any]:
+        """Run until it is told to stop; what run.json says then.
+
+        Raises:
+            InputError: no exchange can be used; nothing is left of a run that began with it.
+        """
+        resumed, tape = self.begin(), self.inputs.tape
+        beside = showing(self.inputs, self.console) if self.console else None
+        epoch_s = min(_EPOCH_S, self.settings.run.epoch_s)
+        try:
+            with stopped_by_signals(self.inputs):
+                run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
+        except InputError:
+            if not resumed and not tape.end:
+                tape.close()
+                shutil.rmtree(tape.directory)
+                self.directory.clear()
+            raise
+        return self.finish()
+
+    def finish(self) -> dict[str, Any]:
+        """Make the Parquet files and run.json. What a start needs to go on stays."""
+        run = self.header | {"state": "stopped"} | self.rolled()
+        self.directory.write(run)
+        self.inputs.tape.close()
+        return run
+
+
+def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Instruments as symbols by exchange.
+
+    >>> exchanges_of(["binance:BTC/USDT", "kraken:ETH/USD", "binance:BTC/USDT:USDT"])
+    {'binance': ('BTC/USDT', 'BTC/USDT:USDT'), 'kraken': ('ETH/USD',)}
+
+    Raises:
+        SettingsError: one is not exchange:BASE/QUOTE.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for instrument in instruments:
+        exchange, _, symbol = instrument.partition(":")
+        if not exchange or "/" not in symbol:
+            raise SettingsError(f"{instrument!r} is not exchange:BASE/QUOTE, such as binance:BTC/USDT")
+        found[exchange] = (*found.get(exchange, ()), symbol)
+    return found
+
+
+@contextmanager
+def stopped_by_signals(source: LiveSource) -> Iterator[None]:
+    """Let the first SIGTERM or Ctrl-C end the source, so that the run ends with its snapshots made; a second one kills it."""
+
+    def stop(number: int, frame: object) -> None:
+        source.stopping.set()
+        signal.signal(number, before[number])
+
+    before: Mapping[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def showing(source: LiveSource, console: Console) -> Iterator[None]:
+    """Show how the run is going in a line until the block ends; nothing where standard output is no terminal."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield
+        return
+    with Live(
+        console=console,
+        get_renderable=lambda: Text(status_line(source)),
+        refresh_per_second=2,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ):
+        yield
+
+
+def status_line(source: LiveSource) -> str:
+    """Trades, the time of the newest one (UTC), and per exchange its connections made, lost and holes stated."""
+    if not source.live.is_set():
+        return f"reading the tape: {source.rows:,} trades"
+    newest = "none yet" if source.newest_ns == NEVER else iso(source.newest_ns // SECOND_NS * SECOND_NS)
+    told = "; ".join(
+        f"{name}: {feed.counts['connected']} connected, {feed.counts['lost']} lost, {feed.counts['holes']} holes"
+        for name, feed in source.exchange.feeds.items()
+    )
+    return f"{source.rows:,} trades, newest {newest}; {told}"
+
+
+def get_flow() -> Dataflow:
+    """The flow of the settings named in TIDEWAX_CONFIG, for `python -m bytewax.run flows.live`.
+
+    Give the runner `-r` with a recovery store, or a start computes everything on the tape again, which gives the same.
+
+    Raises:
+        SettingsError: TIDEWAX_CONFIG is not set, or the settings lack `exchange.symbols` or `output.directory`.
+    """
+    name = os.environ.get("TIDEWAX_CONFIG")
+    if not name:
+        raise SettingsError("set TIDEWAX_CONFIG to a settings file with exchange.symbols and output.directory")
+    settings = load(name)
+    if not settings.output.directory:
+        raise SettingsError(f"{name} needs output.directory to run live")
+    directory = RunDirectory(Path(settings.output.directory))
+    live = LiveRun(settings, directory)
+    directory.write(live.header | {"state": "unfinished"})
+    runner = argparse.ArgumentParser(add_help=False)
+    runner.add_argument("-r", "--recovery-directory", type=Path)
+    store = runner.parse_known_args(sys.argv[1:])[0].recovery_directory
+    if store is None:
+        print("tidewax: no recovery store (-r): a restart computes the whole tape again", file=sys.stderr)
+    else:
+        forget_what_was_not_reached(store)
+    signals = stopped_by_signals(live.inputs)
+    signals.__enter__()  # until the process ends, which is the runner's
+    atexit.register(signals.__exit__, None, None, None)
+    atexit.register(_finish, live)
+    return live.flow()
+
+
+def __getattr__(name: str) -> Dataflow:
+    """`flow`, made when the engine's runner asks for it."""
+    if name == "flow":
+        return get_flow()
+    raise AttributeError(name)
+
+
+def _finish(live: LiveRun) -> None:
+    try:
+        live.finish()
+    except TidewaxError as error:
+        print(f"tidewax: {error}")

@@ -1,0 +1,179 @@
+"""`tidewax live` on an exchange of this machine: killed, restarted, stopped; its tape, and a replay of it."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+from commands import command, start
+from stand_in import Binance
+
+from connectors.simulator.exchange import Exchange
+from connectors.tape import Recording
+from flows.verify import verify
+
+SYMBOLS = ("BTC/USDT", "ETH/USDT")
+FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
+SETTINGS = """
+exchange:
+  symbols: {{binance: [{symbols}]}}
+  addresses: {{binance: "{address}"}}
+bars: {{time: [1m, 5m]}}
+confluence: {{blend: {{1m: 0.6, 5m: 0.4}}}}
+signals: {{tf: 1m}}
+"""
+WITHIN_S = 120.0
+
+
+def settings(folder, address, symbols=SYMBOLS):
+    path = folder / "live.yaml"
+    path.write_text(SETTINGS.format(symbols=", ".join(symbols), address=address))
+    return path
+
+
+@contextmanager
+def trading(server):
+    """An exchange that trades all the time, its clock running ahead so that bars close."""
+    ends = False
+
+    async def trade():
+        r = random.Random(3)
+        while not ends:
+            for symbol in server.symbols:
+                server._now_ns += r.randrange(2_000) * 1_000_000
+                await server.trade(symbol, r.randrange(1, 6))
+            await asyncio.sleep(0.002)
+
+    for symbol in server.symbols:
+        server.make(symbol, 20)
+    task = asyncio.run_coroutine_threadsafe(trade(), server.loop)
+    try:
+        yield
+    finally:
+        ends = True
+        task.result(60)
+
+
+def grown(process, tape, size):
+    """Wait until the tape is so many bytes longer; the deadline is only there to end a test that has failed."""
+    began, ends = bytes_of(tape), time.monotonic() + WITHIN_S
+    while bytes_of(tape) < began + size:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends, "the tape does not grow"
+        time.sleep(0.02)
+
+
+def bytes_of(tape):
+    return sum(file.stat().st_size for file in tape.glob("*.tape"))
+
+
+def recorded(tape):
+    """(id, ns, price, qty, side) of the trades of each instrument."""
+    rows = {name: [] for name in Recording(tape).instruments}
+    for _, items in Recording(tape).read(0):
+        for instrument, frame in items:
+            rows[instrument] += frame.rows[FIELDS].tolist()
+    return rows
+
+
+@pytest.mark.slow
+def test_killed_and_restarted_it_loses_no_trade_and_a_replay_is_equal(tmp_path):
+    r, kills = random.Random(7), 20 if os.environ.get("TIDEWAX_SOAK") else 2
+    run, tape = tmp_path / "run", tmp_path / "run" / "tape"
+    with Binance() as server, trading(server):
+        config = settings(tmp_path, server.address)
+        for _ in range(kills):
+            process = start("live", "--config", config, "--out", run, "--workers", r.choice([1, 2]))
+            grown(process, tape, r.randrange(100_000, 1_000_000))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        process = start("live", "--config", config, "--out", run)
+        grown(process, tape, 500_000)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=WITHIN_S)
+        assert (process.returncode, err) == (0, "")
+        fields = ("id", "ns", "price", "qty", "side")
+        traded = {f"binance:{s}": [tuple(t[f] for f in fields) for t in server.traded[s]] for s in SYMBOLS}
+    for name, rows in recorded(tape).items():
+        first = next(n for n, trade in enumerate(traded[name]) if trade[0] == rows[0][0])
+        assert rows == traded[name][first : first + len(rows)]
+        assert len(rows) > 5_000
+        assert name in out
+    again = tmp_path / "again"
+    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    verdict = verify(run, again)
+    assert not verdict.differences
+    assert verdict.rows > 100
+
+
+@pytest.mark.slow
+def test_it_goes_on_after_a_stop_and_starts_over_from_its_tape(tmp_path):
+    run, tape = tmp_path / "run", tmp_path / "run" / "tape"
+    with Binance() as server, trading(server):
+        config = settings(tmp_path, server.address)
+        for more in ((), (), ("--again",)):
+            process = start("live", "--config", config, "--out", run, *more)
+            grown(process, tape, 200_000)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=WITHIN_S)
+            assert (process.returncode, err) == (0, "")
+    again = tmp_path / "again"
+    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert not verify(run, again).differences
+
+
+FAULTS = {"skip": 0.02, "duplicates": 0.05, "reorder": 0.05}
+
+
+@pytest.mark.slow
+def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp_path):
+    instruments = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD")
+    run, tape = tmp_path / "run", tmp_path / "run" / "tape"
+    with Exchange(instruments, seed=5, speed=30, activity=20, history_days=1) as exchange:
+        config, address = tmp_path / "live.yaml", exchange.url.removeprefix("http://")
+        config.write_text(f"exchange: {{addresses: {{binance: '{address}', kraken: '{address}'}}}}\n")
+        for name, value in FAULTS.items():
+            exchange.fault(name, value)
+        process = start("live", *instruments, "--config", config, "--out", run)
+        grown(process, tape, 100_000)
+        exchange.fault("reset")
+        grown(process, tape, 400_000)
+        exchange.fault("close")
+        grown(process, tape, 400_000)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=WITHIN_S)
+        assert (process.returncode, err) == (0, "")
+        traded = {name: exchange.traded(name)[FIELDS].tolist() for name in instruments}
+    for name, rows in recorded(tape).items():
+        first = next(n for n, trade in enumerate(traded[name]) if trade[0] == rows[0][0])
+        assert rows == traded[name][first : first + len(rows)]
+        assert len(rows) > 500
+    again = tmp_path / "again"
+    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert not verify(run, again).differences
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_a_sentence_and_leaves_nothing(tmp_path):
+    with Binance() as server:
+        server.make("BTC/USDT", 20)
+        done = command("live", "--config", settings(tmp_path, server.address, ["NO/SUCH"]), "--out", tmp_path / "run")
+        assert done.returncode == 1
+        assert "NO/SUCH" in done.stderr
+        assert not (tmp_path / "run").exists()
+    for arguments, said in (
+        ((), "name what to run live"),
+        (("binance",), "'binance' is not exchange:BASE/QUOTE"),
+        (("nowhere:BTC/USDT",), "there is no exchange 'nowhere'"),
+    ):
+        done = command("live", *arguments, "--out", tmp_path / "run")
+        assert done.returncode == 1
+        assert said in done.stderr
+    done = command("live", "--config", settings(tmp_path, "127.0.0.1:1"), "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "binance" in done.stderr
+    assert not (tmp_path / "run").exists()
