@@ -89,7 +89,8 @@ def admit_trades(
     reasons: Array,
     holes: Array,
 ) -> tuple[int, int, int]:
-    """Judge trades from row `start` on: `reasons` per row, `holes` in the ids of a sequenced stream.
+    """Judge trades from row `start` on: `reasons` per row, `holes` in the ids of a sequenced stream. A hole begins where the
+    stream was last known to be complete: at the row before, or at a heartbeat since.
 
     Gives (rows judged up to here, holes found, rows refused); it stops early where the table of ids needs to grow.
     """
@@ -122,7 +123,7 @@ def admit_trades(
                 s.reordered += 1
             if sequenced:
                 if last_id != NEVER and trade_id > last_id + 1:
-                    holes[n_holes].since, holes[n_holes].until = last_at, at
+                    holes[n_holes].since, holes[n_holes].until = max(last_at, watermark), at
                     holes[n_holes].id_from, holes[n_holes].id_to = last_id + 1, trade_id - 1
                     n_holes += 1
                 last_id = trade_id

@@ -48,6 +48,7 @@ class Bars:
         self.boundary = NEVER
         self.ended = False
         self.beacons: tuple[tuple[int, int], ...] = ()  # spans whose bars nobody verified
+        self.holes: tuple[tuple[int, ...], ...] = ()  # rows of "gaps" whose end is ahead
 
     def promise(self, name: str, watermark: int) -> int:
         """Bars: see the class. Open bars and gaps promise nothing; nobody waits for them."""
@@ -91,15 +92,23 @@ class Bars:
                 out = np.empty(min(len(bars), self._span(bars, boundary, length)) + 1, BAR)
                 n = fold(bars, boundary, self.base_ns, length, self.open[k], self.extra[k], out)
                 yield f"bars.{name}", out[:n]
-        if len(pauses):
-            gaps = np.empty(len(pauses), GAP_ROW)
-            gaps["since"], gaps["until"] = pauses["since"], pauses["until"]
-            gaps["available_at"] = np.where(pauses["until"] == NEVER, pauses["since"], pauses["until"])
-            gaps["reason"], gaps["id_from"], gaps["id_to"] = NO_TRADES, NEVER, NEVER
-            yield "gaps", gaps
-        if any(c[1] == END for c in said):
-            self.ended = True
+        self.ended = any(c[1] == END for c in said)
+        self.holes += tuple((c[3], *c[2:]) for c in said if c[1] == HOLE)
+        yield "gaps", self._gaps(pauses, boundary)
+        if self.ended:
             yield from self._flush()
+
+    def _gaps(self, pauses: Array, boundary: int) -> Array:
+        """Pauses, and holes that end before any later pause can, in the order of their times."""
+        due = [hole for hole in self.holes if hole[0] <= boundary or self.ended]
+        self.holes = tuple(hole for hole in self.holes if hole not in due)
+        gaps = np.empty(len(due) + len(pauses), GAP_ROW)
+        gaps[: len(due)] = due
+        paused = gaps[len(due) :]
+        paused["since"], paused["until"] = pauses["since"], pauses["until"]
+        paused["available_at"] = np.where(pauses["until"] == NEVER, pauses["since"], pauses["until"])
+        paused["reason"], paused["id_from"], paused["id_to"] = NO_TRADES, NEVER, NEVER
+        return gaps[np.lexsort((gaps["since"], gaps["available_at"]))] if due else gaps
 
     def _within(self, trades: Array, boundary: int) -> bool:
         """Take what closes no bar, if there is an open one: one kernel call and nothing more."""
@@ -152,10 +161,10 @@ class Bars:
     def snapshot(self) -> Any:
         """The open bar of each timeframe."""
         bars, extras = (b"".join(a.tobytes() for a in arrays) for arrays in (self.open, self.extra))
-        return bars, extras, self.boundary, self.ended, self.beacons
+        return bars, extras, self.boundary, self.ended, self.beacons, self.holes
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        bars, extras, self.boundary, self.ended, self.beacons = snapshot
+        bars, extras, self.boundary, self.ended, self.beacons, self.holes = snapshot
         self.open = [row.reshape(1).copy() for row in np.frombuffer(bars, BAR)]
         self.extra = [row.reshape(1).copy() for row in np.frombuffer(extras, EXTRA)]

@@ -9,7 +9,6 @@ import numpy as np
 from events.feeds import KLINE_NS, KLINES, RATES, TRADES
 from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.records import DeadLetter, IntakeCounts
-from events.rows import GAP_ROW
 from events.schema import END, HOLE, ID_HOLE, NEVER
 from events.validation import COUNTED, REASONS
 from operators.admission import HOLE_SPAN, admit_funding, admit_klines, admit_trades, new_state, remember
@@ -108,7 +107,6 @@ class Intake:
         self.streams: dict[str, _Stream] = {}
         self.instrument = ""
         self.dead: list[DeadLetter] = []
-        self.gaps: list[Array] = []
         self.ended: list[IntakeCounts] = []
 
     def push(self, frame: Frame) -> None:
@@ -138,13 +136,11 @@ class Intake:
                 frame = Frame(self.instrument, stream.name, rows, watermark, in_order=stream.in_order)
                 out.append(frame._replace(control=concat(stream.control)) if stream.control else frame)
                 stream.rows, stream.control, stream.handed, stream.in_order = [], [], watermark, True
-        if self.gaps:
-            out.append(Frame(self.instrument, "gaps", concat(self.gaps), NEVER))
         if self.dead:
             out.append(Frame(self.instrument, "dead_letters", tuple(self.dead), NEVER))
         if self.ended:
             out.append(Frame(self.instrument, "counts", tuple(self.ended), NEVER))
-        self.gaps, self.dead, self.ended = [], [], []
+        self.dead, self.ended = [], []
         return out
 
     def _judge(self, stream: _Stream) -> None:
@@ -161,7 +157,6 @@ class Intake:
             stream.rows.append(kept)
         for since, until, id_from, id_to in holes.tolist():
             stream.control.append(control(HOLE, since, since, until, ID_HOLE, id_from, id_to))
-            self.gaps.append(np.array([(until, since, until, ID_HOLE, id_from, id_to)], GAP_ROW))
         stream.received += len(rows)
         stream.accepted += len(kept)
 
