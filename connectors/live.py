@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.exchange import VENUES, ExchangeSource, Position, Positions, advanced, sequenced
+from connectors.exchange import VENUES, ExchangePartition, ExchangeSource, Position, Positions, advanced, sequenced
 from connectors.tape import Tape, Universe
 from connectors.tape.records import Items
 from events.errors import InputError
@@ -117,7 +117,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             for exchange in source.exchange.exchanges
         }
         self._recorded: Iterator[tuple[int, Items]] | None = self._tape.read(self._offset)
-        self._parts: list[Any] = []
+        self._parts: list[ExchangePartition] = []
         self._awake: datetime | None = None
 
     def next_batch(self) -> Items:
@@ -139,7 +139,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         out = [item for part in self._parts for item in part.next_batch()]
         if out:
             self._offset = self._tape.append(out)
-            self._advance(out)
+            self._note(out)
         else:
             self._awake = datetime.now(UTC) + _IDLE
         return out
@@ -151,11 +151,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
     def snapshot(self) -> LiveState:
         """The position after the last frame handed out, which the tape has safe."""
         self._tape.sync()
-        positions = {
-            exchange: {symbol: (at.next_id, at.last_ns, at.recent) for symbol, at in symbols.items()}
-            for exchange, symbols in self._positions.items()
-        }
-        return self._tape.id, self._offset, positions
+        live = {part.exchange: part.snapshot() for part in self._parts}
+        return self._tape.id, self._offset, live or self._recorded_positions()
 
     def close(self) -> None:
         """Close the connections."""
@@ -168,24 +165,35 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         while rows < _BATCH_ROWS and len(out) < _BATCH_FRAMES and (record := next(recorded, None)) is not None:
             self._offset, items = record
             self._advance(items)
+            self._note(items)
             out += items
             rows += sum(len(frame.rows) for _, frame in items)
         return out
 
     def _advance(self, items: Items) -> None:
+        """Where the exchanges stand after frames of the tape; once live, their partitions know."""
         for instrument, frame in items:
             exchange, _, symbol = instrument.partition(":")
             positions = self._positions[exchange]
             position = advanced(positions.get(symbol), frame, VENUES[exchange].counts)
             if position is not None:
                 positions[symbol] = position
+
+    def _recorded_positions(self) -> dict[str, Positions]:
+        return {
+            exchange: {symbol: (at.next_id, at.last_ns, at.recent) for symbol, at in symbols.items()}
+            for exchange, symbols in self._positions.items()
+        }
+
+    def _note(self, items: Items) -> None:
+        for _, frame in items:
             if len(frame.rows):
                 self._source.rows += len(frame.rows)
                 self._source.newest_ns = max(self._source.newest_ns, int(frame.rows["available_at"][-1]))
 
     def _connect(self) -> None:
         self._recorded = None
-        _, _, positions = self.snapshot()
+        positions = self._recorded_positions()
         exchange = self._source.exchange
         self._parts = [exchange.build_part("", name, positions[name]) for name in exchange.list_parts()]
         self._source.live.set()

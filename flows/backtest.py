@@ -6,27 +6,24 @@ configured by the settings file named in TIDEWAX_CONFIG (its sections `input` an
 
 from __future__ import annotations
 
-import argparse
 import atexit
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from bytewax.dataflow import Dataflow
 from rich.console import Console
 
-from config import Settings, load
+from config import Settings
 from connectors.files import FileSource, open_inputs
 from connectors.live import LiveSource
 from connectors.progress import Progress
-from connectors.recovery import forget_what_was_not_reached, make_store
+from connectors.recovery import make_store
 from connectors.segments import SegmentSink, roll
 from connectors.sqlite import SqliteSink
 from connectors.tape import Recording, TapeSource
-from events.errors import InputError, RunError, SettingsError, TidewaxError
+from events.errors import InputError, RunError, TidewaxError
 from events.streams import Stream
-from flows.engine import dataflow, run_flow
+from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
 from flows.graph import build, conclude
 from flows.plan import Origin, plan_of_inputs
 from flows.progress import watching
@@ -175,12 +172,7 @@ def get_flow() -> Dataflow:
     Raises:
         SettingsError: TIDEWAX_CONFIG is not set, or the settings lack `input.files` or `output.directory`.
     """
-    name = os.environ.get("TIDEWAX_CONFIG")
-    if not name:
-        raise SettingsError("set TIDEWAX_CONFIG to a settings file with input.files and output.directory")
-    settings = load(name)
-    if not settings.input.files or not settings.output.directory:
-        raise SettingsError(f"{name} needs input.files and output.directory to run a backtest")
+    settings, path = settings_of_runner("input.files", lambda settings: settings.input.files)
     given = settings.input
     inputs = open_inputs(
         [Path(file) for file in given.files],
@@ -190,17 +182,13 @@ def get_flow() -> Dataflow:
         exchange=given.exchange,
         columns=given.columns,
     )
-    directory = RunDirectory(Path(settings.output.directory))
+    directory = RunDirectory(path)
     backtest = Backtest(settings, inputs, directory)
     stored = directory.read()
     if stored is not None and stored["state"] == "finished":
         raise RunError(f"{directory.path} holds a finished run: give output.directory another one")
     directory.write(backtest.header | {"state": "unfinished"})
-    runner = argparse.ArgumentParser(add_help=False)
-    runner.add_argument("-r", "--recovery-directory", type=Path)
-    store = runner.parse_known_args(sys.argv[1:])[0].recovery_directory
-    if store is not None:
-        forget_what_was_not_reached(store)
+    store_of_runner()
     atexit.register(_finish, backtest)
     return backtest.flow()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -17,13 +18,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
+from config import Settings, load
 from connectors.files import FileSource
 from connectors.live import LiveSource
 from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink, StoredSource
 from connectors.sqlite import SqliteSink
 from connectors.tape import TapeSource
-from events.errors import TidewaxError
+from events.errors import SettingsError, TidewaxError
 from operators.keyed import Frames
 
 _ONE = threading.Lock()
@@ -72,6 +74,35 @@ def run_flow(
             if isinstance(cause, TidewaxError):
                 raise cause from None
         raise
+
+
+def settings_of_runner(needed: str, given: Callable[[Settings], Any]) -> tuple[Settings, Path]:
+    """The settings named in TIDEWAX_CONFIG and their `output.directory`, for a flow that the engine's own runner asks for.
+
+    Args:
+        needed: the setting without which the flow has no input.
+        given: its value.
+
+    Raises:
+        SettingsError: TIDEWAX_CONFIG is not set, or the settings lack one of the two.
+    """
+    name = os.environ.get("TIDEWAX_CONFIG")
+    if not name:
+        raise SettingsError(f"set TIDEWAX_CONFIG to a settings file with {needed} and output.directory")
+    settings = load(name)
+    if not given(settings) or settings.output.directory is None:
+        raise SettingsError(f"{name} needs {needed} and output.directory")
+    return settings, Path(settings.output.directory)
+
+
+def store_of_runner() -> Path | None:
+    """The recovery store given to the engine's own runner by `-r`, made ready for a start; None without one."""
+    runner = argparse.ArgumentParser(add_help=False)
+    runner.add_argument("-r", "--recovery-directory", type=Path)
+    store: Path | None = runner.parse_known_args(sys.argv[1:])[0].recovery_directory
+    if store is not None:
+        forget_what_was_not_reached(store)
+    return store
 
 
 @contextmanager

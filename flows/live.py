@@ -6,9 +6,7 @@ the settings file named in TIDEWAX_CONFIG (its `exchange.symbols` and `output.di
 
 from __future__ import annotations
 
-import argparse
 import atexit
-import os
 import shutil
 import signal
 import sys
@@ -22,16 +20,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from config import Settings, load
+from config import Settings
 from connectors.exchange import ExchangeSource, Options
 from connectors.live import LiveSource, universe_of
-from connectors.recovery import forget_what_was_not_reached
 from connectors.tape import Tape
 from events.errors import InputError, SettingsError, TidewaxError
 from events.schema import NEVER
 from events.times import SECOND_NS, iso
 from flows.backtest import Backtest
-from flows.engine import run_flow
+from flows.engine import run_flow, settings_of_runner, store_of_runner
 from flows.rundir import RunDirectory
 
 TAPE: Final = "tape"
@@ -174,22 +171,12 @@ def get_flow() -> Dataflow:
     Raises:
         SettingsError: TIDEWAX_CONFIG is not set, or the settings lack `exchange.symbols` or `output.directory`.
     """
-    name = os.environ.get("TIDEWAX_CONFIG")
-    if not name:
-        raise SettingsError("set TIDEWAX_CONFIG to a settings file with exchange.symbols and output.directory")
-    settings = load(name)
-    if not settings.output.directory:
-        raise SettingsError(f"{name} needs output.directory to run live")
-    directory = RunDirectory(Path(settings.output.directory))
+    settings, path = settings_of_runner("exchange.symbols", lambda settings: settings.exchange.symbols)
+    directory = RunDirectory(path)
     live = LiveRun(settings, directory)
     directory.write(live.header | {"state": "unfinished"})
-    runner = argparse.ArgumentParser(add_help=False)
-    runner.add_argument("-r", "--recovery-directory", type=Path)
-    store = runner.parse_known_args(sys.argv[1:])[0].recovery_directory
-    if store is None:
+    if store_of_runner() is None:
         print("tidewax: no recovery store (-r): a restart computes the whole tape again", file=sys.stderr)
-    else:
-        forget_what_was_not_reached(store)
     signals = stopped_by_signals(live.inputs)
     signals.__enter__()  # until the process ends, which is the runner's
     atexit.register(signals.__exit__, None, None, None)

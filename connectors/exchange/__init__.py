@@ -2,7 +2,7 @@
 
 from connectors.exchange.feed import Options
 from connectors.exchange.frames import Position, advanced
-from connectors.exchange.source import ExchangeSource, Positions
+from connectors.exchange.source import ExchangePartition, ExchangeSource, Positions
 from connectors.exchange.venues import VENUES, sequenced
 
-__all__ = ["VENUES", "ExchangeSource", "Options", "Position", "Positions", "advanced", "sequenced"]
+__all__ = ["VENUES", "ExchangePartition", "ExchangeSource", "Options", "Position", "Positions", "advanced", "sequenced"]

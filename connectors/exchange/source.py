@@ -78,7 +78,7 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
     """The trades of one exchange."""
 
     def __init__(self, source: ExchangeSource, exchange: str, state: Positions) -> None:
-        self._source, self._counts = source, VENUES[exchange].counts
+        self._source, self.exchange, self._counts = source, exchange, VENUES[exchange].counts
         self._positions = {symbol: Position(*fields) for symbol, fields in state.items()}
         self.feed = Feed(
             exchange,
