@@ -8,26 +8,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from config import Settings, grid, load
+from config import grid, load
 from connectors.files import LAYOUTS, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
-from connectors.tape import Recording
-from events.errors import RunError, SettingsError, StepError, TidewaxError
+from events.errors import SettingsError, StepError, TidewaxError
 from events.identity import canonical_json
 from events.times import DAY_NS
-from flows.backtest import Backtest
+from flows.command_line import Config, run_backtest, terminal
 from flows.config_command import config_app
 from flows.explain import explain as explain_signal
 from flows.explain import list_signals
 from flows.laws import judge, print_laws
-from flows.live import TAPE, LiveRun, exchanges_of
+from flows.live_commands import live_app
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
-from flows.replay import recorded
-from flows.report import print_report, refused_line
-from flows.rundir import RunDirectory
+from flows.report import refused_line
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
 from flows.sweep import Sweep, print_sweep
 from flows.verify import verify as compare
@@ -40,6 +36,7 @@ app = typer.Typer(
 )
 
 app.add_typer(config_app, name="config")
+app.add_typer(live_app)
 
 Files = Annotated[
     list[Path],
@@ -60,11 +57,6 @@ Columns = Annotated[
     typer.Option(help="Columns of your own files by role: time=ts,price=px,... (bars: open=...; funding: rate=...)."),
 ]
 BadRows = Annotated[str, typer.Option(help="What becomes of rows that cannot be used: refuse or dead-letter.")]
-Config = Annotated[str | None, typer.Option(help="A settings file, or a shipped profile: default, short.")]
-
-
-def _console() -> Console:
-    return Console(highlight=False)
 
 
 def _inputs(
@@ -138,7 +130,7 @@ def _timeframes(text: str) -> tuple[str, ...]:
 
 
 def _tell(made: Stage, what: str, out: Path) -> None:
-    console = _console()
+    console = terminal()
     console.print(f"{out}: " + ", ".join(f"{n:,} {what} of {name}" for name, n in made.rows.items()), soft_wrap=True)
     if made.refused:
         console.print(refused_line(made.refused), soft_wrap=True)
@@ -165,79 +157,11 @@ def backtest(
     """Run the whole graph over files of trades or klines, and of funding rates; goes on where it was stopped."""
     given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
     points = grid(config, set_ or [], {"run": given} if given else None)
-    inputs, console = _inputs(files, layout, instrument, bad_rows, exchange, columns), _console()
+    inputs, console = _inputs(files, layout, instrument, bad_rows, exchange, columns), terminal()
     if len(points) == 1:
-        _backtest(inputs, out, points[0].settings, again)
+        run_backtest(inputs, out, points[0].settings, again)
     else:
         print_sweep(Sweep(points, inputs, out, console, again).run(), out, console)
-
-
-@app.command()
-def live(
-    instruments: Annotated[list[str] | None, typer.Argument(metavar="[EXCHANGE:SYMBOL]...", show_default=False)] = None,
-    out: Annotated[Path, typer.Option(help="The run directory; the tape is in it.")] = Path("live"),
-    config: Config = None,
-    workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
-    again: Annotated[bool, typer.Option("--again", help="Compute all that is on the tape afresh, then go on.")] = False,
-) -> None:
-    """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed."""
-    given: dict[str, Any] = {} if workers is None else {"run": {"workers": workers}}
-    if instruments:
-        given["exchange"] = {"symbols": exchanges_of(instruments)}
-    settings, console = load(config, given or None), _console()
-    if not settings.exchange.symbols:
-        raise SettingsError("name what to run live, such as binance:BTC/USDT, or give exchange.symbols in the settings")
-    with RunDirectory(out) as directory:
-        run = LiveRun(settings, directory, console)
-        if again:
-            directory.clear()
-        names = ", ".join(run.inputs.instruments)
-        console.print(
-            f"live: {names}, recorded to {out / TAPE}; Ctrl-C stops, the same command goes on", soft_wrap=True
-        )
-        print_report(run.run(), out, run.plan, console)
-
-
-@app.command()
-def replay(
-    tape: Annotated[Path, typer.Argument(metavar="TAPE", help="The directory that a live run recorded to.")],
-    out: Annotated[Path, typer.Option(help="The run directory.")],
-    config: Config = None,
-    chunk: Annotated[int | None, typer.Option(help="Rows a frame at most; changes no result.", min=1)] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
-    until: Annotated[
-        int | None, typer.Option(help="An offset of the tape: replay what was recorded before it.", min=1)
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
-) -> None:
-    """Run the whole graph over the tape of a live run: the same results; goes on where it was stopped."""
-    given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
-    recording = recorded(tape, out, until)
-    if recording.torn_bytes:
-        said = f"{tape}: the last {recording.torn_bytes} bytes are of a record that was cut short, and are left out"
-        _console().print(said, soft_wrap=True)
-    _backtest(recording, out, load(config, {"run": given} if given else None), again)
-
-
-def _backtest(inputs: Inputs | Recording, out: Path, settings: Settings, again: bool) -> None:
-    console = _console()
-    with RunDirectory(out) as directory:
-        stored = directory.read()
-        run = Backtest(settings, inputs, directory, console)
-        if stored is not None and stored["state"] == "finished" and not again:
-            directory.tidy()
-            if not run.same_as(stored):
-                raise RunError(
-                    f"{out} holds a finished run of other settings or files: give --out another directory, or start over "
-                    "with --again"
-                )
-            console.print(
-                f"{out} holds a finished run ({stored['signals']} signals); --again starts over", soft_wrap=True
-            )
-            return
-        if again:
-            directory.clear()
-        print_report(run.run(), out, run.plan, console)
 
 
 @app.command()
@@ -245,7 +169,7 @@ def verify(
     a: Annotated[Path, typer.Argument(metavar="DIR_A")], b: Annotated[Path, typer.Argument(metavar="DIR_B")]
 ) -> None:
     """Compare two runs: equal, or the first row that differs (exit code 1)."""
-    verdict, console = compare(a, b), _console()
+    verdict, console = compare(a, b), terminal()
     for note in verdict.notes:
         console.print(f"note: {note}", soft_wrap=True)
     for difference in verdict.differences:
@@ -273,7 +197,7 @@ def outcomes(
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
 ) -> None:
     """Report on paper outcomes by preset, side, regime and month; make the reliability table."""
-    data, console = report(directories), _console()
+    data, console = report(directories), terminal()
     if as_json:
         print(canonical_json(data))
     else:
@@ -291,7 +215,7 @@ def laws(
     config: Config = None,
 ) -> None:
     """Hold the laws against a plugin: no look-ahead, any split, restart and start; a fault is a sentence, exit code 1."""
-    if not print_laws(file, judge(file, config), _console()):
+    if not print_laws(file, judge(file, config), terminal()):
         raise typer.Exit(1)
 
 
@@ -311,44 +235,10 @@ def demo(
     market = Market(seed=seed), Market("synthetic:ETH/USDT", 3_000.0, seed=seed + 1)
     path = out / f"synthetic-trades-seed{seed}-{days:g}d.parquet"
     n = write_trades(path, market, 19_675 * DAY_NS, days)
-    _console().print(
+    terminal().print(
         f"{path}: {n:,} synthetic trades of {len(market)} instruments, made by a seeded model", soft_wrap=True
     )
-    _backtest(open_inputs([path]), out / "run", load(), again=True)
-
-
-@app.command()
-def simulate(
-    venue: Annotated[str | None, typer.Option(help="Of binance, kraken; both, if not given.")] = None,
-    instruments: Annotated[
-        str | None, typer.Option(help="Such as binance:BTC/USDT,binance:BTC/USDT:USDT,kraken:BTC/USD.")
-    ] = None,
-    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 is any free one.", min=0, max=65_535)] = 0,
-    speed: Annotated[float, typer.Option(help="Seconds of the market a second; 0 stands still.", min=0)] = 1.0,
-    activity: Annotated[float, typer.Option(help="Multiplies how many trades there are.", min=0)] = 1.0,
-    seed: Annotated[int, typer.Option(help="Another seed is another market.", min=0)] = 1,
-    history_days: Annotated[float, typer.Option(help="What REST knows from before the start.", min=0)] = 10.0,
-    recording: Annotated[
-        Path | None, typer.Option(help="Parquet file of trades instead of the model, as `tidewax demo` writes it.")
-    ] = None,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[=VALUE][@SECONDS[+FOR]]", help="A fault, from so many seconds on, for so many."),
-    ] = None,
-    for_: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", help="When to end; on Ctrl-C, if not given.", min=0)
-    ] = None,
-) -> None:
-    """Serve a local exchange: Binance and Kraken, REST and websocket, with a synthetic market and faults on demand."""
-    from flows.simulate import PlannedFault, Simulation  # noqa: PLC0415  # the server costs other commands half a second
-
-    def names(text: str | None) -> list[str]:
-        return [name.strip() for name in text.split(",")] if text else []
-
-    faults = [PlannedFault.of(text) for text in fault or []]
-    Simulation(
-        names(venue), names(instruments), port, speed, activity, seed, history_days, recording, faults, for_
-    ).run(_console())
+    run_backtest(open_inputs([path]), out / "run", load(), again=True)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -1,0 +1,99 @@
+"""The commands around a live run: `tidewax live`, `replay`, `simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config import load
+from events.errors import SettingsError
+from flows.command_line import Config, run_backtest, terminal
+from flows.live import TAPE, LiveRun, exchanges_of
+from flows.replay import recorded
+from flows.report import print_report
+from flows.rundir import RunDirectory
+
+live_app = typer.Typer()
+
+
+@live_app.command()
+def live(
+    instruments: Annotated[list[str] | None, typer.Argument(metavar="[EXCHANGE:SYMBOL]...", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="The run directory; the tape is in it.")] = Path("live"),
+    config: Config = None,
+    workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
+    again: Annotated[bool, typer.Option("--again", help="Compute all that is on the tape afresh, then go on.")] = False,
+) -> None:
+    """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed."""
+    given: dict[str, Any] = {} if workers is None else {"run": {"workers": workers}}
+    if instruments:
+        given["exchange"] = {"symbols": exchanges_of(instruments)}
+    settings, console = load(config, given or None), terminal()
+    if not settings.exchange.symbols:
+        raise SettingsError("name what to run live, such as binance:BTC/USDT, or give exchange.symbols in the settings")
+    with RunDirectory(out) as directory:
+        run = LiveRun(settings, directory, console)
+        if again:
+            directory.clear()
+        names = ", ".join(run.inputs.instruments)
+        console.print(
+            f"live: {names}, recorded to {out / TAPE}; Ctrl-C stops, the same command goes on", soft_wrap=True
+        )
+        print_report(run.run(), out, run.plan, console)
+
+
+@live_app.command()
+def replay(
+    tape: Annotated[Path, typer.Argument(metavar="TAPE", help="The directory that a live run recorded to.")],
+    out: Annotated[Path, typer.Option(help="The run directory.")],
+    config: Config = None,
+    chunk: Annotated[int | None, typer.Option(help="Rows a frame at most; changes no result.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
+    until: Annotated[
+        int | None, typer.Option(help="An offset of the tape: replay what was recorded before it.", min=1)
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
+) -> None:
+    """Run the whole graph over the tape of a live run: the same results; goes on where it was stopped."""
+    given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
+    recording = recorded(tape, out, until)
+    if recording.torn_bytes:
+        said = f"{tape}: the last {recording.torn_bytes} bytes are of a record that was cut short, and are left out"
+        terminal().print(said, soft_wrap=True)
+    run_backtest(recording, out, load(config, {"run": given} if given else None), again)
+
+
+@live_app.command()
+def simulate(
+    venue: Annotated[str | None, typer.Option(help="Of binance, kraken; both, if not given.")] = None,
+    instruments: Annotated[
+        str | None, typer.Option(help="Such as binance:BTC/USDT,binance:BTC/USDT:USDT,kraken:BTC/USD.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 is any free one.", min=0, max=65_535)] = 0,
+    speed: Annotated[float, typer.Option(help="Seconds of the market a second; 0 stands still.", min=0)] = 1.0,
+    activity: Annotated[float, typer.Option(help="Multiplies how many trades there are.", min=0)] = 1.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another market.", min=0)] = 1,
+    history_days: Annotated[float, typer.Option(help="What REST knows from before the start.", min=0)] = 10.0,
+    recording: Annotated[
+        Path | None, typer.Option(help="Parquet file of trades instead of the model, as `tidewax demo` writes it.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE][@SECONDS[+FOR]]", help="A fault, from so many seconds on, for so many."),
+    ] = None,
+    for_: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", help="When to end; on Ctrl-C, if not given.", min=0)
+    ] = None,
+) -> None:
+    """Serve a local exchange: Binance and Kraken, REST and websocket, with a synthetic market and faults on demand."""
+    from flows.simulate import PlannedFault, Simulation  # noqa: PLC0415  # the server costs other commands half a second
+
+    def names(text: str | None) -> list[str]:
+        return [name.strip() for name in text.split(",")] if text else []
+
+    faults = [PlannedFault.of(text) for text in fault or []]
+    Simulation(
+        names(venue), names(instruments), port, speed, activity, seed, history_days, recording, faults, for_
+    ).run(terminal())
