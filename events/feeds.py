@@ -13,6 +13,8 @@ from events.times import MINUTE_NS
 TRADES: Final = "trades"
 RATES: Final = "funding"
 KLINES: Final = "klines.1m"
+PRELOAD: Final = "preload"
+"""Closed klines of all timeframes, before the first trade of a live run: the length of each is `available_at - ts_open`."""
 KLINE_NS: Final = MINUTE_NS
 """The one length of klines that bars are made of; longer bars are folds of it."""
 
@@ -43,6 +45,7 @@ FEEDS: Final = {
     TRADES: _feed(1, TRADE, "trades"),
     RATES: _feed(6, FUNDING, "funding rates"),
     KLINES: _feed(10, OHLCV, "klines"),
+    PRELOAD: _feed(11, OHLCV, "preloaded klines"),
 }
 """By stream, in canonical order."""
 

@@ -29,7 +29,7 @@ TRADE: Final = np.dtype(
 
 OHLCV: Final = np.dtype(
     [
-        ("available_at", "i8"),  # = ts_close; the length is that of the stream, klines.1m
+        ("available_at", "i8"),  # = ts_close; the length is that of the stream klines.1m, of preload each has its own
         ("ts_recv", "i8"),
         ("seq", "i8"),  # the source's counter
         ("ts_open", "i8"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import DRIVING, KLINES, RATES, TRADES
+from events.feeds import DRIVING, KLINES, PRELOAD, RATES, TRADES
 from flows.plan import Plan
 from operators.bars import Bars
 from operators.chain import Chain, Either
@@ -19,6 +19,7 @@ from operators.intake import Intake
 from operators.keyed import Frames, keyed, merge, omit, pick, staged
 from operators.klines import KlineBars
 from operators.ordered import Ordered
+from operators.preload import PreloadedBars
 from operators.signals import Signals
 
 
@@ -28,13 +29,16 @@ def enter(market: Frames, plan: Plan) -> Frames:
     """
 
     def stages() -> Chain:
+        given = (plan.timeframes, plan.max_fill)
+        traded: tuple[str, ...] = (TRADES, PRELOAD) if plan.preloaded else (TRADES,)
         bars = {
-            TRADES: lambda: Ordered(Bars(plan.timeframes, plan.max_fill), (TRADES,)),
-            KLINES: lambda: Ordered(KlineBars(plan.timeframes, plan.max_fill), (KLINES,)),
+            traded: lambda: Ordered(PreloadedBars(*given) if plan.preloaded else Bars(*given), traded),
+            (KLINES,): lambda: Ordered(KlineBars(*given), (KLINES,)),
         }
-        return Chain(Intake(plan.lateness_ns, plan.sequenced), Either(bars), DRIVING)
+        return Chain(Intake(plan.lateness_ns, plan.sequenced), Either(bars), (*DRIVING, PRELOAD))
 
-    return staged("bars", stages, ["bars", plan.timeframes, plan.max_fill, sorted(plan.sequenced)], market)
+    identity = ["bars", plan.timeframes, plan.max_fill, sorted(plan.sequenced), *["preload"] * plan.preloaded]
+    return staged("bars", stages, identity, market)
 
 
 def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Frames]:
@@ -71,7 +75,8 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
-    taken = Signals(plan.signals, plan.funding).streams
+    given = (plan.signals, plan.funding, plan.preloaded)
+    taken = Signals(*given).streams
     scores = pick("scores", confluence, *taken)
-    signals = keyed("signals", Signals, (plan.signals, plan.funding), taken, scores, *rates)
+    signals = keyed("signals", Signals, given, taken, scores, *rates)
     return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes", RATES)

@@ -13,7 +13,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import RATES
+from events.feeds import PRELOAD, RATES
 from events.identity import analysis_hash
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
@@ -74,6 +74,11 @@ class Plan:
     def funding(self) -> bool:
         """Whether funding rates reach the signals."""
         return RATES in self.feeds
+
+    @property
+    def preloaded(self) -> bool:
+        """Whether instruments begin with klines of the time before their first trade."""
+        return PRELOAD in self.feeds
 
     @cached_property
     def plugins(self) -> Plugins:

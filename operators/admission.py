@@ -13,6 +13,7 @@ from events.validation import (
     ACCEPTED,
     DUPLICATE,
     LATE,
+    MALFORMED,
     PRICE_MAX,
     PRICE_MIN,
     QTY_MAX,
@@ -216,3 +217,29 @@ def admit_klines(
             reasons[i] = reason
         i += 1
     return i, refused
+
+
+@kernel
+def admit_preload(rows: Array, state: Array, reasons: Array) -> int:
+    """Judge klines of several lengths, in the order of their closes; how many are refused. A repeat follows what it repeats."""
+    s = state[0]
+    refused = 0
+    for i in range(len(rows)):
+        r = rows[i]
+        length_ns = r.available_at - r.ts_open
+        reason = MALFORMED
+        if length_ns > 0:
+            reason = kline_fault(
+                r.ts_open, r.open, r.high, r.low, r.close, r.volume, r.quote_volume, r.closed, r.flags, length_ns
+            )
+        if reason == ACCEPTED and r.available_at == s.last_at and r.ts_open == s.last_id:
+            reason = DUPLICATE
+        elif reason == ACCEPTED and r.available_at < s.watermark:
+            reason = LATE
+        if reason == ACCEPTED:
+            s.last_at, s.last_id = r.available_at, r.ts_open
+            s.newest = s.watermark = r.available_at
+        else:
+            refused += 1
+        reasons[i] = reason
+    return refused

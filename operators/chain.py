@@ -46,12 +46,12 @@ class Either:
     """A stage. Which of several it is, the first frame decides by its stream.
 
     Args:
-        stages: makes the stage for an instrument that has this stream.
+        stages: makes the stage for an instrument that has these streams; no stream is of two stages.
     """
 
-    def __init__(self, stages: Mapping[str, Callable[[], Stage]]) -> None:
+    def __init__(self, stages: Mapping[tuple[str, ...], Callable[[], Stage]]) -> None:
         self.stages = stages
-        self.name = ""
+        self.names: tuple[str, ...] = ()
         self.stage: Stage | None = None
 
     def push(self, frame: Frame) -> None:
@@ -61,9 +61,9 @@ class Either:
             ValueError: it is of another stream than those before.
         """
         if self.stage is None:
-            self._begin(frame.name)
-        if frame.name != self.name:
-            raise ValueError(f"{frame.instrument} has {self.name} and {frame.name}: bars are made of one of them")
+            self._begin(next(names for names in self.stages if frame.name in names))
+        if frame.name not in self.names:
+            raise ValueError(f"{frame.instrument} has {self.names[0]} and {frame.name}: bars are made of one of them")
         assert self.stage is not None
         self.stage.push(frame)
 
@@ -71,12 +71,12 @@ class Either:
         """What comes out of the stage."""
         return self.stage.advance() if self.stage is not None else []
 
-    def _begin(self, name: str) -> None:
-        self.name, self.stage = name, self.stages[name]()
+    def _begin(self, names: tuple[str, ...]) -> None:
+        self.names, self.stage = names, self.stages[names]()
 
     def snapshot(self) -> Any:
         """Which stage it is, and its snapshot."""
-        return (self.name, self.stage.snapshot()) if self.stage is not None else None
+        return (self.names, self.stage.snapshot()) if self.stage is not None else None
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from events.feeds import KLINE_NS, KLINES, RATES, TRADES
+from events.feeds import KLINE_NS, KLINES, PRELOAD, RATES, TRADES
 from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.records import DeadLetter, IntakeCounts
 from events.schema import END, HOLE, ID_HOLE, NEVER
 from events.validation import COUNTED, REASONS
-from operators.admission import HOLE_SPAN, admit_funding, admit_klines, admit_trades, new_state, remember
+from operators.admission import HOLE_SPAN, admit_funding, admit_klines, admit_preload, admit_trades, new_state, remember
 
 STEP = "intake"
-RULED = (TRADES, RATES, KLINES)
+RULED = (TRADES, RATES, KLINES, PRELOAD)
 """The streams that it can judge."""
 _TABLE = 2048  # ids, for a start
 _NO_HOLES = np.empty(0, HOLE_SPAN)
@@ -41,6 +41,8 @@ class _Stream:
         self.state["in_order"] = self.name == TRADES
         if self.name == RATES:
             return reasons, admit_funding(rows, self.lateness_ns, self.state, reasons), _NO_HOLES
+        if self.name == PRELOAD:
+            return reasons, admit_preload(rows, self.state, reasons), _NO_HOLES
         if self.name == KLINES:
             return reasons, self._judge_klines(rows, reasons), _NO_HOLES
         holes, found, refused, at = np.empty(len(rows) if self.sequenced else 0, HOLE_SPAN), 0, 0, 0

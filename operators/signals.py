@@ -12,7 +12,7 @@ import numpy as np
 from events.frames import Array, Rows
 from events.identity import id_of
 from events.records import DimensionShare, Outcome, Record, Side, Signal, SignalUpdate
-from events.schema import NEVER
+from events.schema import FROM_OHLCV, NEVER
 from operators.indicators.regime import LOW_LIQUIDITY, REGIMES
 from operators.position import BaseBar, Position, Step
 from operators.reliability import reliability
@@ -68,13 +68,14 @@ class Signals:
         settings: see `SignalSettings`.
         funding: whether there is a stream of funding rates. Its settlements (rows that are no predictions) are costs; one that
             does not come is not charged.
+        preloaded: whether base bars of klines are history from before a live run, which makes no signals.
     """
 
     instrument = ""
     outputs = ("signals", "updates", "outcomes")
 
-    def __init__(self, settings: SignalSettings, funding: bool = False) -> None:
-        self.settings, self.funding = settings, funding
+    def __init__(self, settings: SignalSettings, funding: bool = False, preloaded: bool = False) -> None:
+        self.settings, self.funding, self.preloaded = settings, funding, preloaded
         self.due: tuple[tuple[int, float], ...] = ()  # settlements that no base bar has met yet
         self.open: Position | None = None
         self.state = 0
@@ -146,6 +147,9 @@ class Signals:
         elif self.grace:
             self.grace -= 1
             changed = True
+        if self.preloaded and votes["flags"] & FROM_OHLCV:
+            self.grace = 0
+            return
         if state == 0 or not changed or self.open is not None or ts < self.cool_until:
             self.grace = self.grace if state else 0
             return

@@ -168,8 +168,8 @@ def test_volume_is_conserved():
 def stage():
     return Either(
         {
-            "trades": lambda: Ordered(Bars(TWO, 60), ("trades",)),
-            "klines.1m": lambda: Ordered(KlineBars(TWO, 60), ("klines.1m",)),
+            ("trades",): lambda: Ordered(Bars(TWO, 60), ("trades",)),
+            ("klines.1m",): lambda: Ordered(KlineBars(TWO, 60), ("klines.1m",)),
         }
     )
 
