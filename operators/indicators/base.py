@@ -31,6 +31,10 @@ class Wide(Protocol):
         """
         ...
 
+    def settled_from(self, g: Array) -> Array:
+        """Index of the newest bar that a memory may begin with for its values at bars `g` to be settled, if no bar is missing."""
+        ...
+
     def snapshot(self) -> Any:
         """Everything `restore` needs: picklable, and never changed afterwards."""
         ...

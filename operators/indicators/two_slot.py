@@ -84,6 +84,10 @@ class TwoSlot:
             raise ValueError(f"{self.width} value(s) are expected, the step gave {len(found)}")
         return (state, slot[1] + 1), [float(value) for value in found]
 
+    def settled_from(self, g: Array) -> Array:
+        """The start of the block in front."""
+        return (g // self.history - 1) * self.history
+
     def snapshot(self) -> Any:
         """Both states, as they are now."""
         return pickle.dumps((self.serving, self.coming)), self.block, self.first

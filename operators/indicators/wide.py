@@ -47,6 +47,10 @@ class RelativeVolume:
         absent = np.where(np.arange(len(bars)) < cold, COLD, MISSING)
         return values[:, None], np.where(np.isnan(values), absent, ready)[:, None], []
 
+    def settled_from(self, g: Array) -> Array:
+        """7 days before, and the bars that stand in for days without trades."""
+        return g - max(-(-SLOT_DAYS * DAY_NS // self.timeframe_ns), RECENT_BARS)
+
     def snapshot(self) -> Any:
         """The volumes, oldest use first."""
         return self.slots.tobytes(), self.recent.tobytes(), tuple(self.mark.tolist()), self.first_ns
@@ -72,6 +76,10 @@ class RealisedVolatility:
         self.closes = closes[-VOLATILITY_BARS:].copy()
         return values[:, None], np.where(np.isnan(values), COLD, SETTLED)[:, None], []
 
+    def settled_from(self, g: Array) -> Array:
+        """The first close of the window."""
+        return g - VOLATILITY_BARS
+
     def snapshot(self) -> Any:
         """The closes."""
         return self.closes.tobytes()
@@ -85,6 +93,7 @@ class DayVwap:
     """Memory of `day_vwap`: the sums of the running UTC day. Values of a day that was not seen from its start are warming."""
 
     def __init__(self, timeframe_ns: int) -> None:
+        self.timeframe_ns = timeframe_ns
         self.state = np.full(5, np.nan)
         self.first_ns = NEVER
 
@@ -96,6 +105,10 @@ class DayVwap:
         values = np.stack(follow_day_vwap(ts_open, high, low, close, vwap, volume, self.state), axis=1)
         ready = np.where(bars["ts_open"] // DAY_NS * DAY_NS >= self.first_ns, SETTLED, WARMING)
         return values, np.where(np.isnan(values), MISSING, ready[:, None]), []
+
+    def settled_from(self, g: Array) -> Array:
+        """The first bar of the day."""
+        return g * self.timeframe_ns // DAY_NS * DAY_NS // self.timeframe_ns
 
     def snapshot(self) -> Any:
         """The day's sums."""
