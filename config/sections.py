@@ -226,6 +226,11 @@ class Exchange(Section):
         ge=0,
         description="Seconds of absence up to which trades are fetched; after a longer one a hole is stated.",
     )
+    preload: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto",
+        description="Closed klines of each timeframe that a new run loads, so that indicators are warm at its start: as many as "
+        "they need (`auto`), a number, or 0 for none. Exchanges may have less.",
+    )
 
 
 class Input(Section):

@@ -13,7 +13,7 @@ from connectors.exchange import VENUES, ExchangePartition, ExchangeSource, Posit
 from connectors.tape import Tape, Universe
 from connectors.tape.records import Items
 from events.errors import InputError
-from events.feeds import TRADES
+from events.feeds import PRELOAD, TRADES
 from events.identity import id_of
 from events.schema import NEVER
 
@@ -26,14 +26,15 @@ _BATCH_FRAMES: Final = 1_000
 _IDLE: Final = timedelta(milliseconds=5)
 
 
-def universe_of(exchanges: Mapping[str, tuple[str, ...]]) -> Universe:
-    """What a tape of the trades of these symbols, by exchange, may hold.
+def universe_of(exchanges: Mapping[str, tuple[str, ...]], preloaded: bool = False) -> Universe:
+    """What a tape of the trades of these symbols, by exchange, may hold; with klines of the time before them, if so asked.
 
     >>> universe_of({"binance": ("BTC/USDT",), "okx": ("BTC/USDT",)}).sequenced
     frozenset({'binance:BTC/USDT'})
     """
     instruments = tuple(f"{exchange}:{symbol}" for exchange, symbols in exchanges.items() for symbol in symbols)
-    return Universe(instruments, frozenset(filter(sequenced, instruments)), frozenset({TRADES}))
+    feeds = (TRADES, PRELOAD) if preloaded else (TRADES,)
+    return Universe(instruments, frozenset(filter(sequenced, instruments)), frozenset(feeds))
 
 
 class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
@@ -79,12 +80,16 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
     @property
     def instruments(self) -> tuple[str, ...]:
         """The instruments, `exchange:SYMBOL`."""
-        return universe_of(self.exchange.exchanges).instruments
+        return self._universe.instruments
 
     @property
     def feeds(self) -> frozenset[str]:
         """The streams."""
-        return universe_of(self.exchange.exchanges).feeds
+        return self._universe.feeds
+
+    @property
+    def _universe(self) -> Universe:
+        return universe_of(self.exchange.exchanges, bool(self.exchange.options.preload))
 
     @property
     def total_bytes(self) -> int:
@@ -187,7 +192,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
 
     def _note(self, items: Items) -> None:
         for _, frame in items:
-            if len(frame.rows):
+            if frame.name == TRADES and len(frame.rows):
                 self._source.rows += len(frame.rows)
                 self._source.newest_ns = max(self._source.newest_ns, int(frame.rows["available_at"][-1]))
 

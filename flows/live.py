@@ -29,6 +29,8 @@ from events.schema import NEVER
 from events.times import SECOND_NS, iso
 from flows.backtest import Backtest
 from flows.engine import run_flow, settings_of_runner, store_of_runner
+from flows.history_needed import required_bars
+from flows.plan import Plan
 from flows.rundir import RunDirectory
 
 TAPE: Final = "tape"
@@ -60,10 +62,11 @@ class LiveRun(Backtest):
             grid_s=given.grid_s,
             refill_s=given.refill_s,
             contact_s=_CONTACT_S,
+            preload=history(settings),
         )
         cache = directory.path / TAPE / "markets" if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache)
-        tape = Tape(directory.path / TAPE, universe_of(source.exchanges))
+        tape = Tape(directory.path / TAPE, universe_of(source.exchanges, bool(options.preload)))
         super().__init__(settings, LiveSource(source, tape), directory, console)
 
     def begin(self) -> bool:
@@ -98,6 +101,26 @@ class LiveRun(Backtest):
         self.directory.write(run)
         self.inputs.tape.close()
         return run
+
+
+def history(settings: Settings) -> tuple[tuple[str, int], ...]:
+    """(timeframe, bars) of the klines that a new live run begins with, empty for none.
+
+    Of the base there are at least as many as the longest timeframe has, whose open bar is made of them.
+
+    >>> history(Settings())[:2]
+    (('1m', 10081), ('5m', 2048))
+    """
+    plan, wanted = Plan(settings), settings.exchange.preload
+    if wanted == 0:
+        return ()
+    if wanted == "auto":
+        bars = {name: need.bars for name, need in required_bars(plan).items()}
+    else:
+        bars = {name: wanted for name, _ in plan.timeframes}
+    (base, base_ns), (_, longest_ns) = plan.timeframes[0], plan.timeframes[-1]
+    bars[base] = max(bars[base], longest_ns // base_ns)
+    return tuple(bars.items())
 
 
 def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:

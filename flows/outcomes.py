@@ -16,7 +16,7 @@ from events.times import iso
 from flows.report import narrow_table
 from flows.report_calibration import FEWEST_TO_CALIBRATE, calibrate, out_of_sample
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
-from flows.report_runs import FinishedRun
+from flows.report_runs import FinishedRun, lived
 from operators.confluence import GATES
 from operators.indicators.regime import REGIMES
 
@@ -82,7 +82,7 @@ def report(directories: Sequence[Path]) -> dict[str, Any]:
             preset = run.run["presets"][key]
             for outcome in run.records(Outcome, key):
                 once.setdefault(outcome.signal_id, _Told(preset, outcome))
-            rows, of = run.rows("confluence", key), (run.run["analysis_hash"], key)
+            rows, of = lived(run.path, run.plan, key)[1], (run.run["analysis_hash"], key)
             fresh = rows[~np.isin(rows["available_at"], seen[of])] if of in seen else rows
             seen[of] = np.union1d(seen[of], fresh["available_at"]) if of in seen else rows["available_at"]
             bars += _count(preset, fresh)

@@ -21,7 +21,7 @@ from events.times import DAY_NS, iso
 from flows.plan import Plan
 from flows.report_failures import FAILURES, dead_letters, failures_table
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
-from flows.report_runs import read_records, read_rows
+from flows.report_runs import lived, read_records
 from flows.report_yardsticks import buy_and_hold, coin_flip
 from operators.confluence import GATES
 
@@ -43,7 +43,7 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
         "reordered": {key: n for key, n in reordered.items() if n},
         "reasons": dict(sorted(reasons.items())),
         "signals": sum(counts["signals"].values()),
-        "entries": {key: _entries(read_stream(directory, confluence, key)) for key in read_keys(directory, confluence)},
+        "entries": {key: _entries(lived(directory, plan, key)[1]) for key in read_keys(directory, confluence)},
         "dead_letters": dict(sorted(dead.items())),
         "failed": failed,
         "results": {key: _results(directory, plan, key) for key in keys},
@@ -93,8 +93,7 @@ def _accepted(intake: list[IntakeCounts], feed: str) -> dict[str, int]:
 
 def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
     """Of one instrument: its base bars in days, signals, mean coverage, the figures of its outcomes, and yardsticks for them."""
-    bars = read_rows(directory, plan, f"bars.{plan.timeframes[0][0]}", key)
-    scores = read_rows(directory, plan, "confluence", key)
+    bars, scores = lived(directory, plan, key)
     signals = read_records(directory, plan, Signal, key)
     outcomes = read_records(directory, plan, Outcome, key)
     days = (int(bars["ts_close"][-1]) - int(bars["ts_open"][0])) / DAY_NS if len(bars) else 0.0

@@ -11,7 +11,7 @@ from connectors.segments import read_stream
 from events.errors import RunError
 from events.frames import Array
 from events.records import Record
-from events.schema import SCHEMA_VERSION
+from events.schema import FROM_OHLCV, SCHEMA_VERSION
 from events.streams import Columns, Records
 from flows.plan import Plan, plan_of_run
 from flows.rundir import WHOLE, read_run
@@ -39,6 +39,19 @@ def read_rows(directory: Path, plan: Plan, name: str, key: str) -> Array:
     stream = plan.streams[name]
     assert isinstance(stream, Columns)
     return read_stream(directory, stream, key)
+
+
+def lived(directory: Path, plan: Plan, key: str) -> tuple[Array, Array]:
+    """The base bars and the confluence rows of an instrument, without the history that a live run began with.
+
+    Raises:
+        RunError: a file is missing or of other settings.
+    """
+    bars, scores = (read_rows(directory, plan, name, key) for name in (f"bars.{plan.timeframes[0][0]}", "confluence"))
+    if plan.preloaded:
+        bars = bars[bars["flags"] & FROM_OHLCV == 0]
+        scores = scores[scores["available_at"] >= (bars["ts_close"][0] if len(bars) else 2**63 - 1)]
+    return bars, scores
 
 
 class FinishedRun:

@@ -21,10 +21,10 @@ _NO_KLINES: Final = FEEDS[PRELOAD].empty
 class PreloadedBars(Bars):
     """In: "trades" and "preload". Out: as `Bars`; bars of klines come first, flagged FROM_OHLCV.
 
-    The preload is one statement, COVERAGE up to where it ends, and the closed klines of all timeframes before that; its stream
-    then says nothing more. Longer timeframes come from klines of their own length; only the interval that is open at the end of
-    the preload is folded, from 1m klines and the bars of trades that follow. Klines from the first trade on are not used: a bar
-    of trades wins. Nothing leaves before the trades' watermark has passed the end of the preload.
+    The preload is the closed klines of all timeframes, and one statement, COVERAGE: `until` is where they end, `since` from when on
+    trades are complete. Its stream then says nothing more. Longer timeframes come from klines of their own length; only the
+    interval that is open at the end of the preload is folded, from 1m klines and the bars of trades that follow. Klines from the
+    first trade on are not used: a bar of trades wins. Nothing leaves before the trades' watermark has passed the preload's end.
 
     Args:
         timeframes: as for `Bars`.
@@ -33,7 +33,7 @@ class PreloadedBars(Bars):
 
     def __init__(self, timeframes: tuple[tuple[str, int], ...], max_fill: int) -> None:
         super().__init__(timeframes, max_fill)
-        self.until = NEVER  # where the preload ends, while it has not left
+        self.until = self.since = NEVER  # what was said of a preload that has not left
         self.klines = _NO_KLINES
 
     def promise(self, name: str, watermark: int) -> int:
@@ -46,7 +46,7 @@ class PreloadedBars(Bars):
         """Bars of klines, then build and fold."""
         for said in control.get(PRELOAD, NO_CONTROL):
             if said["kind"] == COVERAGE:
-                self.until = int(said["until"])
+                self.since, self.until = int(said["since"]), int(said["until"])
         if PRELOAD in rows:
             self.klines = concat([self.klines, rows[PRELOAD]])
         past: dict[str, Array] = {}
@@ -56,14 +56,13 @@ class PreloadedBars(Bars):
                 self.until = min(self.until, int(trades["available_at"][0]) // self.base_ns * self.base_ns)
             if watermark <= self.until:
                 return
-            covered = [int(c["since"]) for c in control.get(TRADES, NO_CONTROL) if c["kind"] == COVERAGE]
-            past = self._begin(covered[-1] if covered else int(self.extra[0]["coverage"][0]))
+            past = self._begin()
         for name, made in super().advance(watermark, rows, control):
             before = past.pop(name, made[:0])
             yield name, concat([before, made]) if len(before) else made
         yield from past.items()
 
-    def _begin(self, coverage: int) -> dict[str, Array]:
+    def _begin(self) -> dict[str, Array]:
         """The bars of the preload, by stream; the bars that are open where it ends are open from here on."""
         klines, until, out = self.klines, self.until, {}
         lengths = klines["available_at"] - klines["ts_open"]
@@ -75,7 +74,7 @@ class PreloadedBars(Bars):
             if k == 0:
                 base = bars
                 if extra["active"][0]:
-                    self._open(bar, extra, coverage)
+                    self._open(bar, extra)
             else:
                 members = base[base["ts_open"] >= until // length * length]
                 fold(members, until, self.base_ns, length, self.open[k], self.extra[k], np.empty(1, BAR))
@@ -92,19 +91,19 @@ class PreloadedBars(Bars):
         n, _ = build_klines(klines, boundary, length, self.max_fill, bar, extra, out, pauses)
         return out[:n]
 
-    def _open(self, last: Array, extra: Array, coverage: int) -> None:
+    def _open(self, last: Array, extra: Array) -> None:
         """The base bar that trades go on with: it follows the last one of klines."""
         self.open[0], x = last, self.extra[0]
-        begin(last[0], x[0], self.until, self.base_ns, PARTIAL if self.until < coverage else 0)
+        begin(last[0], x[0], self.until, self.base_ns, PARTIAL if self.until < self.since else 0)
         last["open"] = last["high"] = last["low"] = last["close"]
         x["active"] = x["begun"] = 1
         x["fills"] = extra["fills"]
 
     def snapshot(self) -> Any:
         """That of `Bars`, and the preload until it has left."""
-        return super().snapshot(), self.until, self.klines
+        return super().snapshot(), self.since, self.until, self.klines
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        bars, self.until, self.klines = snapshot
+        bars, self.since, self.until, self.klines = snapshot
         super().restore(bars)

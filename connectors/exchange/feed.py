@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected
 from connectors.exchange.frames import Item, Position, Said
 from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
 from connectors.exchange.overlap import Overlap
+from connectors.exchange.preload import Preload
 from connectors.exchange.refill import Refill
 from connectors.exchange.sequencer import Hole, Row, Sequencer
 from connectors.exchange.taps import Reader, Tap, Trade
@@ -51,6 +52,7 @@ class Options:
         refill_s: an absence longer than this is not refilled but stated as a hole.
         keep_alive_s: how often connections are pinged.
         clock_s: how far this machine's clock may be off.
+        preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for none.
     """
 
     queue: int = 50_000
@@ -63,6 +65,7 @@ class Options:
     refill_s: float = 6 * 3600.0
     keep_alive_s: float = 15.0
     clock_s: float = 60.0
+    preload: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
@@ -75,12 +78,14 @@ class Instrument:
         asked_ns, audited_ns: when REST was asked last for trades after the last one, and when last so that it is a proof.
         left: where it stood before an absence too long to be refilled.
         ask, task: whether the running refill must ask REST once more; that refill.
+        covered_ns: from when on its trades are complete, once that is said by this run.
+        held: what waits for its preload to be handed out, None if nothing has to.
     """
 
     symbol: str
     key: str
-    order: Sequencer | Overlap
     read: Reader
+    order: Sequencer | Overlap = field(init=False)
     subscription: int = 0
     promised_ns: int = NEVER
     audited_ns: int = NEVER
@@ -88,6 +93,8 @@ class Instrument:
     left: Position | None = None
     ask: bool = False
     task: asyncio.Task[None] | None = None
+    covered_ns: int = NEVER
+    held: list[Item] | None = None
 
     @property
     def watermark_ns(self) -> int:
@@ -139,6 +146,7 @@ class Feed:
         self._refusals = 0
         self.calls = Calls(self)
         self.refill = Refill(self)
+        self.preload = Preload(self)
 
     def take(self, most: int) -> list[Item]:
         """Up to `most` items, which are then handed out."""
@@ -150,10 +158,11 @@ class Feed:
             pass
         return out
 
-    @property
-    def room(self) -> bool:
-        """Whether there is room in the queue."""
-        return len(self.queue) < self.options.queue
+    def room(self, one: Instrument, share: int = 1) -> bool:
+        """Whether what waits of an instrument is less than this share of what may."""
+        if one.held is not None:
+            return len(one.held) < self.options.waiting // share
+        return len(self.queue) < self.options.queue // share
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -177,7 +186,9 @@ class Feed:
         )
         await self._set_clock()
         for symbol in self.symbols:
-            self.instruments[symbol] = self._instrument(symbol, markets[symbol])
+            self.instruments[symbol] = one = self._instrument(symbol, markets[symbol])
+            if one.held is not None:
+                tasks.create_task(self.preload.run(one))
         client.on_connected = partial(self._on_connected, client.on_connected)
         guard(client)
         subscribed = [
@@ -210,30 +221,29 @@ class Feed:
     def _instrument(self, symbol: str, market: Market) -> Instrument:
         key = f"{self.exchange}:{symbol}"
         position = self._positions.get(symbol)
-        emit, hole = partial(self._emit, key), partial(self.hole, key)
-        order: Sequencer | Overlap
-        if self.venue.counts:
-            order = Sequencer(key, emit, hole, most_waiting=self.options.waiting)
-        else:
-            order = Overlap(key, emit, hole, most_waiting=self.options.waiting)
-        one = Instrument(symbol, key, order, self.venue.reader(market))
-        if position is not None and self.clock.now() - position.last_ns > self.options.refill_s * SECOND_NS:
+        one = Instrument(symbol, key, self.venue.reader(market))
+        order = Sequencer if self.venue.counts else Overlap
+        one.order = order(key, partial(self.put, one), partial(self.hole, one), most_waiting=self.options.waiting)
+        if position is None:
+            one.held = [] if self.options.preload else None
+        elif self.clock.now() - position.last_ns > self.options.refill_s * SECOND_NS:
             one.left = position
-        elif position is not None:
-            order.resume(*position)
+        else:
+            one.order.resume(*position)
         return one
 
-    def _emit(self, key: str, row: Row) -> None:
-        self.queue.append((key, row))
+    def put(self, one: Instrument, what: Row | Said) -> None:
+        """Queue a trade of an instrument, or what is said of it."""
+        (self.queue if one.held is None else one.held).append((one.key, what))
 
-    def hole(self, key: str, hole: Hole) -> None:
+    def hole(self, one: Instrument, hole: Hole) -> None:
         """State that trades of an instrument are missing for good."""
         self.counts["holes"] += 1
-        log.warning("%s: trades are missing, and the exchange does not serve them: %s", key, hole)
+        log.warning("%s: trades are missing, and the exchange does not serve them: %s", one.key, hole)
         if not self.venue.sequenced:  # else whoever takes the rows in sees it in their ids
             reason = RECONNECT if hole.id_from == NEVER else ID_HOLE
             said = control(HOLE, hole.since, hole.since, hole.until, reason, hole.id_from, hole.id_to)
-            self.queue.append((key, Said(control=said)))
+            self.put(one, Said(control=said))
 
     def _on_connected(self, after: Any, connection: Any, message: Any = None) -> None:
         after(connection, message)
@@ -258,7 +268,7 @@ class Feed:
         arrival = one.read(trade, now)
         if one.order.next_id is None:
             self.refill.begin_with(one, arrival)
-        one.order.push(arrival, self.room)
+        one.order.push(arrival, self.room(one))
         if one.task is None and one.order.missing:
             self.refill.start(one)
 
@@ -314,7 +324,7 @@ class Feed:
             if at is not None:
                 one.promised_ns = at
                 said = NO_CONTROL if self.venue.counts else control(BEACON, since, since, at)
-                self.queue.append((one.key, Said(at, said)))
+                self.put(one, Said(at, said))
 
     def suspect(self, one: Instrument) -> None:
         """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""

@@ -24,7 +24,13 @@ class Said(NamedTuple):
     control: Array = NO_CONTROL
 
 
-Item = tuple[str, Row | Said]
+class Together(NamedTuple):
+    """Frames of an instrument that are handed out in one batch."""
+
+    frames: tuple[Frame, ...]
+
+
+Item = tuple[str, Row | Said | Together]
 """What waits in the queue of a feed: of an instrument, a trade or what is said."""
 
 
@@ -52,10 +58,13 @@ def frames_of(items: Iterable[Item]) -> list[tuple[str, Frame]]:
     rows: dict[str, list[Row]] = {}
     out: list[tuple[str, Frame]] = []
     for instrument, item in items:
-        if isinstance(item, Said):
+        if isinstance(item, Said | Together):
             if instrument in rows:
                 out.append((instrument, _frame(instrument, rows.pop(instrument))))
-            out.append((instrument, Frame(instrument, TRADES, NO_TRADES, item.watermark, item.control)))
+            if isinstance(item, Said):
+                out.append((instrument, Frame(instrument, TRADES, NO_TRADES, item.watermark, item.control)))
+            else:
+                out += [(instrument, frame) for frame in item.frames]
         elif instrument in rows:
             rows[instrument].append(item)
         else:
@@ -71,7 +80,7 @@ def _frame(instrument: str, rows: list[Row]) -> Frame:
 
 
 def advanced(position: Position | None, frame: Frame, counts: bool = True) -> Position | None:
-    """Where an instrument stands after a frame of its trades; what it was if the frame says nothing of that.
+    """Where an instrument stands after a frame; what it was if the frame says nothing of its trades.
 
     A tape can so tell from its frames from where the source has to go on.
 
@@ -80,6 +89,8 @@ def advanced(position: Position | None, frame: Frame, counts: bool = True) -> Po
         frame: a frame that the source handed out.
         counts: whether the ids of the venue count.
     """
+    if frame.name != TRADES:
+        return position
     for said in frame.control[frame.control["kind"] == COVERAGE]:
         recent = () if counts else (int(said["id_to"]),)
         position = Position(int(said["id_from"]), int(said["since"]), recent)

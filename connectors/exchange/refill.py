@@ -78,7 +78,7 @@ class Refill:
         if one.ask:
             await asyncio.sleep(_SUBSCRIBED_S)
         while True:
-            while len(feed.queue) > feed.options.queue // 2:
+            while not feed.room(one, 2):
                 await asyncio.sleep(0.02)
             if order.next_id is None:
                 newest = (await self._ask(one, None)).rows
@@ -123,7 +123,7 @@ class Refill:
         at = newest.row[AVAILABLE_AT]
         if one.left is not None:
             ids = (one.left.next_id, newest.last) if self._feed.venue.counts else ()
-            self._feed.hole(one.key, Hole(one.left.last_ns, at, *ids))
+            self._feed.hole(one, Hole(one.left.last_ns, at, *ids))
         first = newest.last + 1 if self._feed.venue.counts else 0
         self._covered(one, at, first, newest.last)
         one.order.start_after(newest)
@@ -132,7 +132,8 @@ class Refill:
     def _covered(self, one: Instrument, at: int, id_from: int, id_to: int) -> None:
         """Say that the stream is complete behind `at`; of that very time trades with lower ids may be missing."""
         said = control(COVERAGE, at + 1, at + 1, id_from=id_from, id_to=id_to)
-        self._feed.queue.append((one.key, Said(control=said)))
+        one.covered_ns = at + 1
+        self._feed.put(one, Said(control=said))
 
     async def _ask(self, one: Instrument, anchor: int | None) -> Page:
         feed = self._feed

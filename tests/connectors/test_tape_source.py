@@ -150,4 +150,4 @@ def test_in_a_dataflow(tmp_path):
     run_main(flow)
     assert told(out) == told(items(drain(build(tmp_path, 2))))
     trades = [f.rows for _, f in out if f.name == "trades" and len(f.rows)]
-    assert len(concat(trades)) > 50
+    assert len(concat(trades)) > 30

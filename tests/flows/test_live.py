@@ -13,6 +13,7 @@ from stand_in import Binance
 
 from connectors.simulator.exchange import Exchange
 from connectors.tape import Recording
+from events.times import MINUTE_NS
 from flows.verify import verify
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
@@ -21,6 +22,7 @@ SETTINGS = """
 exchange:
   symbols: {{binance: [{symbols}]}}
   addresses: {{binance: "{address}"}}
+  preload: 0
 bars: {{time: [1m, 5m]}}
 confluence: {{blend: {{1m: 0.6, 5m: 0.4}}}}
 signals: {{tf: 1m}}
@@ -75,7 +77,8 @@ def recorded(tape):
     rows = {name: [] for name in Recording(tape).instruments}
     for _, items in Recording(tape).read(0):
         for instrument, frame in items:
-            rows[instrument] += frame.rows[FIELDS].tolist()
+            if frame.name == "trades":
+                rows[instrument] += frame.rows[FIELDS].tolist()
     return rows
 
 
@@ -139,7 +142,7 @@ def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp
         for name, value in FAULTS.items():
             exchange.fault(name, value)
         process = start("live", *instruments, "--config", config, "--out", run)
-        grown(process, tape, 100_000)
+        grown(process, tape, 800_000)  # the preloads are most of it
         exchange.fault("reset")
         grown(process, tape, 400_000)
         exchange.fault("close")
@@ -148,6 +151,13 @@ def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp
         _, err = process.communicate(timeout=WITHIN_S)
         assert (process.returncode, err) == (0, "")
         traded = {name: exchange.traded(name)[FIELDS].tolist() for name in instruments}
+    preloads = [(key, frame) for _, items in Recording(tape).read(0) for key, frame in items if frame.name == "preload"]
+    assert sorted(key for key, _ in preloads) == sorted(instruments)
+    for name, frame in preloads:
+        minutes = frame.rows[frame.rows["available_at"] - frame.rows["ts_open"] == MINUTE_NS]
+        assert len(minutes) > 1_400 if name.startswith("binance") else 700 < len(minutes) <= 720
+        assert minutes["available_at"][-1] == frame.control["until"][0]
+        assert (minutes["ts_open"][1:] == minutes["available_at"][:-1]).all()
     for name, rows in recorded(tape).items():
         first = next(n for n, trade in enumerate(traded[name]) if trade[0] == rows[0][0])
         assert rows == traded[name][first : first + len(rows)]

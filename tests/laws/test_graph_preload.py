@@ -19,7 +19,7 @@ PLAN = Plan(SETTINGS, feeds=FEEDS)
 KEY = "lab:PAST"
 MARKET = trades(24_000, 21)
 FIRST, LAST = int(MARKET["available_at"][0]), int(MARKET["available_at"][-1])
-SINCE = (FIRST + LAST) // 2
+SINCE = int(MARKET["available_at"][len(MARKET) // 2]) + 1  # as a source says it, behind the first trade
 UNTIL = SINCE // MINUTE_NS * MINUTE_NS
 
 
@@ -46,10 +46,10 @@ def history():
 
 def arrive(delivery=(ALL, 0, False, False), rows=MARKET, end=LAST + 2 * 3600 * SECOND_NS, late=False):
     chunk, lag, beats, _ = delivery
-    live = deliver({"trades": rows[rows["available_at"] >= SINCE]}, chunk, lag, beats, end=end, key=KEY)
+    live = deliver({"trades": rows[rows["available_at"] >= SINCE - 1]}, chunk, lag, beats, end=end, key=KEY)
     live.insert(0, Frame(KEY, "trades", NO_ROWS, NEVER, control(COVERAGE, SINCE, SINCE)))
     live.insert(
-        len(live) // 2 * late, Frame(KEY, "preload", history(), 2**63 - 1, control(COVERAGE, NEVER, NEVER, UNTIL))
+        len(live) // 2 * late, Frame(KEY, "preload", history(), 2**63 - 1, control(COVERAGE, NEVER, SINCE, UNTIL))
     )
     return {KEY: live}
 

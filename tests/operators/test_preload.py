@@ -42,15 +42,15 @@ def klines_of(bars, until):
     return out
 
 
-def preload(rows, until):
-    return Frame(KEY, "preload", rows, FOREVER, control(COVERAGE, NEVER, NEVER, until))
+def preload(rows, until, since=NEVER):
+    return Frame(KEY, "preload", rows, FOREVER, control(COVERAGE, NEVER, since, until))
 
 
 def live(until, since, more=0):
     """Frames of a live run that began at `since`, with history until `until`."""
     seen = MARKET[MARKET["available_at"] >= since]
     return [
-        preload(klines_of(whole(), until + more), until),
+        preload(klines_of(whole(), until + more), until, since),
         Frame(KEY, "trades", NO_ROWS, NEVER, control(COVERAGE, since, since)),
         *deliver({"trades": seen}, 501),
     ]
