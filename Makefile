@@ -22,7 +22,7 @@ help: ## show this list
 
 install: .venv/installed ## install into .venv
 
-demo: .venv/installed ## backtest on a generated market, and print what came out
+demo: .venv/installed ## run live on a local exchange for a minute, and print what came out
 	$(BIN)/tidewax demo
 
 check: .venv/developed ## lint, types, import contracts, fast tests: under two minutes

@@ -228,17 +228,29 @@ def graph(config: Config = None) -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where to.")] = Path("demo"),
-    days: Annotated[float, typer.Option(help="How many days of trades to generate.", min=0.5)] = 3.0,
+    seconds: Annotated[float, typer.Option(help="How long it runs; Ctrl-C ends it before.", min=1)] = 60.0,
+    speed: Annotated[float, typer.Option(help="Seconds of the market a second.", min=1)] = 60.0,
     seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 1,
 ) -> None:
-    """Backtest a generated market: synthetic data, no network, no keys."""
+    """Run live on a local exchange for a minute: signals with their reasons as they come; no network, no keys."""
+    from flows.demo import demo as run  # noqa: PLC0415  # only it and the live commands need the exchanges
+
+    run(out, seconds, speed, seed, terminal())
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="Folder of the file.")] = Path("demo"),
+    days: Annotated[float, typer.Option(help="How many days of trades.", min=0.5)] = 3.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 1,
+) -> None:
+    """Write a Parquet file of synthetic trades, to try backtests on."""
     market = Market(seed=seed), Market("synthetic:ETH/USDT", 3_000.0, seed=seed + 1)
     path = out / f"synthetic-trades-seed{seed}-{days:g}d.parquet"
     n = write_trades(path, market, 19_675 * DAY_NS, days)
     terminal().print(
         f"{path}: {n:,} synthetic trades of {len(market)} instruments, made by a seeded model", soft_wrap=True
     )
-    run_backtest(open_inputs([path]), out / "run", load(), again=True)
 
 
 def main(arguments: list[str] | None = None) -> Any:

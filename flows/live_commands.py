@@ -77,7 +77,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Another seed is another market.", min=0)] = 1,
     history_days: Annotated[float, typer.Option(help="What REST knows from before the start.", min=0)] = 10.0,
     recording: Annotated[
-        Path | None, typer.Option(help="Parquet file of trades instead of the model, as `tidewax demo` writes it.")
+        Path | None, typer.Option(help="Parquet file of trades instead of the model, as `tidewax generate` writes it.")
     ] = None,
     fault: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""A recorded market instead of the model: trades of a Parquet file, as `tidewax demo` writes them."""
+"""A recorded market instead of the model: trades of a Parquet file, as `tidewax generate` writes them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_recording(path: Path, start_ns: int) -> dict[Listing, RecordedTape]:
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise InputError(
             f"{path} cannot be served as a recording ({error}): it must be Parquet with columns {', '.join(_COLUMNS)},"
-            " as `tidewax demo` writes it"
+            " as `tidewax generate` writes it"
         ) from None
     if not table.num_rows:
         raise InputError(f"{path} holds no trades: there is nothing to serve")

@@ -204,9 +204,11 @@ def test_the_graph_is_drawn_from_the_flow():
         assert step in done.stdout
 
 
-def test_the_demo_runs_on_a_generated_market_that_says_so(tmp_path):
-    done = command("demo", "--out", tmp_path / "demo", "--days", "2")
+def test_a_generated_market_gives_signals(tmp_path):
+    done = command("generate", "--out", tmp_path, "--days", "2")
     assert done.returncode == 0, done.stderr
     assert "synthetic" in done.stdout
-    assert "signals" in done.stdout
-    assert json.loads((tmp_path / "demo" / "run" / "run.json").read_text())["signals"] > 0
+    (file,) = tmp_path.glob("*.parquet")
+    done = command("backtest", file, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["signals"] > 0

@@ -1,6 +1,6 @@
 """Every example of the README and the documentation runs, in the order of its page, in a folder of its own.
 
-Lines of console blocks that begin with `tidewax` (or `make demo`, or the engine's runner) are run as they stand, and so are
+Lines of console blocks that begin with `tidewax` (or the engine's runner) are run as they stand, and so are
 Python blocks. A comment above a block says more:
 
     <!-- file: NAME -->       the block is written to this file
@@ -165,8 +165,6 @@ def _console(body: str, folder: Path, fails: bool) -> tuple[list[str], str | Non
         extra = {}
         while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
             name, _, extra[name] = words.pop(0).partition("=")
-        if words[:2] == ["make", "demo"]:
-            words = ["tidewax", "demo"]
         if words[:1] == ["tidewax"]:
             commands.append(([sys.executable, "-m", "flows", *words[1:]], extra))
         elif words[:3] == ["python", "-m", "bytewax.run"]:
