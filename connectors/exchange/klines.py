@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from connectors.exchange.calls import Call
 from connectors.exchange.kline_pages import WAYS, Asked, Kline, Way
 from events.errors import InputError
 from events.frames import Array
 from events.rows import OHLCV
 from events.times import DAY_NS, timeframe_ns
-
-Call = Callable[..., Awaitable[Any]]
-"""Awaits a function with what it is given, as often as it takes: `Calls.call` of a feed."""
 
 
 async def klines(

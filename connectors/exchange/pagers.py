@@ -11,6 +11,7 @@ from connectors.exchange.sequencer import Arrival
 from connectors.exchange.taps import Reader
 
 PAGE: Final = 1_000
+OKX_PAGE: Final = 100
 
 
 class Page(NamedTuple):
@@ -81,8 +82,8 @@ async def okx_page(asked: Asked) -> Page:
     rows, _ = await _fetch(asked, 500, {"method": "publicGetMarketTrades"})
     if not rows or rows[0].last <= asked.anchor:
         return Page([arrival for arrival in rows if arrival.last >= asked.anchor], False)
-    history = {"method": "publicGetMarketHistoryTrades", "type": "1", "after": str(asked.anchor + 100)}
-    return Page((await _fetch(asked, 100, history))[0], True)
+    history = {"method": "publicGetMarketHistoryTrades", "type": "1", "after": str(asked.anchor + OKX_PAGE)}
+    return Page((await _fetch(asked, OKX_PAGE, history))[0], True)
 
 
 async def coinbase_page(asked: Asked) -> Page:
