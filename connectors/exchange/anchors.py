@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from connectors.exchange.calls import Call, once
 from connectors.exchange.client import exchange_of
-from connectors.exchange.pagers import OKX_PAGE, PAGE, PAGERS, Asked, Page
-from connectors.exchange.sequencer import AVAILABLE_AT, Arrival
-from connectors.exchange.venues import VENUES
+from connectors.exchange.pagers import OKX_PAGE, PAGE, Pages
+from connectors.exchange.sequencer import AVAILABLE_AT
 from events.times import HOUR_NS
 
 _MS: Final = 1_000_000
@@ -31,38 +29,12 @@ async def first_at(client: Any, symbol: str, ns: int, call: Call = once) -> int 
     find = _FINDERS.get(exchange_of(client))
     if find is None:
         return None
-    return await find(Search(client, symbol, call), ns)
+    return await find(Pages(client, symbol, call), ns)
 
 
-class Search:
-    """Pages of one market, for a search."""
-
-    def __init__(self, client: Any, symbol: str, call: Call) -> None:
-        exchange = exchange_of(client)
-        self.client, self.symbol = client, symbol
-        self.read = VENUES[exchange].reader(client.market(symbol))
-        self._page, self._call = PAGERS[exchange], call
-
-    async def page(self, anchor: int | None, anchor_ns: int = 0) -> Page:
-        """The trades from an anchor on, or the newest ones."""
-        asked = Asked(self.client, self.symbol, self.read, anchor, anchor_ns, time.time_ns())
-        page: Page = await self._call(self._page, asked)
-        return page
-
-    async def rows(self, limit: int, params: Mapping[str, Any]) -> list[Arrival]:
-        """What the venue gives for parameters of its own, by id."""
-
-        async def ask() -> list[Arrival]:
-            trades = await self.client.fetch_trades(self.symbol, None, limit, dict(params))
-            return sorted((self.read(trade, 0) for trade in trades), key=lambda arrival: arrival.last)
-
-        found: list[Arrival] = await self._call(ask)
-        return found
-
-
-async def _by_halves(search: Search, ns: int, first: int = 0, probe: int | None = None) -> int | None:
+async def _by_halves(pages: Pages, ns: int, first: int = 0, probe: int | None = None) -> int | None:
     """By ids alone, halving what is left; `probe` is where to look first."""
-    newest = (await search.page(None)).rows
+    newest = (await pages.page(None)).rows
     if not newest or newest[-1].row[AVAILABLE_AT] < ns:
         return None
     low, high = first, newest[-1].last
@@ -70,7 +42,7 @@ async def _by_halves(search: Search, ns: int, first: int = 0, probe: int | None 
     while low < high:
         middle = (low + high) // 2 if probe is None else min(max(probe, low), high - 1)
         probe = None
-        page = await search.page(middle)
+        page = await pages.page(middle)
         late = next((arrival.last for arrival in page.rows if arrival.row[AVAILABLE_AT] >= ns), None)
         if not page.rows:  # so many ids in a row that there are not
             low = min(high, middle + PAGE)
@@ -83,43 +55,43 @@ async def _by_halves(search: Search, ns: int, first: int = 0, probe: int | None 
     return found
 
 
-async def _binance(search: Search, ns: int) -> int | None:
+async def _binance(pages: Pages, ns: int) -> int | None:
     """The hour from a time on can be asked for; only where nothing was traded in it, or more than a page, is there a search."""
     since_ms = -(-ns // _MS)
     hour = {"startTime": since_ms, "endTime": since_ms + HOUR_NS // _MS - 1}
-    inside = [arrival.last for arrival in await search.rows(PAGE, hour)]
-    return await _by_halves(search, ns, probe=inside[0] - 1 if inside else None)
+    inside = [arrival.last for arrival in await pages.rows(PAGE, hour)]
+    return await _by_halves(pages, ns, probe=inside[0] - 1 if inside else None)
 
 
-async def _kraken(search: Search, ns: int) -> int | None:
+async def _kraken(pages: Pages, ns: int) -> int | None:
     anchor, anchor_ns = -1, max(ns, 1_001)
     while True:
-        page = await search.page(anchor, anchor_ns)
+        page = await pages.page(anchor, anchor_ns)
         late = next((arrival.last for arrival in page.rows if arrival.row[AVAILABLE_AT] >= ns), None)
         if late is not None or not page.full:
             return late
         anchor, anchor_ns = page.rows[-1].last, page.rows[-1].row[AVAILABLE_AT]
 
 
-async def _okx(search: Search, ns: int) -> int | None:
+async def _okx(pages: Pages, ns: int) -> int | None:
     """Behind the last one before the time, for which it can be asked."""
     history = {"method": "publicGetMarketHistoryTrades"}
-    rows = await search.rows(OKX_PAGE, history | {"type": "2", "after": str(-(-ns // _MS))})
+    rows = await pages.rows(OKX_PAGE, history | {"type": "2", "after": str(-(-ns // _MS))})
     while rows and rows[0].row[AVAILABLE_AT] >= ns:
-        rows = await search.rows(OKX_PAGE, history | {"type": "1", "after": str(rows[0].last)})
+        rows = await pages.rows(OKX_PAGE, history | {"type": "1", "after": str(rows[0].last)})
     if not rows:
         return None
     last = max(arrival.last for arrival in rows if arrival.row[AVAILABLE_AT] < ns)
     anchor = last
     while True:
-        page = await search.page(anchor)
+        page = await pages.page(anchor)
         late = next((arrival.last for arrival in page.rows if arrival.last > last), None)
         if late is not None or not page.full:
             return late
         anchor += OKX_PAGE  # so many ids in a row that there are not
 
 
-_FINDERS: Final[Mapping[str, Callable[[Search, int], Awaitable[int | None]]]] = {
+_FINDERS: Final[Mapping[str, Callable[[Pages, int], Awaitable[int | None]]]] = {
     "binance": _binance,
     "kraken": _kraken,
     "okx": _okx,
