@@ -19,6 +19,7 @@ from flows.command_line import Config, run_backtest, terminal
 from flows.config_command import config_app
 from flows.explain import explain as explain_signal
 from flows.explain import list_signals
+from flows.fetch_command import fetch_app
 from flows.laws import judge, print_laws
 from flows.live_commands import live_app
 from flows.outcomes import calibrate, print_outcomes, report
@@ -37,6 +38,7 @@ app = typer.Typer(
 
 app.add_typer(config_app, name="config")
 app.add_typer(live_app)
+app.add_typer(fetch_app)
 
 Files = Annotated[
     list[Path],

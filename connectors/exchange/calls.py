@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import ccxt
 
@@ -22,17 +22,34 @@ from connectors.retry import Backoff, Breaker
 from events.errors import TidewaxError
 
 if TYPE_CHECKING:
-    from connectors.exchange.feed import Feed
+    from connectors.exchange.feed import Options
 
 _T = TypeVar("_T")
 _STRANGE = 10
 """So often an answer that ccxt chokes on is taken for a passing fault."""
 
+Call = Callable[..., Awaitable[Any]]
+"""Awaits a function with what it is given, as often as it takes: `Calls.call`; `once` where a failure shall be one."""
+
+
+async def once(function: Callable[..., Awaitable[_T]], *given: Any) -> _T:
+    """What the function gives."""
+    return await function(*given)
+
+
+class Caller(Protocol):
+    """Who asks an exchange: a feed, or one who only wants to know about the past."""
+
+    exchange: str
+    client: Any
+    options: Options
+    counts: dict[str, int]
+
 
 class Calls:
-    """The calls of a feed."""
+    """The calls of a feed, or of another one who asks."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Caller) -> None:
         self._feed = feed
         self._breaker = Breaker()
         self._refusals = self._strange = 0

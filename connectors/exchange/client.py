@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,15 @@ def kind_of(symbol: str) -> str:
     ('spot', 'swap')
     """
     return "swap" if ":" in symbol else "spot"
+
+
+def exchange_of(client: Any) -> str:
+    """The name that instruments of a client's venue have before the colon.
+
+    >>> exchange_of(ccxt.pro.coinbaseexchange())
+    'coinbase'
+    """
+    return next(name for name, venue in VENUES.items() if venue.client == client.id)
 
 
 def make_client(exchange: str, symbols: Sequence[str], address: str | None = None, keep_alive_s: float = 15.0) -> Any:
@@ -90,7 +100,7 @@ def note_status(client: Any) -> None:
 async def load_markets(
     exchange: str, client: Any, symbols: Sequence[str], cache: Path | None, load: Callable[[], Awaitable[Any]]
 ) -> dict[str, Market]:
-    """The markets of these symbols, from the cache if it is of the last day, else by `load`.
+    """The markets of these symbols, from the cache if it has them and is of the last day, else by `load`, and then cached.
 
     Raises:
         InputError: the exchange does not have one of them.
@@ -106,11 +116,9 @@ async def load_markets(
         raise InputError("; ".join(wrong))
     venue = VENUES[exchange]
     wanted = {*symbols, *(name for name in venue.busy.values() if name in client.markets)}
-    if path is not None and stored is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps([client.markets[symbol] | {"info": {}} for symbol in sorted(wanted)]))
-        part.replace(path)
+    known = {market["symbol"]: market for market in stored or ()}
+    if path is not None and not wanted <= known.keys():
+        _store(path, known | {symbol: client.markets[symbol] | {"info": {}} for symbol in wanted}, bool(known))
     return {symbol: client.markets[symbol] for symbol in wanted}
 
 
@@ -122,6 +130,16 @@ def _stored(path: Path | None) -> list[dict[str, Any]] | None:
         return markets
     except (OSError, ValueError):
         return None
+
+
+def _store(path: Path, markets: Mapping[str, Any], older: bool) -> None:
+    """Write a cache; with `older` ones in it, it stays as old as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps([markets[symbol] for symbol in sorted(markets)]))
+    if older:
+        os.utime(part, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    part.replace(path)
 
 
 def _wrong(exchange: str, client: Any, symbol: str) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from connectors.exchange.calls import Call
 from connectors.exchange.kline_pages import WAYS, Asked, Kline, Way
 from events.errors import InputError
 from events.frames import Array
 from events.rows import OHLCV
 from events.times import DAY_NS, timeframe_ns
 
-Call = Callable[..., Awaitable[Any]]
-"""Awaits a function with what it is given, as often as it takes: `Calls.call` of a feed."""
+_CHUNK: Final = 20_000
 
 
 async def klines(
@@ -64,6 +64,31 @@ async def klines(
         if since_ns <= kline.ts_open < until_ns
     ]
     return _rows(given, length_ns, clock())
+
+
+async def kline_chunks(
+    client: Any,
+    symbol: str,
+    timeframe: str,
+    since_ns: int,
+    until_ns: int,
+    call: Call,
+    clock: Callable[[], int] = time.time_ns,
+) -> AsyncIterator[Array]:
+    """The same as of `klines`, some two weeks of minutes at a time, oldest first.
+
+    Raises:
+        InputError: as `klines`.
+    """
+    length_ns, _ = _interval(client, timeframe)
+    since_ns = max(0, -(-since_ns // length_ns) * length_ns)
+    step_ns = _CHUNK * length_ns if WAYS[client.id].size else max(1, until_ns - since_ns)
+    count = 0
+    for at in range(since_ns, until_ns, step_ns):
+        rows = await klines(client, symbol, timeframe, at, min(at + step_ns, until_ns), call, clock)
+        rows["seq"] += count
+        count += len(rows)
+        yield rows
 
 
 def timeframes(client: Any) -> dict[str, int]:

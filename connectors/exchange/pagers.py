@@ -4,13 +4,18 @@ millisecond at every edge, so it is not used.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from connectors.exchange.calls import Call
+from connectors.exchange.client import exchange_of
 from connectors.exchange.sequencer import Arrival
 from connectors.exchange.taps import Reader
+from connectors.exchange.venues import VENUES
 
 PAGE: Final = 1_000
+OKX_PAGE: Final = 100
 
 
 class Page(NamedTuple):
@@ -81,8 +86,8 @@ async def okx_page(asked: Asked) -> Page:
     rows, _ = await _fetch(asked, 500, {"method": "publicGetMarketTrades"})
     if not rows or rows[0].last <= asked.anchor:
         return Page([arrival for arrival in rows if arrival.last >= asked.anchor], False)
-    history = {"method": "publicGetMarketHistoryTrades", "type": "1", "after": str(asked.anchor + 100)}
-    return Page((await _fetch(asked, 100, history))[0], True)
+    history = {"method": "publicGetMarketHistoryTrades", "type": "1", "after": str(asked.anchor + OKX_PAGE)}
+    return Page((await _fetch(asked, OKX_PAGE, history))[0], True)
 
 
 async def coinbase_page(asked: Asked) -> Page:
@@ -117,3 +122,47 @@ PAGERS: Final[Mapping[str, Pager]] = {
     "coinbase": coinbase_page,
     "bybit": bybit_page,
 }
+
+
+class Pages:
+    """The past trades of one market, page by page.
+
+    Args:
+        client: of ccxt, with its markets loaded.
+        symbol: the market, in ccxt's spelling.
+        call: makes the calls.
+    """
+
+    def __init__(self, client: Any, symbol: str, call: Call) -> None:
+        self.exchange = exchange_of(client)
+        self._client, self._symbol, self._call = client, symbol, call
+        self._read = VENUES[self.exchange].reader(client.market(symbol))
+
+    async def page(self, anchor: int | None, anchor_ns: int = 0, known: bool = False) -> Page:
+        """The trades from an anchor on, or the newest ones.
+
+        Args:
+            anchor: an id; None for the newest trades.
+            anchor_ns: the time of that trade, or one before it, for a venue that is asked by time.
+            known: whether there is a trade of that id; then a page that leaves it out is none, and is asked for again.
+        """
+
+        async def ask() -> Page:
+            asked = Asked(self._client, self._symbol, self._read, anchor, anchor_ns, time.time_ns())
+            page = await PAGERS[self.exchange](asked)
+            if known and anchor is not None and not (page.rows and page.rows[0].last <= anchor + 1):
+                raise ValueError("a page of trades does not begin where the one before ended")
+            return page
+
+        page: Page = await self._call(ask)
+        return page
+
+    async def rows(self, limit: int, params: Mapping[str, Any]) -> list[Arrival]:
+        """What the venue gives for parameters of its own, by id."""
+
+        async def ask() -> list[Arrival]:
+            asked = Asked(self._client, self._symbol, self._read, None, 0, time.time_ns())
+            return (await _fetch(asked, limit, params))[0]
+
+        rows: list[Arrival] = await self._call(ask)
+        return rows

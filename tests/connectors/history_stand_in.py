@@ -56,9 +56,15 @@ class OkxHistory(Klines, Okx):
     bars = MappingProxyType({"1m": 1, "5m": 5, "30m": 30, "4H": 240, "6Hutc": 360, "1Dutc": 1_440})
 
     def answer(self, name, request):
+        query = request.query
+        if name == "history-trades":  # the newest 100 before an id (type 1) or a time (2)
+            symbol, by = query["instId"].replace("-", "/"), {"1": "id", "2": "ns"}[query["type"]]
+            before = int(query["after"]) * (MS if by == "ns" else 1)
+            rows = [trade for trade in self.traded[symbol] if trade[by] < before]
+            data = [self.row(symbol, trade) for trade in rows[-min(int(query["limit"]), 100) :][::-1]]
+            return web.json_response({"code": "0", "msg": "", "data": data})
         if name not in ("candles", "history-candles"):
             return super().answer(name, request)
-        query = request.query
         length = self.bars[query["bar"]] * MINUTE_NS
         opens = self.opens(length, int(query["before"]) * MS + 1, int(query["after"]) * MS - 1)
         if name == "candles":

@@ -7,6 +7,7 @@ import pytest
 from history_stand_in import HISTORY, MINUTE_NS
 from simulator_clients import KRAKEN, LINEAR, SPOT, by_hand, loopback_only  # noqa: F401
 
+from connectors.exchange.calls import once
 from connectors.exchange.client import make_client
 from connectors.exchange.klines import klines, timeframes
 from connectors.exchange.venues import VENUES
@@ -18,10 +19,6 @@ pytestmark = pytest.mark.usefixtures("loopback_only")
 LISTED_NS = 1_700_000_040 * 10**9
 NOW_NS = LISTED_NS + 2_000 * MINUTE_NS  # of the machine that asks
 COLUMNS = ["ts_open", "open", "high", "low", "close", "volume"]
-
-
-async def once(function, *given):
-    return await function(*given)
 
 
 def ask(exchange, address, symbol, timeframe, since_ns, until_ns, call=once):
