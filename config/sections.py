@@ -226,6 +226,12 @@ class Exchange(Section):
         ge=0,
         description="Seconds of absence up to which trades are fetched; after a longer one a hole is stated.",
     )
+    clock_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that this machine's clock may be off; 60, if not given, and any number at a server of "
+        "exchange.addresses, whose time may be its own.",
+    )
 
 
 class Input(Section):

@@ -8,6 +8,7 @@ import ccxt
 
 from connectors.exchange.taps import NotATrade
 from events.errors import InputError
+from events.times import SECOND_NS
 
 AGAIN: Final = (ccxt.OperationFailed, NotATrade)
 """Failures that may pass: connections, timeouts, refusals for a while, answers that are none."""
@@ -57,7 +58,20 @@ def unreachable(exchange: str, client: Any, seconds: float, error: BaseException
     said = " ".join(str(error).split())[:200]
     return InputError(
         f"{exchange} did not answer within {seconds:g} s; tried {_host(client)}. Last: {type(error).__name__}: {said}. Look at the"
-        " network, or run without one: `tidewax simulate` is an exchange on this machine"
+        " network (`tidewax doctor` does), or run without one: `make demo` or `tidewax demo` shows what comes out, and `tidewax"
+        " simulate` is an exchange on this machine"
+    )
+
+
+def wrong_clock(exchange: str, offset_ns: int) -> InputError:
+    """The sentence for a clock that is far off.
+
+    >>> print(wrong_clock("binance", -90_000_000_000))
+    the clock of this machine is 90 s ahead of that of binance: set it, best by NTP
+    """
+    how = "behind" if offset_ns > 0 else "ahead of"
+    return InputError(
+        f"the clock of this machine is {abs(offset_ns) / SECOND_NS:.0f} s {how} that of {exchange}: set it, best by NTP"
     )
 
 
