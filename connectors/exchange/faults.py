@@ -55,9 +55,8 @@ def not_served(exchange: str) -> InputError:
 
 def unreachable(exchange: str, client: Any, seconds: float, error: BaseException) -> InputError:
     """The sentence for an exchange that has not answered at all."""
-    said = " ".join(str(error).split())[:200]
     return InputError(
-        f"{exchange} did not answer within {seconds:g} s; tried {_host(client)}. Last: {type(error).__name__}: {said}. Look at the"
+        f"{exchange} did not answer within {seconds:g} s; tried {host(client)}. Last: {reason(error)}. Look at the"
         " network (`tidewax doctor` does), or run without one: `make demo` or `tidewax demo` shows what comes out, and `tidewax"
         " simulate` is an exchange on this machine"
     )
@@ -81,5 +80,12 @@ def unexpected(exchange: str, error: BaseException) -> InputError:
     return InputError(f"{exchange} says: {type(error).__name__}: {said}")
 
 
-def _host(client: Any) -> str:
+def reason(error: BaseException) -> str:
+    """What went wrong, as the library underneath said it, of which ccxt tells the address alone."""
+    error = error.__cause__ or error
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+
+
+def host(client: Any) -> str:
+    """Whom a client asked last."""
     return str(client.last_request_url or client.id).split("/")[2 if client.last_request_url else 0]
