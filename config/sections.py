@@ -231,6 +231,12 @@ class Exchange(Section):
         description="Closed klines of each timeframe that a new run loads, so that indicators are warm at its start: as many as "
         "they need (`auto`), a number, or 0 for none. Exchanges may have less.",
     )
+    clock_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that this machine's clock may be off; 60, if not given, and any number at a server of "
+        "exchange.addresses, whose time may be its own.",
+    )
 
 
 class Input(Section):

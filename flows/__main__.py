@@ -17,6 +17,7 @@ from events.identity import canonical_json
 from events.times import DAY_NS
 from flows.command_line import Config, run_backtest, terminal
 from flows.config_command import config_app
+from flows.diagnose_commands import diagnose_app
 from flows.explain import explain as explain_signal
 from flows.explain import list_signals
 from flows.fetch_command import fetch_app
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(live_app)
 app.add_typer(fetch_app)
+app.add_typer(diagnose_app)
 
 Files = Annotated[
     list[Path],

@@ -105,25 +105,8 @@ class Backtest:
         if stored is None:
             self.directory.clear()
             self.directory.write(self.header | {"state": "unfinished"})
-        elif stored["analysis_hash"] != self.header["analysis_hash"]:
-            setting = first_difference(self.header["analysis"], stored["analysis"])
-            raise RunError(
-                f"{self.directory.path} holds an unfinished run of other settings: {setting}. Run with those, or --again"
-            )
-        elif stored["fingerprint"] != self.header["fingerprint"]:
-            raise RunError(
-                f"{self.directory.path} holds an unfinished run over other files or another tape. Name the same ones, or --again"
-            )
-        elif changed := changed_plugins(self.header, stored):
-            raise RunError(
-                f"{self.directory.path} holds an unfinished run, and {changed[0]} was changed since. Go back to the file as "
-                "it was, or --again"
-            )
-        elif taken_from(stored) != taken_from(self.header):
-            raise RunError(
-                f"{self.directory.path} holds an unfinished run that takes {taken_from(stored) or 'no streams'} from another one: "
-                "go on with the sweep that it is part of, or --again"
-            )
+        elif said := refusal(self.directory.path, stored, self.header):
+            raise RunError(said)
         if not self.directory.recovery.exists():
             make_store(self.directory.recovery)
             return False
@@ -156,6 +139,23 @@ class Backtest:
         """Make the Parquet files; what they hold, for run.json."""
         made = roll(self.directory.path, self.streams, self.plan.analysis_hash)
         return {"rows": made.counts, "digests": made.digests} | summarise(self.directory.path, self.plan, made.counts)
+
+
+def refusal(path: Path, stored: dict[str, Any], header: dict[str, Any]) -> str | None:
+    """Why the unfinished run at `path`, whose run.json is `stored`, cannot go on as that of this header; None if it can."""
+    if stored["analysis_hash"] != header["analysis_hash"]:
+        setting = first_difference(header["analysis"], stored["analysis"])
+        return f"{path} holds an unfinished run of other settings: {setting}. Run with those, or --again"
+    if stored["fingerprint"] != header["fingerprint"]:
+        return f"{path} holds an unfinished run over other files or another tape. Name the same ones, or --again"
+    if changed := changed_plugins(header, stored):
+        return f"{path} holds an unfinished run, and {changed[0]} was changed since. Go back to the file as it was, or --again"
+    if taken_from(stored) != taken_from(header):
+        return (
+            f"{path} holds an unfinished run that takes {taken_from(stored) or 'no streams'} from another one: "
+            "go on with the sweep that it is part of, or --again"
+        )
+    return None
 
 
 def taken_from(run: dict[str, Any]) -> str | None:

@@ -35,7 +35,7 @@ from flows.rundir import RunDirectory
 
 TAPE: Final = "tape"
 _EPOCH_S: Final = 1.0
-_CONTACT_S: Final = 8.0
+_CONTACT_S: Final = 5.0
 
 
 class LiveRun(Backtest):
@@ -61,6 +61,7 @@ class LiveRun(Backtest):
             mute_s=given.mute_s,
             grid_s=given.grid_s,
             refill_s=given.refill_s,
+            clock_s=given.clock_s,
             contact_s=_CONTACT_S,
             preload=history(settings),
         )

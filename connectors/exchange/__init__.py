@@ -1,5 +1,6 @@
 """Trades of exchanges through ccxt: none lost, none twice, every hole that stays stated."""
 
+import connectors.exchange.lean  # noqa: F401  # before anything imports ccxt
 from connectors.exchange.feed import Options
 from connectors.exchange.frames import Position, advanced
 from connectors.exchange.source import ExchangePartition, ExchangeSource, Positions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -66,11 +67,10 @@ class Calls:
         feed, loop, backoff = self._feed, asyncio.get_running_loop(), Backoff()
         self._began_s = loop.time() if self._began_s is None else self._began_s
         while True:
-            await asyncio.sleep(self._breaker.wait_s(loop.time()))
+            await asyncio.sleep(min(self._breaker.wait_s(loop.time()), self._left_s()))
             feed.counts["calls"] += 1
-            left_s = None if self._answered else max(0.1, self._began_s + feed.options.contact_s - loop.time())
             try:
-                answer = await asyncio.wait_for(function(*given), left_s)
+                answer = await asyncio.wait_for(function(*given), None if self._answered else max(0.1, self._left_s()))
             except (*AGAIN, TimeoutError) as error:
                 failure: Exception = error
             except NEVER_AGAIN as error:
@@ -90,8 +90,14 @@ class Calls:
                 raise not_served(feed.exchange) from None
             if self._strange >= _STRANGE:
                 raise unexpected(feed.exchange, failure) from None
-            if not self._answered and loop.time() - self._began_s >= feed.options.contact_s:
+            if not self._left_s():
                 raise unreachable(feed.exchange, feed.client, feed.options.contact_s, failure) from None
             limited = isinstance(failure, ccxt.DDoSProtection | ccxt.RateLimitExceeded)
             self._breaker.failed(loop.time(), retry_after_s(feed.client) if limited else 0.0)
-            await asyncio.sleep(backoff.next())
+            await asyncio.sleep(min(backoff.next(), self._left_s()))
+
+    def _left_s(self) -> float:
+        """Seconds in which an exchange that has not answered at all may still do so; infinite once it has."""
+        if self._answered or self._began_s is None:
+            return math.inf
+        return max(0.0, self._began_s + self._feed.options.contact_s - asyncio.get_running_loop().time())

@@ -8,6 +8,7 @@ import ccxt
 
 from connectors.exchange.taps import NotATrade
 from events.errors import InputError
+from events.times import SECOND_NS
 
 AGAIN: Final = (ccxt.OperationFailed, NotATrade)
 """Failures that may pass: connections, timeouts, refusals for a while, answers that are none."""
@@ -54,10 +55,22 @@ def not_served(exchange: str) -> InputError:
 
 def unreachable(exchange: str, client: Any, seconds: float, error: BaseException) -> InputError:
     """The sentence for an exchange that has not answered at all."""
-    said = " ".join(str(error).split())[:200]
     return InputError(
-        f"{exchange} did not answer within {seconds:g} s; tried {_host(client)}. Last: {type(error).__name__}: {said}. Look at the"
-        " network, or run without one: `tidewax simulate` is an exchange on this machine"
+        f"{exchange} did not answer within {seconds:g} s; tried {host(client)}. Last: {reason(error)}. Look at the"
+        " network (`tidewax doctor` does), or run without one: `make demo` or `tidewax demo` shows what comes out, and `tidewax"
+        " simulate` is an exchange on this machine"
+    )
+
+
+def wrong_clock(exchange: str, offset_ns: int) -> InputError:
+    """The sentence for a clock that is far off.
+
+    >>> print(wrong_clock("binance", -90_000_000_000))
+    the clock of this machine is 90 s ahead of that of binance: set it, best by NTP
+    """
+    how = "behind" if offset_ns > 0 else "ahead of"
+    return InputError(
+        f"the clock of this machine is {abs(offset_ns) / SECOND_NS:.0f} s {how} that of {exchange}: set it, best by NTP"
     )
 
 
@@ -67,5 +80,12 @@ def unexpected(exchange: str, error: BaseException) -> InputError:
     return InputError(f"{exchange} says: {type(error).__name__}: {said}")
 
 
-def _host(client: Any) -> str:
+def reason(error: BaseException) -> str:
+    """What went wrong, as the library underneath said it, of which ccxt tells the address alone."""
+    error = error.__cause__ or error
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+
+
+def host(client: Any) -> str:
+    """Whom a client asked last."""
     return str(client.last_request_url or client.id).split("/")[2 if client.last_request_url else 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -17,7 +18,7 @@ import ccxt
 
 from connectors.exchange.calls import Calls
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
-from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected
+from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected, wrong_clock
 from connectors.exchange.frames import Item, Position, Said
 from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
 from connectors.exchange.overlap import Overlap
@@ -27,12 +28,12 @@ from connectors.exchange.sequencer import Hole, Row, Sequencer
 from connectors.exchange.taps import Reader, Tap, Trade
 from connectors.exchange.venues import VENUES, Market
 from connectors.retry import Backoff
-from events.errors import InputError
 from events.frames import NO_CONTROL, control
 from events.schema import BEACON, HOLE, ID_HOLE, NEVER, RECONNECT
 from events.times import SECOND_NS
 
 log = logging.getLogger(__name__)
+_CLOCK_S = 60.0
 _TICK_S = 0.2
 _REWATCH_S = 0.05  # what comes meanwhile goes through the taps
 
@@ -51,7 +52,8 @@ class Options:
         contact_s: an exchange that has not answered at all for so long at the start is unreachable.
         refill_s: an absence longer than this is not refilled but stated as a hole.
         keep_alive_s: how often connections are pinged.
-        clock_s: how far this machine's clock may be off.
+        clock_s: how far this machine's clock may be off; None for a minute, and for as far as it likes from that of a server that
+            stands for an exchange, whose time may be its own.
         preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for none.
     """
 
@@ -64,8 +66,18 @@ class Options:
     contact_s: float = 12.0
     refill_s: float = 6 * 3600.0
     keep_alive_s: float = 15.0
-    clock_s: float = 60.0
+    clock_s: float | None = None
     preload: tuple[tuple[str, int], ...] = ()
+
+    def clock_limit_s(self, address: str | None) -> float:
+        """How far the clock may be off at the exchange, or at the server at `address` that stands for it.
+
+        >>> Options().clock_limit_s(None), Options().clock_limit_s("127.0.0.1:9000"), Options(clock_s=5.0).clock_limit_s("b:1")
+        (60.0, inf, 5.0)
+        """
+        if self.clock_s is not None:
+            return self.clock_s
+        return _CLOCK_S if address is None else math.inf
 
 
 @dataclass
@@ -181,10 +193,10 @@ class Feed:
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         client = self.client
+        await self._set_clock()  # the shortest of all answers, so that an exchange that gives none is soon known
         markets = await load_markets(
             self.exchange, client, self.symbols, self.cache, partial(self.calls.call, client.load_markets)
         )
-        await self._set_clock()
         for symbol in self.symbols:
             self.instruments[symbol] = one = self._instrument(symbol, markets[symbol])
             if one.held is not None:
@@ -210,12 +222,8 @@ class Feed:
         began = time.time_ns()
         theirs = await self.calls.call(self.client.fetch_time)
         offset_ns = int(theirs) * 1_000_000 - (began + time.time_ns()) // 2
-        if self.address is None and abs(offset_ns) > self.options.clock_s * SECOND_NS:
-            how = "behind" if offset_ns > 0 else "ahead of"
-            raise InputError(
-                f"the clock of this machine is {abs(offset_ns) / SECOND_NS:.0f} s {how} that of {self.exchange}:"
-                " set it, best by NTP"
-            )
+        if abs(offset_ns) > self.options.clock_limit_s(self.address) * SECOND_NS:
+            raise wrong_clock(self.exchange, offset_ns)
         self.clock.offset_ns = offset_ns
 
     def _instrument(self, symbol: str, market: Market) -> Instrument:
