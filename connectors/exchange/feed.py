@@ -19,6 +19,7 @@ from connectors.exchange.calls import Calls
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
 from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected
 from connectors.exchange.frames import Item, Position, Said
+from connectors.exchange.health import NOT_YET
 from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
 from connectors.exchange.overlap import Overlap
 from connectors.exchange.refill import Refill
@@ -51,6 +52,8 @@ class Options:
         refill_s: an absence longer than this is not refilled but stated as a hole.
         keep_alive_s: how often connections are pinged.
         clock_s: how far this machine's clock may be off.
+        void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
+        down_after_s: a feed that should push and has not for so long is down.
     """
 
     queue: int = 50_000
@@ -63,6 +66,8 @@ class Options:
     refill_s: float = 6 * 3600.0
     keep_alive_s: float = 15.0
     clock_s: float = 60.0
+    void_after_s: float = 2.0
+    down_after_s: float = 60.0
 
 
 @dataclass
@@ -73,6 +78,7 @@ class Instrument:
         subscription: which connection pushes it.
         promised_ns: the newest heartbeat.
         asked_ns, audited_ns: when REST was asked last for trades after the last one, and when last so that it is a proof.
+        quiet_ns: when REST was last known to have none that were not pushed.
         left: where it stood before an absence too long to be refilled.
         ask, task: whether the running refill must ask REST once more; that refill.
     """
@@ -85,6 +91,7 @@ class Instrument:
     promised_ns: int = NEVER
     audited_ns: int = NEVER
     asked_ns: int = NEVER
+    quiet_ns: int = NEVER
     left: Position | None = None
     ask: bool = False
     task: asyncio.Task[None] | None = None
@@ -111,6 +118,8 @@ class Feed:
         error: what ended the feed, None while it runs.
         closed: set when it has ended and its connections are closed.
         connected_ns: when the newest connection was made.
+        broken: the connections that do not push, as far as is known: since when, and why.
+        timed: whether the venue's clock is known.
         counts: of connections, failures, refills.
     """
 
@@ -132,7 +141,8 @@ class Feed:
         self.counts = {"connected": 0, "lost": 0, "stale": 0, "mute": 0, "holes": 0, "calls": 0, "failed_calls": 0}
         self.clock = SourceClock(time.time_ns)
         self.connected_ns = NEVER
-        self.connected_ns = NEVER
+        self.broken: dict[int, tuple[int, str]] = {}
+        self.timed = False
         self.instruments: dict[str, Instrument] = {}
         self._positions = positions
         self._beacons: list[int] = []
@@ -154,6 +164,15 @@ class Feed:
     def room(self) -> bool:
         """Whether there is room in the queue."""
         return len(self.queue) < self.options.queue
+
+    @property
+    def pushed_ns(self) -> int:
+        """When the newest trade was pushed, NEVER for none."""
+        return max(self._beacons, default=NEVER)
+
+    def failures(self) -> list[tuple[int, str]]:
+        """Since when connections do not push, and why; any thread may ask."""
+        return [failure for place, failure in list(self.broken.items()) if self._beacons[place] <= failure[0]]
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -190,8 +209,9 @@ class Feed:
                 if symbol in self.instruments:
                     self.instruments[symbol].subscription = place
                 client.trades[symbol] = Tap(partial(self._take, place))
+            self.broken[place] = (self.clock.now(), NOT_YET)
             for part in [(symbol,) for symbol in group] if self.venue.by_symbol else [group]:
-                tasks.create_task(self._watch(part))
+                tasks.create_task(self._watch(part, place))
         tasks.create_task(self._look_after())
         tasks.create_task(self.refill.audits())
 
@@ -205,7 +225,7 @@ class Feed:
                 f"the clock of this machine is {abs(offset_ns) / SECOND_NS:.0f} s {how} that of {self.exchange}:"
                 " set it, best by NTP"
             )
-        self.clock.offset_ns = offset_ns
+        self.clock.offset_ns, self.timed = offset_ns, True
 
     def _instrument(self, symbol: str, market: Market) -> Instrument:
         key = f"{self.exchange}:{symbol}"
@@ -262,7 +282,7 @@ class Feed:
         if one.task is None and one.order.missing:
             self.refill.start(one)
 
-    async def _watch(self, symbols: tuple[str, ...]) -> None:
+    async def _watch(self, symbols: tuple[str, ...], place: int) -> None:
         """Hold a subscription. What it gives is in the taps already."""
         watch = self.client.watch_trades if self.venue.by_symbol else self.client.watch_trades_for_symbols
         what = symbols[0] if self.venue.by_symbol else list(symbols)
@@ -283,6 +303,8 @@ class Feed:
                     raise
                 failure = error  # ccxt cancels what waits on a connection that it closes
             self.counts["lost"] += 1
+            said = " ".join(str(failure).split()) or type(failure).__name__
+            self.broken[place] = (self.clock.now(), f"connection lost: {said}"[:200])
             log.info("%s: connection lost: %r", self.exchange, failure)
             self._refusals = self._refusals + 1 if refused(failure) else 0
             if self._refusals >= REFUSALS:
@@ -294,6 +316,7 @@ class Feed:
         while True:
             await asyncio.sleep(_TICK_S)
             self._beat()
+            self._mend()
             now_ms = self.client.milliseconds()
             for connection in list(self.client.clients.values()):
                 if not connection.isConnected or connection.error is not None:
@@ -315,6 +338,14 @@ class Feed:
                 one.promised_ns = at
                 said = NO_CONTROL if self.venue.counts else control(BEACON, since, since, at)
                 self.queue.append((one.key, Said(at, said)))
+
+    def _mend(self) -> None:
+        """Forget a failure once its connection has pushed trades, or REST knows of none that it should have pushed."""
+        for place, (since_ns, _) in list(self.broken.items()):
+            quiet = [one.quiet_ns for one in self.instruments.values() if one.subscription == place]
+            answered = since_ns < self.connected_ns < min(quiet, default=NEVER)
+            if answered or self._beacons[place] > since_ns:
+                del self.broken[place]
 
     def suspect(self, one: Instrument) -> None:
         """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""
