@@ -237,6 +237,31 @@ class Exchange(Section):
         description="Seconds that this machine's clock may be off; 60, if not given, and any number at a server of "
         "exchange.addresses, whose time may be its own.",
     )
+    void_after_s: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="Seconds after the close of a base bar from which joins go on without an instrument not known up to it.",
+    )
+    down_after_s: float = Field(
+        60.0, gt=0, description="Seconds without a pushed trade after which an exchange that should push is down."
+    )
+
+
+class Metrics(Section):
+    """Metrics of a live run for Prometheus, served at /metrics on 127.0.0.1."""
+
+    port: int | None = Field(
+        None, ge=0, le=65_535, description="Where; 0 is any free port. None are served, if not given."
+    )
+    per_key: int = Field(
+        200, ge=0, description="Instruments up to which each has metrics of its own; of more, the one farthest behind."
+    )
+    engine: bool = Field(
+        False,
+        description="Whether Bytewax's own metrics are served too. It opens a port of its own for them, on all interfaces, and "
+        "costs throughput where instruments are many.",
+    )
 
 
 class Input(Section):
@@ -266,3 +291,6 @@ class Run(Section):
     chunk: int = Field(100_000, ge=1, description="Rows a frame.")
     epoch_s: float = Field(5.0, ge=0, description="Seconds an epoch: how often the state is stored.")
     workers: int = Field(1, ge=1, le=64, description="Worker threads.")
+    status_s: float = Field(
+        60.0, ge=0, description="Seconds between lines of a live run whose output is no terminal; 0 for none."
+    )

@@ -17,6 +17,7 @@ from config.sections import (
     Indicators,
     Input,
     Instrument,
+    Metrics,
     Outcomes,
     Output,
     Plugins,
@@ -41,6 +42,7 @@ __all__ = [
     "Indicators",
     "Input",
     "Instrument",
+    "Metrics",
     "Outcomes",
     "Output",
     "PRESETS",
@@ -71,6 +73,7 @@ class Settings(Section):
     alerts: dict[str, str] = Field({}, description="Rules of alerts, by name.")
     sources: Sources = Field(Sources(), description="How sources behave.")
     exchange: Exchange = Field(Exchange(), description="Exchanges of a live run.")
+    metrics: Metrics = Field(Metrics(), description="Metrics of a live run.")
     input: Input = Field(Input(), description="Files of a backtest.")
     output: Output = Field(Output(), description="Where a run goes.")
     run: Run = Field(Run(), description="How a run is cut up.")

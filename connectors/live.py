@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.exchange import VENUES, ExchangePartition, ExchangeSource, Position, Positions, advanced, sequenced
+from connectors.exchange import (
+    VENUES,
+    ExchangePartition,
+    ExchangeSource,
+    Health,
+    Position,
+    Positions,
+    Standing,
+    StandingState,
+    advanced,
+    sequenced,
+    voids,
+)
 from connectors.tape import Tape, Universe
 from connectors.tape.records import Items
 from events.errors import InputError
 from events.feeds import PRELOAD, TRADES
 from events.identity import id_of
 from events.schema import NEVER
+from events.times import MINUTE_NS, SECOND_NS
 
-LiveState = tuple[str, int, dict[str, Positions]]
-"""(id of the tape, offset after the last frame handed out, where each exchange stands there)."""
+LiveState = tuple[str, int, dict[str, Positions], dict[str, StandingState]]
+"""(id of the tape, offset after the last frame handed out, where each exchange stands there, how far each instrument has come)."""
 
 PARTITION: Final = "live"
 _BATCH_ROWS: Final = 100_000
 _BATCH_FRAMES: Final = 1_000
 _IDLE: Final = timedelta(milliseconds=5)
+_LOOK_S: Final = 0.2
 
 
 def universe_of(exchanges: Mapping[str, tuple[str, ...]], preloaded: bool = False) -> Universe:
@@ -44,6 +59,11 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
     handed out then, and then the exchanges, from the trades after the last one on the tape. So nothing is lost, nothing comes
     twice, and a replay of the tape sees exactly what the live run saw.
 
+    Where the trades of an instrument are not known up to a boundary of the base timeframe, a VOID tells joins of other
+    instruments to do without them; it is on the tape too. States of components (`components`) are not: they say how this process
+    fared, with the source clock, and no other stream depends on them. What a kill cuts off of them is lost, and a start states
+    them anew.
+
     Args:
         exchange: the exchanges.
         tape: open for writing, of the universe of those exchanges.
@@ -51,14 +71,19 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
     Attributes:
         stopping: set it to end the source; it says no END, so that the run can go on later as if it had never stopped.
         live: whether what was recorded before is out, and the exchanges are connected to.
-        rows: how many this run has handed out.
-        newest_ns: the largest `available_at` of them, NEVER before the first.
+        standings: how far each instrument has come since the tape began.
+        recorded_ns: up to where each instrument was known when the exchanges were connected to; what follows is new.
+        health: the state of each exchange, once live.
+        lags: takes (exchange, seconds from a trade to its receipt), of one of the newest trades of each batch that comes live.
     """
 
     def __init__(self, exchange: ExchangeSource, tape: Tape) -> None:
         self.exchange, self.tape = exchange, tape
         self.stopping, self.live = threading.Event(), threading.Event()
-        self.rows, self.newest_ns = 0, NEVER
+        self.standings = {instrument: Standing() for instrument in self.instruments}
+        self.recorded_ns: dict[str, int] = {}
+        self.health: dict[str, Health] = {}
+        self.lags: Callable[[str, float], None] | None = None
 
     def list_parts(self) -> list[str]:
         """The one partition."""
@@ -75,7 +100,26 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
                 f"The run recorded to another tape than {self.tape.directory}, so it cannot go on with this one. Bring that tape "
                 "back, or give the run another directory."
             )
-        return LivePartition(self, resume_state or (self.tape.id, 0, {}))
+        return LivePartition(self, resume_state or (self.tape.id, 0, {}, {}))
+
+    @property
+    def rows(self) -> int:
+        """How many trades were handed out since the tape began."""
+        return sum(standing.rows for standing in self.standings.values())
+
+    @property
+    def newest_ns(self) -> int:
+        """The time of the newest of them, NEVER before the first."""
+        return max(standing.newest_ns for standing in self.standings.values())
+
+    def is_new(self, instrument: str, at_ns: int) -> bool:
+        """Whether what follows from the trades of an instrument at a time was not known when the exchanges were connected to."""
+        return self.live.is_set() and at_ns > self.recorded_ns.get(instrument, NEVER)
+
+    def now_ns(self, exchange: str) -> int:
+        """The source clock of an exchange."""
+        feed = self.exchange.feeds.get(exchange)
+        return time.time_ns() + (0 if feed is None else feed.clock.offset_ns)
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -116,13 +160,22 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
 
     def __init__(self, source: LiveSource, state: LiveState) -> None:
         self._source, self._tape = source, source.tape
-        _, self._offset, positions = state
+        _, self._offset, positions, standings = state
+        source.standings.update({instrument: Standing(*fields) for instrument, fields in standings.items()})
         self._positions = {
             exchange: {symbol: Position(*fields) for symbol, fields in positions.get(exchange, {}).items()}
             for exchange in source.exchange.exchanges
         }
         self._recorded: Iterator[tuple[int, Items]] | None = self._tape.read(self._offset)
         self._parts: list[ExchangePartition] = []
+        self._health: list[Health] = []
+        self._by_exchange = {
+            exchange: [name for name in source.instruments if name.partition(":")[0] == exchange]
+            for exchange in source.exchange.exchanges
+        }
+        self._began_ns: dict[str, int] = {}
+        self._looked_s = 0.0
+        self._stopped = False
         self._awake: datetime | None = None
 
     def next_batch(self) -> Items:
@@ -134,7 +187,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             RunError: nothing can be recorded, as the disk is full or the like.
         """
         if self._source.stopping.is_set():
-            raise StopIteration
+            return self._stop()
         self._awake = None
         if self._recorded is not None:
             out = self._again(self._recorded)
@@ -142,12 +195,19 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
                 return out
             self._connect()
         out = [item for part in self._parts for item in part.next_batch()]
+        self._note(out)
+        self._lag(out)
+        states: Items = []
+        if time.monotonic() - self._looked_s > _LOOK_S:
+            self._looked_s = time.monotonic()
+            missing = self._voids()
+            self._note(missing)
+            out, states = out + missing, self._states()
         if out:
             self._offset = self._tape.append(out)
-            self._note(out)
-        else:
+        elif not states:
             self._awake = datetime.now(UTC) + _IDLE
-        return out
+        return out + states
 
     def next_awake(self) -> datetime | None:
         """A moment later, if there was nothing."""
@@ -157,7 +217,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         """The position after the last frame handed out, which the tape has safe."""
         self._tape.sync()
         live = {part.exchange: part.snapshot() for part in self._parts}
-        return self._tape.id, self._offset, live or self._recorded_positions()
+        standings = {instrument: standing.state for instrument, standing in self._source.standings.items()}
+        return self._tape.id, self._offset, live or self._recorded_positions(), standings
 
     def close(self) -> None:
         """Close the connections."""
@@ -191,14 +252,59 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         }
 
     def _note(self, items: Items) -> None:
-        for _, frame in items:
+        for instrument, frame in items:
+            if frame.name == TRADES:
+                self._source.standings[instrument].passed(frame)
+
+    def _lag(self, items: Items) -> None:
+        """Tell how late the newest trade of a batch was received."""
+        tell = self._source.lags
+        if tell is None:
+            return
+        for instrument, frame in reversed(items):
             if frame.name == TRADES and len(frame.rows):
-                self._source.rows += len(frame.rows)
-                self._source.newest_ns = max(self._source.newest_ns, int(frame.rows["available_at"][-1]))
+                received, at = frame.rows[["ts_recv", "available_at"]][-1].item()
+                tell(instrument.partition(":")[0], (received - at) / SECOND_NS)
+                return
+
+    def _voids(self) -> Items:
+        """Of each exchange whose clock is known, and whose trades have all been taken: what is behind a boundary since it began.
+
+        At a boundary before that nothing is said, since what was traded while nobody listened is being fetched.
+        """
+        found: Items = []
+        for part in self._parts:
+            feed, exchange = part.feed, part.exchange
+            if not part.drained or not (feed.timed or (feed.error is not None and feed.address is None)):
+                continue
+            now_ns = self._source.now_ns(exchange)
+            began_ns = self._began_ns.setdefault(exchange, now_ns)
+            boundary_ns = (now_ns - round(feed.options.void_after_s * SECOND_NS)) // MINUTE_NS * MINUTE_NS
+            if boundary_ns > began_ns:
+                found += voids(self._source.standings, self._by_exchange[exchange], boundary_ns)
+        return found
+
+    def _states(self) -> Items:
+        """What has changed of the exchanges."""
+        now_ns = self._source.now_ns
+        return [item for part, health in zip(self._parts, self._health) for item in health.look(now_ns(part.exchange))]
+
+    def _stop(self) -> Items:
+        """The last thing to say, before the end."""
+        if self._stopped or not self._health:
+            raise StopIteration
+        self._stopped = True
+        now_ns = self._source.now_ns
+        return [item for part, health in zip(self._parts, self._health) for item in health.stop(now_ns(part.exchange))]
 
     def _connect(self) -> None:
         self._recorded = None
         positions = self._recorded_positions()
         exchange = self._source.exchange
         self._parts = [exchange.build_part("", name, positions[name]) for name in exchange.list_parts()]
+        self._health = [Health(part.feed) for part in self._parts]
+        self._source.health.update({part.exchange: health for part, health in zip(self._parts, self._health)})
+        self._source.recorded_ns.update(
+            {instrument: standing.watermark_ns for instrument, standing in self._source.standings.items()}
+        )
         self._source.live.set()

@@ -31,13 +31,14 @@ CONTROL = np.dtype(
         ("since", "i8"),
         ("until", "i8"),
         ("reason", "i8"),  # of a HOLE: why
-        ("id_from", "i8"),  # of a HOLE: the missing ids, NEVER if unknown
+        ("id_from", "i8"),  # of a HOLE: the missing ids, NEVER if unknown; of a VOID: see below
         ("id_to", "i8"),
     ]
 )
-"""VOID: joins do without the stream at any t in [since, until]. HOLE: no row is known strictly between `since` and `until`,
-though there may have been some. COVERAGE: the stream is complete from `since` on. BEACON: a heartbeat without an audit took
-the watermark from `since` to `until`. END: a bounded run has handed out all rows."""
+"""VOID: joins do without the stream at any t in [since, until]; one of trades, and what follows from it, has the `id_hash` of its
+instrument in `id_from`, since the steps of that instrument wait for them in any case. HOLE: no row is known strictly between
+`since` and `until`, though there may have been some. COVERAGE: the stream is complete from `since` on. BEACON: a heartbeat
+without an audit took the watermark from `since` to `until`. END: a bounded run has handed out all rows."""
 
 
 def _frozen(array: Array) -> Array:

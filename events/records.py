@@ -6,12 +6,15 @@ what it says.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from events.identity import canonical_json, id_of
 from events.schema import SCHEMA_VERSION
+
+ALL: Final = "*"
+"""In place of an instrument: of a component as a whole."""
 
 
 class Record(BaseModel):
@@ -69,6 +72,28 @@ class IntakeCounts(Record):
     def record_id(self) -> str:
         """One per stream and instrument."""
         return id_of("counts", self.key, self.name)
+
+
+State = Literal["starting", "up", "degraded", "down", "stopped"]
+
+
+class ComponentStatus(Record):
+    """A change of the state of a component, with the clock of its source: `key` is the instrument, or ALL for the component as a
+    whole. `reason` is a sentence where the state is not a good one; `counters` are those of the component until then.
+    """
+
+    stream: ClassVar[str] = "components"
+
+    component: str
+    old: State
+    new: State
+    reason: str | None
+    counters: dict[str, int]
+
+    @property
+    def record_id(self) -> str:
+        """One per component, key and time."""
+        return id_of("component", self.component, self.key, self.ts)
 
 
 class DimensionShare(BaseModel):
@@ -197,6 +222,6 @@ class Outcome(Record):
 
 
 RECORDS: dict[str, type[Record]] = {
-    record.stream: record for record in (DeadLetter, IntakeCounts, Signal, SignalUpdate, Outcome)
+    record.stream: record for record in (DeadLetter, IntakeCounts, ComponentStatus, Signal, SignalUpdate, Outcome)
 }
 """Record types by the stream that carries them."""

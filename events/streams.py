@@ -67,7 +67,7 @@ class Records:
 Stream = Columns | Records
 
 
-_NOT_DIGESTED = frozenset({"dead_letters", "counts", "gaps"})
+_NOT_DIGESTED = frozenset({"dead_letters", "counts", "components", "gaps"})
 
 
 def is_digested(stream: str) -> bool:

@@ -23,7 +23,7 @@ from connectors.sqlite import SqliteSink
 from connectors.tape import Recording, TapeSource
 from events.errors import InputError, RunError, TidewaxError
 from events.streams import Stream
-from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
+from flows.engine import Sink, dataflow, run_flow, settings_of_runner, store_of_runner
 from flows.graph import build, conclude
 from flows.plan import Origin, plan_of_inputs
 from flows.progress import watching
@@ -71,18 +71,20 @@ class Backtest:
 
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
-        identity = self.plan.analysis_hash
-        segments = SegmentSink(self.directory.path, self.streams, identity)
-        sqlite = SqliteSink(self.directory.sqlite, self.streams, identity)
         if self.reused is not None:
             studied = self.reused.studied
             stored = self.reused.source(self.plan)
-            return dataflow("backtest", stored, lambda bars: conclude(bars, self.plan, studied), segments, sqlite)
-        return dataflow("backtest", self._source(), lambda market: build(market, self.plan), segments, sqlite)
+            return dataflow("backtest", stored, lambda bars: conclude(bars, self.plan, studied), *self.sinks())
+        return dataflow("backtest", self._source(), lambda market: build(market, self.plan), *self.sinks())
 
-    def _source(self) -> FileSource | TapeSource | LiveSource:
-        if isinstance(self.inputs, LiveSource):
-            return self.inputs
+    def sinks(self) -> list[Sink]:
+        """The sinks, each of which gets all streams."""
+        identity = self.plan.analysis_hash
+        segments = SegmentSink(self.directory.path, self.streams, identity)
+        return [segments, SqliteSink(self.directory.sqlite, self.streams, identity)]
+
+    def _source(self) -> FileSource | TapeSource:
+        assert not isinstance(self.inputs, LiveSource), "its flow is its own"
         chunk = self.settings.run.chunk
         source: FileSource | TapeSource
         if isinstance(self.inputs, Recording):

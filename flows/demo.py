@@ -53,6 +53,7 @@ def demo(out: Path, seconds: float, speed: float, seed: int, console: Console) -
             "addresses": dict.fromkeys(exchanges_of(INSTRUMENTS), address),
         }
         run = LiveRun(load("short", {"exchange": exchange}), directory, console)
+        run.announce()
         ends = threading.Timer(seconds, run.inputs.stopping.set)
         ends.daemon = True
         ends.start()

@@ -25,8 +25,11 @@ from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink, StoredSource
 from connectors.sqlite import SqliteSink
 from connectors.tape import TapeSource
+from connectors.watch import WatchSink
 from events.errors import SettingsError, TidewaxError
 from operators.keyed import Frames
+
+Sink = SegmentSink | SqliteSink | WatchSink
 
 _ONE = threading.Lock()
 """Held while the engine runs: what it redirects is the process's, so its runs take turns."""
@@ -36,15 +39,16 @@ def dataflow(
     name: str,
     source: FileSource | TapeSource | StoredSource | LiveSource,
     graph: Callable[[Frames], Frames],
-    *sinks: SegmentSink | SqliteSink,
+    *sinks: Sink,
 ) -> Dataflow:
     """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them."""
     flow = Dataflow(name)
     steps = {FileSource: "files", TapeSource: "tape", StoredSource: "stored", LiveSource: "live"}
     step = next(step for kind, step in steps.items() if isinstance(source, kind))
     out = graph(op.input(step, flow, source))
+    outputs = {SegmentSink: "segments", SqliteSink: "sqlite", WatchSink: "watch"}
     for sink in sinks:
-        op.output("sqlite" if isinstance(sink, SqliteSink) else "segments", out, sink)
+        op.output(outputs[type(sink)], out, sink)
     return flow
 
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from events.errors import RunError
 from events.frames import Array
-from events.records import DimensionShare, Outcome, Signal, SignalUpdate
+from events.records import ALL, Outcome, Signal, SignalUpdate
 from events.schema import BAR_FLAG_NAMES, COLD, MISSING, NEVER, STATUS_NAMES, WARMING
 from events.times import iso
+from flows.reasons import because, price, ranked, threshold
+from flows.report_components import component_lines, outage_line, read_outages
 from flows.report_figures import signed
 from flows.report_runs import FinishedRun
 from operators.confluence import GATES, THETA_SOURCES
@@ -45,7 +47,7 @@ def explain(directory: Path, signal_id: str) -> str:
         _dimensions(run, signal, score),
         _features(run, signal),
         _gates(signal, score, scores),
-        _bar(run, signal),
+        _bar(run, signal) + _outages(run, signal),
         _planned(signal),
         _became(run, signal),
     ]
@@ -54,7 +56,7 @@ def explain(directory: Path, signal_id: str) -> str:
 
 def list_signals(directory: Path) -> str:
     """A line per signal of a run, by instrument and time: id, instrument, time, side, score, how it ended and its net R; without
-    an end, its state (active, pending; expired if it was never filled).
+    an end, its state (active, pending; expired if it was never filled). Below, of a live run, what was degraded or down.
 
     Raises:
         RunError: the directory holds no finished run.
@@ -67,7 +69,8 @@ def list_signals(directory: Path) -> str:
             outcome = ended.get(signal.signal_id)
             end = f"{outcome.exit_reason:10} {signed(outcome.r_net)} R" if outcome else last[signal.signal_id]
             lines.append(f"{signal.signal_id}  {key}  {iso(signal.ts)}  {signal.side:5}  {signal.score:5.1f}  {end}")
-    return "\n".join(lines or [f"{directory} has no signals"]) + "\n"
+    lines = lines or [f"{directory} has no signals"]
+    return "\n".join([*lines, *component_lines(run.run.get("components", {}))]) + "\n"
 
 
 def _near(signal_id: str, ids: list[str]) -> str:
@@ -79,39 +82,24 @@ def _near(signal_id: str, ids: list[str]) -> str:
     return f"the run has {len(ids)} signals, which `tidewax explain` lists if no id is given"
 
 
-def _price(value: float) -> str:
-    return f"{value:.8g}"
-
-
 def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
     source = THETA_SOURCES[int(score["theta_source"])]
-    sign, edge = (">=", 50 + signal.theta) if signal.side == "LONG" else ("<=", 50 - signal.theta)
-    chosen = sorted(signal.components.items(), key=lambda item: -abs(item[1].contribution))[:3]
-    reasons = [
-        f"{name} {share.contribution:+.1f} ({', '.join(f'{feature} {share.top[feature]:+.1f}' for feature in _ranked(share))})"
-        for name, share in chosen
-    ]
     rule = run.plan.rule
-    why = f"score {signal.score:.1f} {sign} {edge:.1f}, that is 50 {'+' if signal.side == 'LONG' else '-'} theta "
+    why = f"score {signal.score:.1f} {threshold(signal)}, that is 50 {'+' if signal.side == 'LONG' else '-'} theta "
     if rule is not None:
         why = f"the rule {rule.name} says {signal.side}; score {signal.score:.1f}, theta "
     agreement = "-" if signal.agreement is None else f"{signal.agreement:.2f}"
     sample = ", in sample: the table knows of later outcomes" if signal.in_sample else ""
     reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}{sample}"
     return [
-        f"{signal.side} {signal.key} at {iso(signal.ts)}, close of the {run.base} bar at {_price(signal.price)}",
+        f"{signal.side} {signal.key} at {iso(signal.ts)}, close of the {run.base} bar at {price(signal.price)}",
         f"signal {signal.signal_id}, preset {run.run['presets'].get(signal.key, '-')}, analysis {signal.analysis_hash}",
         "paper: simulated on closed bars, no order was placed, nothing here predicts anything",
         f"{why}{signal.theta:g} ({source}); reliability {reliability}",
         f"agreement {agreement}, coverage {signal.coverage:.2f}, dispersion {signal.dispersion:.3f}, "
         f"regime {signal.regime or '-'}{', warming: some values are young' if signal.warming else ''}",
-        *wrap(f"because {'; '.join(reasons)}", _WIDTH, subsequent_indent="  "),
+        *wrap(f"because {because(signal)}", _WIDTH, subsequent_indent="  "),
     ]
-
-
-def _ranked(share: DimensionShare) -> list[str]:
-    """Its top features, the largest part first: stored JSON has them by name."""
-    return sorted(share.top, key=lambda feature: (-abs(share.top[feature]), feature))
 
 
 def _dimensions(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
@@ -158,8 +146,8 @@ def _features(run: FinishedRun, signal: Signal) -> list[str]:
     lines = ["top features by points of the score"]
     for name, _ in run.plan.dimensions:
         if name in signal.components:
-            ranked = _ranked(signal.components[name])
-            lines += [f"  {name}", *(f"    {top[name, f]}" for f in ranked if (name, f) in top)]
+            features = ranked(signal.components[name])
+            lines += [f"  {name}", *(f"    {top[name, f]}" for f in features if (name, f) in top)]
     for name, found in others.items():
         lines += wrap(f"{name}: {', '.join(found) or 'none'}", _WIDTH, subsequent_indent="  ")
     return lines
@@ -200,20 +188,34 @@ def _bar(run: FinishedRun, signal: Signal) -> list[str]:
     bars = run.rows(f"bars.{run.base}", signal.key)
     bar = bars[np.searchsorted(bars["ts_close"], signal.ts)]
     flags = [name for flag, name in BAR_FLAG_NAMES.items() if int(bar["flags"]) & flag]
-    prices = ", ".join(f"{name} {_price(float(bar[name]))}" for name in ("open", "high", "low", "close"))
+    prices = ", ".join(f"{name} {price(float(bar[name]))}" for name in ("open", "high", "low", "close"))
     count = "" if bar["n_trades"] == NEVER else f", {int(bar['n_trades'])} trades"
     return [f"base bar {iso(int(bar['ts_open']))}: {prices}{count}, flags: {', '.join(flags) or 'none'}"]
 
 
+def _outages(run: FinishedRun, signal: Signal) -> list[str]:
+    """What was not up of its exchange between the opening of its bar and its end."""
+    ends = [update.ts for update in run.records(SignalUpdate, signal.key) if update.signal_id == signal.signal_id]
+    until, since = max(ends, default=signal.ts), signal.ts - run.plan.timeframes[0][1]
+    exchange = f"exchange.{signal.key.partition(':')[0]}"
+    return [
+        outage_line(outage)
+        for outage in read_outages(run.path, run.plan.streams, ALL, signal.key)
+        if outage.name in (exchange, signal.key)
+        and outage.since <= until
+        and (outage.until is None or outage.until > since)
+    ]
+
+
 def _planned(signal: Signal) -> list[str]:
     entry = signal.entry_type.replace("_", " ")
-    targets = ", ".join(f"{_price(t)} ({s:.0%})" for t, s in zip(signal.targets, signal.target_sizes))
+    targets = ", ".join(f"{price(t)} ({s:.0%})" for t, s in zip(signal.targets, signal.target_sizes))
     size = _WORDS.get(signal.size_reason or "", f"no size: {signal.size_reason or '-'}")
     if signal.size is not None:
         size = f"size {signal.size.qty:g} for {signal.size.notional:.2f}, at risk {signal.size.risk:.2f} (quote units; advisory)"
     return [
         f"plan: entry at the {entry} within {signal.valid_bars} base bar{'s' if signal.valid_bars > 1 else ''}",
-        f"  stop {_price(signal.stop)} ({signal.stop_source}, {signal.risk_pct:.2%} away; ATR of {signal.tf} {_price(signal.atr)})",
+        f"  stop {price(signal.stop)} ({signal.stop_source}, {signal.risk_pct:.2%} away; ATR of {signal.tf} {price(signal.atr)})",
         f"  targets {targets}, {signal.rr:.2f} R if all are reached",
         f"  {size}",
     ]
@@ -222,23 +224,23 @@ def _planned(signal: Signal) -> list[str]:
 def _funding(outcome: Outcome) -> str:
     if outcome.funding is None:
         return "- (no rates)"
-    return f"{_price(outcome.funding)} of {len(outcome.settlements)} settlements"
+    return f"{price(outcome.funding)} of {len(outcome.settlements)} settlements"
 
 
 def _became(run: FinishedRun, signal: Signal) -> list[str]:
     lines = ["what became of it"]
     updates = [u for u in run.records(SignalUpdate, signal.key) if u.signal_id == signal.signal_id]
     for update in sorted(updates, key=lambda u: u.seq):
-        price = "" if update.price is None else f" at {_price(update.price)}"
+        where = "" if update.price is None else f" at {price(update.price)}"
         closed = f", {update.size_closed:.0%} closed" if update.size_closed else ""
         so_far = "" if update.r_net is None else f", {signed(update.r_net)} R net so far"
-        lines.append(f"  {iso(update.ts)} {update.to} ({update.reason}){price}{closed}{so_far}")
+        lines.append(f"  {iso(update.ts)} {update.to} ({update.reason}){where}{closed}{so_far}")
     ended = [o for o in run.records(Outcome, signal.key) if o.signal_id == signal.signal_id]
     for o in ended:
         lines += [
             f"outcome (paper): {signed(o.r_net)} R net, {signed(o.r_gross)} R gross, ended by {o.exit_reason} after "
             f"{o.bars_held} base bars",
-            f"  best {signed(o.mfe)} R, worst {signed(-o.mae)} R on the way; fees {_price(o.fees)}, slippage {_price(o.slippage)}, "
+            f"  best {signed(o.mfe)} R, worst {signed(-o.mae)} R on the way; fees {price(o.fees)}, slippage {price(o.slippage)}, "
             f"funding {_funding(o)}, per unit; regime {o.regime or '-'}",
         ]
     if not ended:

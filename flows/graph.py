@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from events.feeds import DRIVING, KLINES, PRELOAD, RATES, TRADES
+from events.records import ComponentStatus
 from flows.plan import Plan
 from operators.bars import Bars
 from operators.chain import Chain, Either
@@ -59,6 +60,12 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
     return conclude(enter(market, plan), plan)
+
+
+def build_live(market: Frames, plan: Plan) -> Frames:
+    """What `build` gives, and the states of components, which go past it: they are not of the market, and wait for nothing."""
+    components = pick("components", market, ComponentStatus.stream)
+    return merge("told", build(omit("market", market, ComponentStatus.stream), plan), components)
 
 
 def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:

@@ -11,27 +11,29 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from bytewax.dataflow import Dataflow
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from config import Settings
 from connectors.exchange import ExchangeSource, Options
 from connectors.live import LiveSource, universe_of
 from connectors.tape import Tape
-from events.errors import InputError, SettingsError, TidewaxError
-from events.schema import NEVER
-from events.times import SECOND_NS, iso
+from connectors.watch import Watcher, WatchSink
+from events.errors import SettingsError, TidewaxError
+from flows.announce import Announcer
 from flows.backtest import Backtest
-from flows.engine import run_flow, settings_of_runner, store_of_runner
+from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
+from flows.graph import build_live
 from flows.history_needed import required_bars
+from flows.metrics import HOST, RunMetrics, serving
 from flows.plan import Plan
 from flows.rundir import RunDirectory
+from flows.status import Status, showing
+from flows.tally import Tally
 
 TAPE: Final = "tape"
 _EPOCH_S: Final = 1.0
@@ -64,11 +66,26 @@ class LiveRun(Backtest):
             clock_s=given.clock_s,
             contact_s=_CONTACT_S,
             preload=history(settings),
+            void_after_s=given.void_after_s,
+            down_after_s=given.down_after_s,
         )
         cache = directory.path / TAPE / "markets" if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache)
         tape = Tape(directory.path / TAPE, universe_of(source.exchanges, bool(options.preload)))
         super().__init__(settings, LiveSource(source, tape), directory, console)
+        self.tally = Tally()
+        self.metrics = RunMetrics(self.inputs, self.tally, self.plan.analysis_hash, settings.metrics.per_key)
+        self.watchers: list[Watcher] = [self.tally, self.metrics]
+
+    def flow(self) -> Dataflow:
+        """The flow, with all sinks."""
+        watch = WatchSink(*self.watchers)
+        return dataflow("backtest", self.inputs, lambda market: build_live(market, self.plan), *self.sinks(), watch)
+
+    def announce(self) -> None:
+        """Print signals as they come."""
+        if self.console is not None:
+            self.watchers.append(Announcer(self.inputs, self.console))
 
     def begin(self) -> bool:
         """Make the directory ready; whether a run goes on in it. What was rolled at a stop is out of date from here on."""
@@ -80,16 +97,23 @@ class LiveRun(Backtest):
         """Run until it is told to stop; what run.json says then.
 
         Raises:
-            InputError: no exchange can be used; nothing is left of a run that began with it.
+            InputError: no exchange can be used.
+            RunError: the port for metrics is taken, or the directory cannot be written to.
+
+        Nothing is left of a run that failed before anything was recorded.
         """
-        resumed, tape = self.begin(), self.inputs.tape
-        beside = showing(self.inputs, self.console) if self.console else None
+        anew, tape, console = self.directory.read() is None, self.inputs.tape, self.console
+        status = Status(self.inputs, self.tally)
         epoch_s = min(_EPOCH_S, self.settings.run.epoch_s)
         try:
-            with stopped_by_signals(self.inputs):
+            with serving(self.metrics, self.settings.metrics) as port, stopped_by_signals(self.inputs):
+                self.begin()
+                if console is not None and port is not None:
+                    console.print(f"metrics: http://{HOST}:{port}/metrics", soft_wrap=True)
+                beside = showing(status, console, self.settings.run.status_s) if console is not None else None
                 run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
-        except InputError:
-            if not resumed and not tape.end:
+        except TidewaxError:
+            if anew and not tape.end:
                 tape.close()
                 shutil.rmtree(tape.directory)
                 self.directory.clear()
@@ -98,7 +122,8 @@ class LiveRun(Backtest):
 
     def finish(self) -> dict[str, Any]:
         """Make the Parquet files and run.json. What a start needs to go on stays."""
-        run = self.header | {"state": "stopped"} | self.rolled()
+        trades = {instrument: standing.rows for instrument, standing in self.inputs.standings.items()}
+        run = self.header | {"state": "stopped"} | self.rolled() | {"trades": trades}
         self.directory.write(run)
         self.inputs.tape.close()
         return run
@@ -158,35 +183,6 @@ def stopped_by_signals(source: LiveSource) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def showing(source: LiveSource, console: Console) -> Iterator[None]:
-    """Show how the run is going in a line until the block ends; nothing where standard output is no terminal."""
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield
-        return
-    with Live(
-        console=console,
-        get_renderable=lambda: Text(status_line(source)),
-        refresh_per_second=2,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    ):
-        yield
-
-
-def status_line(source: LiveSource) -> str:
-    """Trades, the time of the newest one (UTC), and per exchange its connections made, lost and holes stated."""
-    if not source.live.is_set():
-        return f"reading the tape: {source.rows:,} trades"
-    newest = "none yet" if source.newest_ns == NEVER else iso(source.newest_ns // SECOND_NS * SECOND_NS)
-    told = "; ".join(
-        f"{name}: {feed.counts['connected']} connected, {feed.counts['lost']} lost, {feed.counts['holes']} holes"
-        for name, feed in source.exchange.feeds.items()
-    )
-    return f"{source.rows:,} trades, newest {newest}; {told}"
-
-
 def get_flow() -> Dataflow:
     """The flow of the settings named in TIDEWAX_CONFIG, for `python -m bytewax.run flows.live`.
 
@@ -201,9 +197,10 @@ def get_flow() -> Dataflow:
     directory.write(live.header | {"state": "unfinished"})
     if store_of_runner() is None:
         print("tidewax: no recovery store (-r): a restart computes the whole tape again", file=sys.stderr)
-    signals = stopped_by_signals(live.inputs)
-    signals.__enter__()  # until the process ends, which is the runner's
-    atexit.register(signals.__exit__, None, None, None)
+    beside = ExitStack()  # until the process ends, which is the runner's
+    beside.enter_context(serving(live.metrics, settings.metrics))
+    beside.enter_context(stopped_by_signals(live.inputs))
+    atexit.register(beside.close)
     atexit.register(_finish, live)
     return live.flow()
 

@@ -24,10 +24,26 @@ def live(
     out: Annotated[Path, typer.Option(help="The run directory; the tape is in it.")] = Path("live"),
     config: Config = None,
     workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Serve metrics for Prometheus on 127.0.0.1; 0 is any free port.", min=0, max=65_535),
+    ] = None,
+    status_every: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Between lines where the output is no terminal; 0 for none.", min=0),
+    ] = None,
+    signals: Annotated[
+        bool | None, typer.Option(help="Print signals as they come, with their reasons; so it is on a terminal.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Compute all that is on the tape afresh, then go on.")] = False,
 ) -> None:
     """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed."""
-    given: dict[str, Any] = {} if workers is None else {"run": {"workers": workers}}
+    run_settings = {
+        name: value for name, value in (("workers", workers), ("status_s", status_every)) if value is not None
+    }
+    given: dict[str, Any] = {"run": run_settings} if run_settings else {}
+    if metrics_port is not None:
+        given["metrics"] = {"port": metrics_port}
     if instruments:
         given["exchange"] = {"symbols": exchanges_of(instruments)}
     settings, console = load(config, given or None), terminal()
@@ -37,6 +53,8 @@ def live(
         run = LiveRun(settings, directory, console)
         if again:
             directory.clear()
+        if console.is_terminal if signals is None else signals:
+            run.announce()
         names = ", ".join(run.inputs.instruments)
         console.print(
             f"live: {names}, recorded to {out / TAPE}; Ctrl-C stops, the same command goes on", soft_wrap=True

@@ -14,7 +14,8 @@ from flows.plan import Origin, Plan
 _LIBRARIES: Final = ("bytewax", "numpy", "numba", "llvmlite", "TA-Lib", "polars", "pyarrow", "pydantic")
 
 
-def _version(library: str) -> str:
+def version_of(library: str) -> str:
+    """The version that is installed, or that it is not."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -37,10 +38,10 @@ def run_header(settings: Settings, inputs: Origin, plan: Plan) -> dict[str, Any]
         plan: what those settings come to with them.
     """
     return {
-        "tidewax": _version("tidewax"),
+        "tidewax": version_of("tidewax"),
         "schema_v": SCHEMA_VERSION,
         "python": platform.python_version(),
-        "libraries": {library: _version(library) for library in _LIBRARIES},
+        "libraries": {library: version_of(library) for library in _LIBRARIES},
         "platform": {
             "system": platform.system(),
             "architecture": platform.machine(),

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 NOTES: Final[dict[str, str]] = {
-    "key": "instrument, exchange:BASE/QUOTE",
+    "key": "instrument, exchange:BASE/QUOTE; of a component as a whole, *",
     "ts": "the time it was computed for, and from which it may be used; ns since 1970 UTC, as all times",
+    "component": "what it is of, such as exchange.binance",
+    "old": "state before: starting, up, degraded, down or stopped",
+    "new": "state from then on",
+    "counters": "what it had counted until then",
     "schema_v": "version of the row types and records",
     "analysis_hash": "identity of the settings that decide results",
     "g": "absolute index of the bar, ts_open // timeframe",

@@ -19,6 +19,7 @@ from events.schema import COLD, PARTIAL
 from events.streams import Columns, Records, Stream
 from events.times import DAY_NS, iso
 from flows.plan import Plan
+from flows.report_components import component_lines, read_outages, summary
 from flows.report_failures import FAILURES, dead_letters, failures_table
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
 from flows.report_runs import lived, read_records
@@ -46,6 +47,7 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
         "entries": {key: _entries(lived(directory, plan, key)[1]) for key in read_keys(directory, confluence)},
         "dead_letters": dict(sorted(dead.items())),
         "failed": failed,
+        "components": summary(read_outages(directory, plan.streams)),
         "results": {key: _results(directory, plan, key) for key in keys},
         "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
     }
@@ -165,6 +167,8 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     if run["dead_letters"]:
         told = ", ".join(f"{n:,} {reason}" for reason, n in run["dead_letters"].items())
         console.print(f"dead letters, with reason and row in dead_letters.jsonl: {told}", soft_wrap=True)
+    for line in component_lines(run["components"]):
+        console.print(line, soft_wrap=True, markup=False)
     if run["failed"]:
         console.print(failures_table(run["failed"]))
     for key, entries in run["entries"].items():

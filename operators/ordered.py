@@ -1,7 +1,8 @@
 """The one primitive: rows of several streams, handed on only when nothing below them can still come.
 
-The first of the streams drives: its own voids are waited for, and are passed on under the names of the outputs. A void of
-another stream stands in for it: the stream's effective watermark is then past the void's end. Since a void is known by the
+The first of the streams drives: its own voids are waited for, and are passed on under the names of the outputs, for joins of
+other instruments. So is a void of any stream that follows from the instrument's own trades. A void of another stream stands in
+for it: the stream's effective watermark is then past the void's end. Since a void is known by the
 time it is effective, and hides the stream in all of [since, until] whatever rows still come, arrival decides nothing.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from events.frames import NO_ROWS, Array, Frame, concat, control
+from events.identity import id_hash
 from events.schema import NEVER, VOID
 from operators.core import Core
 from operators.maths import kernel
@@ -132,12 +134,17 @@ class Ordered:
                 for output in self.promised:
                     since = self.core.promise(output, row[2])
                     if since <= row[3]:
-                        void = control(VOID, since, since, row[3])
+                        void = control(VOID, since, since, row[3], id_from=row[5])
                         self.forward.append(Frame(self.instrument, output, NO_ROWS, NEVER, void))
             rows = rows[~is_void]
         else:
-            for row in rows[rows["kind"] == VOID].tolist():
-                self.voids.setdefault(name, []).append((row[2], row[3]))
+            is_void = rows["kind"] == VOID
+            if is_void.any():
+                own = id_hash(self.instrument)
+                for row in rows[is_void].tolist():
+                    if row[5] != own:
+                        self.voids.setdefault(name, []).append((row[2], row[3]))
+                rows = rows[~is_void | (rows["id_from"] != own)]
         if len(rows):
             self.controls[name].append(rows)
 

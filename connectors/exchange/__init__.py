@@ -3,7 +3,23 @@
 import connectors.exchange.lean  # noqa: F401  # before anything imports ccxt
 from connectors.exchange.feed import Options
 from connectors.exchange.frames import Position, advanced
+from connectors.exchange.health import COMPONENTS, Health
 from connectors.exchange.source import ExchangePartition, ExchangeSource, Positions
+from connectors.exchange.standings import Standing, StandingState, voids
 from connectors.exchange.venues import VENUES, sequenced
 
-__all__ = ["VENUES", "ExchangePartition", "ExchangeSource", "Options", "Position", "Positions", "advanced", "sequenced"]
+__all__ = [
+    "COMPONENTS",
+    "VENUES",
+    "ExchangePartition",
+    "ExchangeSource",
+    "Health",
+    "Options",
+    "Position",
+    "Positions",
+    "Standing",
+    "StandingState",
+    "advanced",
+    "sequenced",
+    "voids",
+]

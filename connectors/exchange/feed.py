@@ -20,6 +20,7 @@ from connectors.exchange.calls import Calls
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
 from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected, wrong_clock
 from connectors.exchange.frames import Item, Position, Said
+from connectors.exchange.health import NOT_YET
 from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
 from connectors.exchange.overlap import Overlap
 from connectors.exchange.preload import Preload
@@ -55,6 +56,8 @@ class Options:
         clock_s: how far this machine's clock may be off; None for a minute, and for as far as it likes from that of a server that
             stands for an exchange, whose time may be its own.
         preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for none.
+        void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
+        down_after_s: a feed that should push and has not for so long is down.
     """
 
     queue: int = 50_000
@@ -67,6 +70,8 @@ class Options:
     refill_s: float = 6 * 3600.0
     keep_alive_s: float = 15.0
     clock_s: float | None = None
+    void_after_s: float = 2.0
+    down_after_s: float = 60.0
     preload: tuple[tuple[str, int], ...] = ()
 
     def clock_limit_s(self, address: str | None) -> float:
@@ -88,6 +93,7 @@ class Instrument:
         subscription: which connection pushes it.
         promised_ns: the newest heartbeat.
         asked_ns, audited_ns: when REST was asked last for trades after the last one, and when last so that it is a proof.
+        quiet_ns: when REST was last known to have none that were not pushed.
         left: where it stood before an absence too long to be refilled.
         ask, task: whether the running refill must ask REST once more; that refill.
         covered_ns: from when on its trades are complete, once that is said by this run.
@@ -102,6 +108,7 @@ class Instrument:
     promised_ns: int = NEVER
     audited_ns: int = NEVER
     asked_ns: int = NEVER
+    quiet_ns: int = NEVER
     left: Position | None = None
     ask: bool = False
     task: asyncio.Task[None] | None = None
@@ -130,6 +137,8 @@ class Feed:
         error: what ended the feed, None while it runs.
         closed: set when it has ended and its connections are closed.
         connected_ns: when the newest connection was made.
+        broken: the connections that do not push, as far as is known: since when, and why.
+        timed: whether the venue's clock is known.
         counts: of connections, failures, refills.
     """
 
@@ -151,7 +160,8 @@ class Feed:
         self.counts = {"connected": 0, "lost": 0, "stale": 0, "mute": 0, "holes": 0, "calls": 0, "failed_calls": 0}
         self.clock = SourceClock(time.time_ns)
         self.connected_ns = NEVER
-        self.connected_ns = NEVER
+        self.broken: dict[int, tuple[int, str]] = {}
+        self.timed = False
         self.instruments: dict[str, Instrument] = {}
         self._positions = positions
         self._beacons: list[int] = []
@@ -175,6 +185,15 @@ class Feed:
         if one.held is not None:
             return len(one.held) < self.options.waiting // share
         return len(self.queue) < self.options.queue // share
+
+    @property
+    def pushed_ns(self) -> int:
+        """When the newest trade was pushed, NEVER for none."""
+        return max(self._beacons, default=NEVER)
+
+    def failures(self) -> list[tuple[int, str]]:
+        """Since when connections do not push, and why; any thread may ask."""
+        return [failure for place, failure in list(self.broken.items()) if self._beacons[place] <= failure[0]]
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -213,8 +232,9 @@ class Feed:
                 if symbol in self.instruments:
                     self.instruments[symbol].subscription = place
                 client.trades[symbol] = Tap(partial(self._take, place))
+            self.broken[place] = (self.clock.now(), NOT_YET)
             for part in [(symbol,) for symbol in group] if self.venue.by_symbol else [group]:
-                tasks.create_task(self._watch(part))
+                tasks.create_task(self._watch(part, place))
         tasks.create_task(self._look_after())
         tasks.create_task(self.refill.audits())
 
@@ -224,7 +244,7 @@ class Feed:
         offset_ns = int(theirs) * 1_000_000 - (began + time.time_ns()) // 2
         if abs(offset_ns) > self.options.clock_limit_s(self.address) * SECOND_NS:
             raise wrong_clock(self.exchange, offset_ns)
-        self.clock.offset_ns = offset_ns
+        self.clock.offset_ns, self.timed = offset_ns, True
 
     def _instrument(self, symbol: str, market: Market) -> Instrument:
         key = f"{self.exchange}:{symbol}"
@@ -280,7 +300,7 @@ class Feed:
         if one.task is None and one.order.missing:
             self.refill.start(one)
 
-    async def _watch(self, symbols: tuple[str, ...]) -> None:
+    async def _watch(self, symbols: tuple[str, ...], place: int) -> None:
         """Hold a subscription. What it gives is in the taps already."""
         watch = self.client.watch_trades if self.venue.by_symbol else self.client.watch_trades_for_symbols
         what = symbols[0] if self.venue.by_symbol else list(symbols)
@@ -301,6 +321,8 @@ class Feed:
                     raise
                 failure = error  # ccxt cancels what waits on a connection that it closes
             self.counts["lost"] += 1
+            said = " ".join(str(failure).split()) or type(failure).__name__
+            self.broken[place] = (self.clock.now(), f"connection lost: {said}"[:200])
             log.info("%s: connection lost: %r", self.exchange, failure)
             self._refusals = self._refusals + 1 if refused(failure) else 0
             if self._refusals >= REFUSALS:
@@ -312,6 +334,7 @@ class Feed:
         while True:
             await asyncio.sleep(_TICK_S)
             self._beat()
+            self._mend()
             now_ms = self.client.milliseconds()
             for connection in list(self.client.clients.values()):
                 if not connection.isConnected or connection.error is not None:
@@ -333,6 +356,14 @@ class Feed:
                 one.promised_ns = at
                 said = NO_CONTROL if self.venue.counts else control(BEACON, since, since, at)
                 self.put(one, Said(at, said))
+
+    def _mend(self) -> None:
+        """Forget a failure once its connection has pushed trades, or REST knows of none that it should have pushed."""
+        for place, (since_ns, _) in list(self.broken.items()):
+            quiet = [one.quiet_ns for one in self.instruments.values() if one.subscription == place]
+            answered = since_ns < self.connected_ns < min(quiet, default=NEVER)
+            if answered or self._beacons[place] > since_ns:
+                del self.broken[place]
 
     def suspect(self, one: Instrument) -> None:
         """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""

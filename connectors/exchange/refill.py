@@ -66,6 +66,8 @@ class Refill:
             await asyncio.wait({one.task})
         if one.order.filled > filled:
             self._feed.suspect(one)
+        else:
+            one.quiet_ns = one.audited_ns
 
     async def _refill(self, one: Instrument) -> None:
         try:

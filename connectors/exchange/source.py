@@ -75,7 +75,12 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
 
 
 class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
-    """The trades of one exchange."""
+    """The trades of one exchange.
+
+    Attributes:
+        feed: where they come from.
+        drained: whether the last batch was all there was.
+    """
 
     def __init__(self, source: ExchangeSource, exchange: str, state: Positions) -> None:
         self._source, self.exchange, self._counts = source, exchange, VENUES[exchange].counts
@@ -89,6 +94,7 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
             source.cache,
         )
         self._awake: datetime | None = None
+        self.drained = False
         source.feeds[exchange] = self.feed
         source.hub.start(self.feed)
 
@@ -99,6 +105,7 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
             InputError: no exchange is left, and trying again would not help.
         """
         items = self.feed.take(_BATCH)
+        self.drained = len(items) < _BATCH
         if not items and (error := self._source.fatal()) is not None:
             raise error
         out = frames_of(items)

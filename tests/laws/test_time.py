@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from lab import KEY, Joined, together
 
 from events.frames import NO_ROWS, Frame, control
-from events.rows import TRADE
+from events.identity import id_hash
+from events.rows import BAR, TRADE
 from events.schema import NEVER, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.bars import Bars
@@ -113,6 +115,54 @@ def test_a_void_releases_the_join_at_once_up_to_its_end_and_no_further(reduced):
     since = T - 100 * SECOND_NS
     frames = [rate_row(since, 0.1, 0), *CLOCK_FRAMES, void(since, T + MINUTE_NS)]
     assert [at for at, _, _ in joined(frames, DAY_NS, reduced)] == [T, T + MINUTE_NS]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_void_of_an_instruments_own_trades_is_waited_for_by_itself_and_not_by_others(restart):
+    """The void goes through the bars to a join with them: of the same instrument, which waits, and of another, which goes on."""
+
+    def again(stage, core):
+        if not restart:
+            return stage
+        fresh = Ordered(core(), stage.streams)
+        fresh.restore(pickle.loads(pickle.dumps(stage.snapshot())))
+        return fresh
+
+    def bars():
+        return Bars((("1m", MINUTE_NS),), 60)
+
+    def join():
+        return Joined("out", "clock", (Input("bars.1m", BAR, DAY_NS),))
+
+    ticks = np.zeros(2, TRADE)
+    ticks["available_at"], ticks["seq"], ticks["price"], ticks["qty"] = (
+        [T - 90 * SECOND_NS, T + SECOND_NS],
+        [0, 1],
+        9.0,
+        1.0,
+    )
+    said = control(VOID, T - 90 * SECOND_NS, T - 90 * SECOND_NS, T, id_from=id_hash(KEY))
+    made, other, out = Ordered(bars(), ("trades",)), "kraken:BTC/USD", {}
+    made.push(Frame(KEY, "trades", ticks[:1], T - 90 * SECOND_NS))
+    made.push(Frame(KEY, "trades", NO_ROWS, NEVER, said))
+    waiting = made.advance()
+    made = again(made, bars)
+    made.push(Frame(KEY, "trades", ticks[1:], T + SECOND_NS))
+    late = made.advance()
+    for key in (KEY, other):
+        stage = Ordered(join(), ("clock", "bars.1m"))
+        for frame in (clock_row(T), beat("clock", T + 1), *(f for f in waiting if f.name == "bars.1m")):
+            stage.push(frame._replace(instrument=key))
+        before = stage.advance()
+        stage = again(stage, join)
+        for frame in late:
+            if frame.name == "bars.1m":
+                stage.push(frame._replace(instrument=key))
+        out[key] = [
+            together(part).get("out", np.empty(0, join().dtype))["bars.1m.age"].tolist()
+            for part in (before, stage.advance())
+        ]
+    assert out == {KEY: [[], [0]], other: [[NEVER], []]}
 
 
 def test_a_bar_closes_when_the_watermark_reaches_its_end():

@@ -1,0 +1,46 @@
+"""Signals on a terminal as they leave the graph, with their reasons."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from connectors.live import LiveSource
+from events.frames import Frame
+from events.records import Signal
+from events.times import iso
+from flows.reasons import because, price, threshold
+
+
+class Announcer:
+    """A watcher of a live run: prints each new signal in three lines.
+
+    A signal is new if it came of trades that were not on the tape when the exchanges were connected to, so that a restart does not
+    say again what was said.
+
+    Args:
+        source: the exchanges.
+        console: where to.
+    """
+
+    def __init__(self, source: LiveSource, console: Console) -> None:
+        self._source, self._console = source, console
+
+    def __call__(self, frame: Frame) -> None:
+        """Print the new signals of a frame."""
+        if frame.name != Signal.stream:
+            return
+        for signal in frame.rows:
+            if self._source.is_new(signal.key, signal.ts):
+                self._console.print(announcement(signal), soft_wrap=True, markup=False, highlight=False)
+
+
+def announcement(signal: Signal) -> str:
+    """What, where and when; why; and the plan. Prices are in quote units, parts of the score in points."""
+    targets = ", ".join(price(target) for target in signal.targets)
+    warming = "; warming: some values are young" if signal.warming else ""
+    return (
+        f"{iso(signal.ts)}  {signal.side} {signal.key} at {price(signal.price)}, score {signal.score:.1f} {threshold(signal)}, "
+        f"signal {signal.signal_id}{warming}\n"
+        f"  because {because(signal)}\n"
+        f"  stop {price(signal.stop)}, targets {targets}: {signal.rr:.2f} R if all are reached; paper, no order is placed"
+    )
