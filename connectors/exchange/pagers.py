@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from connectors.exchange.sequencer import Arrival
-from connectors.exchange.taps import Reader
+from connectors.exchange.taps import TradeReader
 
 PAGE: Final = 1_000
 
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
 
     client: Any
     symbol: str
-    read: Reader
+    read: TradeReader
     anchor: int | None
     anchor_ns: int
     received_ns: int
