@@ -18,6 +18,7 @@ import ccxt
 
 from connectors.exchange.calls import Calls
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
+from connectors.exchange.direct import Direct
 from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected, wrong_clock
 from connectors.exchange.frames import Item, Position, Said
 from connectors.exchange.health import NOT_YET
@@ -25,8 +26,8 @@ from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
 from connectors.exchange.overlap import Overlap
 from connectors.exchange.preload import Preload
 from connectors.exchange.refill import Refill
-from connectors.exchange.sequencer import Hole, Row, Sequencer
-from connectors.exchange.taps import Reader, Tap, Trade
+from connectors.exchange.sequencer import Arrival, Hole, Row, Sequencer
+from connectors.exchange.taps import Tap, Trade, TradeReader
 from connectors.exchange.venues import VENUES, Market
 from connectors.retry import Backoff
 from events.frames import NO_CONTROL, control
@@ -102,7 +103,7 @@ class Instrument:
 
     symbol: str
     key: str
-    read: Reader
+    read: TradeReader
     order: Sequencer | Overlap = field(init=False)
     subscription: int = 0
     promised_ns: int = NEVER
@@ -140,6 +141,7 @@ class Feed:
         broken: the connections that do not push, as far as is known: since when, and why.
         timed: whether the venue's clock is known.
         counts: of connections, failures, refills.
+        witnessed: while it is a list, what arrives is put into it too.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class Feed:
         self.connected_ns = NEVER
         self.broken: dict[int, tuple[int, str]] = {}
         self.timed = False
+        self.witnessed: list[tuple[int, Instrument | None, Arrival | None]] | None = None
         self.instruments: dict[str, Instrument] = {}
         self._positions = positions
         self._beacons: list[int] = []
@@ -274,6 +277,7 @@ class Feed:
             self.put(one, Said(control=said))
 
     def _on_connected(self, after: Any, connection: Any, message: Any = None) -> None:
+        connection.handle_message = Direct(self, connection)
         after(connection, message)
         self.counts["connected"] += 1
         self.connected_ns = self.clock.now()
@@ -282,18 +286,23 @@ class Feed:
             self.refill.start(one, ask=True)
 
     def _take(self, place: int, trade: Trade) -> None:
-        """What the taps call, for every trade that is pushed."""
+        """What the taps call, for every trade that ccxt has parsed."""
         now = self.clock.now()
+        one = self.instruments.get(self.venue.named(trade))
+        self.arrived(place, one, None if one is None else one.read(trade, now), now)
+
+    def arrived(self, place: int, one: Instrument | None, arrival: Arrival | None, now: int) -> None:
+        """Take a trade that was pushed on a connection; of an instrument that is none of ours only that one was."""
         silent_ns = now - self._beacons[place]
         self._beacons[place] = now
-        one = self.instruments.get(self.venue.named(trade))
-        if one is None:
+        if self.witnessed is not None:
+            self.witnessed.append((place, one, arrival))
+        if one is None or arrival is None:
             return
         if not self.venue.counts and silent_ns > self.options.mute_s * SECOND_NS:
             for other in self.instruments.values():  # without ids, only the silence shows that some may be missing
                 if other.subscription == place:
                     other.order.interrupted()
-        arrival = one.read(trade, now)
         if one.order.next_id is None:
             self.refill.begin_with(one, arrival)
         one.order.push(arrival, self.room(one))

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from connectors.exchange.calls import Call
 from connectors.exchange.client import exchange_of
 from connectors.exchange.sequencer import Arrival
-from connectors.exchange.taps import Reader
+from connectors.exchange.taps import TradeReader
 from connectors.exchange.venues import VENUES
 
 PAGE: Final = 1_000
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
 
     client: Any
     symbol: str
-    read: Reader
+    read: TradeReader
     anchor: int | None
     anchor_ns: int
     received_ns: int

@@ -18,8 +18,6 @@ from events.times import SECOND_NS
 
 Trade = Mapping[str, Any]
 """A trade in the unified structure of ccxt."""
-Reader = Callable[[Trade, int], Arrival]
-"""(trade, when it was received in ns) -> the trade as rows have it."""
 
 
 class Tap(ArrayCache):  # type: ignore[misc]
@@ -69,20 +67,38 @@ class TradeReader:
         Raises:
             NotATrade: it lacks an id, a time or a number.
         """
-        name: str = trade.get("id") or ""
         try:
-            whole = name.isascii() and name.isdecimal() and len(name) < 19
-            if not name or (self._counts and not whole):
-                raise ValueError(f"its id is {name!r}")
-            last = int(name) if whole else id_hash(name)
-            price, qty = float(trade["price"]), float(trade["amount"]) * self._size
-            if self._inverse:
-                qty /= price
+            last, price = id_of(trade.get("id") or "", self._counts), float(trade["price"])
+            qty = self.base(float(trade["amount"]), price)
             row = (self._stamp(trade), received_ns, last, last, price, qty, self._side(trade), 0)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise NotATrade(f"no trade: {error}: {str(dict(trade))[:200]}") from None
         first = last if self._summed is None else last - self._summed(trade) + 1
         return Arrival(first, last, row)
+
+    def base(self, qty: float, price: float) -> float:
+        """A quantity in base units."""
+        qty *= self._size
+        return qty / price if self._inverse else qty
+
+
+def id_of(name: str, counts: bool = True) -> int:
+    """The id of a trade as rows have it, by what the venue calls it.
+
+    >>> id_of("4665906"), id_of("20f43950-d8dd-5b31-9112-a178eb6023af", counts=False)
+    (4665906, -8048523045598429435)
+
+    Args:
+        name: the venue's id.
+        counts: whether it has to be an integer; otherwise one that is none is hashed.
+
+    Raises:
+        ValueError: it is empty, or no integer.
+    """
+    whole = name.isascii() and name.isdecimal() and len(name) < 19
+    if not name or (counts and not whole):
+        raise ValueError(f"its id is {name!r}")
+    return int(name) if whole else id_hash(name)
 
 
 def milliseconds(trade: Trade) -> int:
@@ -100,7 +116,15 @@ def exact_stamp(trade: Trade) -> int:
     info = trade["info"]
     if isinstance(info, list):
         return round(float(info[2]) * 1e6) * 1_000
-    text: str = info.get("timestamp") or info["time"]
+    return iso_ns(info.get("timestamp") or info["time"])
+
+
+def iso_ns(text: str) -> int:
+    """The ns since 1970 of a time in UTC, as venues write it.
+
+    >>> iso_ns("2023-09-25T07:49:37.708706Z"), iso_ns("2023-09-25T07:49:37Z")
+    (1695628177708706000, 1695628177000000000)
+    """
     seconds, _, fraction = text.rstrip("Z").partition(".")
     return _seconds(seconds) * SECOND_NS + int(fraction.ljust(9, "0")[:9])
 
