@@ -228,6 +228,29 @@ class Exchange(Section):
     )
 
 
+class Tape(Section):
+    """The tape that a live run records. Where it is and how it is kept never changes results."""
+
+    directory: str | None = Field(None, description="Where it is; the folder tape of the run directory, if not given.")
+    segment_bytes: int = Field(
+        64 << 20, ge=4096, description="Size from which on a segment is closed, and another one begun."
+    )
+    sync: Literal["epoch", "none"] = Field(
+        "epoch",
+        description="Whether each stored state waits until the disk has the tape, so that a power cut loses nothing; a kill of "
+        "the process never does.",
+    )
+    roll: bool = Field(True, description="Whether closed segments become Parquet files, by a process beside the run.")
+    keep_days: float | None = Field(
+        None, gt=0, description="Days after which closed segments are removed; they stay, if not given."
+    )
+    keep_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Size of all segments above which the oldest closed ones are removed; they stay, if not given.",
+    )
+
+
 class Input(Section):
     """Files of a backtest started by `python -m bytewax.run flows.backtest`; the command line sets them by its arguments."""
 

@@ -25,6 +25,7 @@ from config.sections import (
     Signals,
     Sources,
     TalibCall,
+    Tape,
 )
 from events.errors import SettingsError
 from events.feeds import KLINES, TRADES
@@ -51,6 +52,7 @@ __all__ = [
     "Signals",
     "Sources",
     "TalibCall",
+    "Tape",
     "THETA_BASE",
 ]
 
@@ -71,6 +73,7 @@ class Settings(Section):
     alerts: dict[str, str] = Field({}, description="Rules of alerts, by name.")
     sources: Sources = Field(Sources(), description="How sources behave.")
     exchange: Exchange = Field(Exchange(), description="Exchanges of a live run.")
+    tape: Tape = Field(Tape(), description="The tape that a live run records.")
     input: Input = Field(Input(), description="Files of a backtest.")
     output: Output = Field(Output(), description="Where a run goes.")
     run: Run = Field(Run(), description="How a run is cut up.")

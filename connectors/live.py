@@ -11,6 +11,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.exchange import VENUES, ExchangePartition, ExchangeSource, Position, Positions, advanced, sequenced
 from connectors.tape import Tape, Universe
+from connectors.tape.batches import batches
 from connectors.tape.records import Items
 from events.errors import InputError
 from events.feeds import TRADES
@@ -21,8 +22,6 @@ LiveState = tuple[str, int, dict[str, Positions]]
 """(id of the tape, offset after the last frame handed out, where each exchange stands there)."""
 
 PARTITION: Final = "live"
-_BATCH_ROWS: Final = 100_000
-_BATCH_FRAMES: Final = 1_000
 _IDLE: Final = timedelta(milliseconds=5)
 
 
@@ -74,7 +73,7 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
                 f"The run recorded to another tape than {self.tape.directory}, so it cannot go on with this one. Bring that tape "
                 "back, or give the run another directory."
             )
-        return LivePartition(self, resume_state or (self.tape.id, 0, {}))
+        return LivePartition(self, resume_state or (self.tape.id, self.tape.first, {}))
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -116,7 +115,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             exchange: {symbol: Position(*fields) for symbol, fields in positions.get(exchange, {}).items()}
             for exchange in source.exchange.exchanges
         }
-        self._recorded: Iterator[tuple[int, Items]] | None = self._tape.read(self._offset)
+        self._recorded: Iterator[tuple[int, Items]] | None = batches(self._tape.read(self._offset))
         self._parts: list[ExchangePartition] = []
         self._awake: datetime | None = None
 
@@ -132,8 +131,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             raise StopIteration
         self._awake = None
         if self._recorded is not None:
-            out = self._again(self._recorded)
-            if out:
+            again = next(self._recorded, None)
+            if again is not None:
+                self._offset, out = again
+                self._advance(out)
+                self._note(out)
                 return out
             self._connect()
         out = [item for part in self._parts for item in part.next_batch()]
@@ -158,17 +160,6 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         """Close the connections."""
         for part in self._parts:
             part.close()
-
-    def _again(self, recorded: Iterator[tuple[int, Items]]) -> Items:
-        out: Items = []
-        rows = 0
-        while rows < _BATCH_ROWS and len(out) < _BATCH_FRAMES and (record := next(recorded, None)) is not None:
-            self._offset, items = record
-            self._advance(items)
-            self._note(items)
-            out += items
-            rows += sum(len(frame.rows) for _, frame in items)
-        return out
 
     def _advance(self, items: Items) -> None:
         """Where the exchanges stand after frames of the tape; once live, their partitions know."""

@@ -8,6 +8,7 @@ from typing import Final
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.progress import Progress
+from connectors.tape.batches import batches
 from connectors.tape.recording import Recording
 from connectors.tape.records import Items
 from events.errors import InputError
@@ -18,8 +19,6 @@ TapeState = tuple[str, int]
 """(id of the tape, offset after the last frame handed out)."""
 
 PARTITION: Final = "tape"
-_BATCH_ROWS: Final = 100_000
-_BATCH_FRAMES: Final = 1_000
 
 
 class TapeSource(FixedPartitionedSource[tuple[str, Frame], TapeState]):
@@ -64,8 +63,7 @@ class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
 
     def __init__(self, source: TapeSource, offset: int) -> None:
         self._source, self._offset = source, offset
-        self._records = source.recording.read(offset)
-        self._error: InputError | None = None
+        self._batches = batches(source.recording.read(offset))
 
     def next_batch(self) -> Items:
         """The frames of some records, up to about 100,000 rows.
@@ -74,28 +72,16 @@ class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
             StopIteration: all is handed out, or an error was reported.
             InputError: the tape is damaged, and nobody is told of errors otherwise.
         """
-        out: Items = []
-        rows = 0
-        while rows < _BATCH_ROWS and len(out) < _BATCH_FRAMES:
-            try:
-                self._offset, items = next(self._records)
-            except StopIteration:
-                break
-            except InputError as error:  # told once all before it is handed out: the state never gets ahead of that
-                self._error = error
-                break
-            for instrument, frame in items:
-                out += ((instrument, part) for part in cut(frame, self._source.chunk))
-                rows += len(frame.rows)
-        if out:
-            self._note(out)
-            return out
-        if self._error is None:
-            raise StopIteration
-        if self._source.on_error is None:
-            raise self._error
-        self._source.on_error(self._error)
-        raise StopIteration
+        try:
+            self._offset, items = next(self._batches)
+        except InputError as error:
+            if self._source.on_error is None:
+                raise
+            self._source.on_error(error)
+            raise StopIteration from None
+        out = [(instrument, part) for instrument, frame in items for part in cut(frame, self._source.chunk)]
+        self._note(out)
+        return out
 
     def snapshot(self) -> TapeState:
         """The position after the last frame handed out."""
