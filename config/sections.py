@@ -198,7 +198,13 @@ class Instrument(Section):
 class Sources(Section):
     """How sources behave."""
 
-    lateness_s: float = Field(0.0, ge=0, le=3600, description="Allowed lateness in seconds; 0 for sorted files.")
+    lateness_s: float | None = Field(
+        None,
+        ge=0,
+        le=3600,
+        description="Allowed lateness in seconds. If not given, it is 0 for files, which are sorted, and 2 for trades of "
+        "exchanges; where an exchange numbers its trades, they come in order, and it is 0 in any case.",
+    )
 
 
 class Exchange(Section):

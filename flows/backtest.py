@@ -30,7 +30,7 @@ from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
 from flows.reuse import Reused
-from flows.rundir import RunDirectory, changed_plugins, first_difference
+from flows.rundir import RunDirectory, changed_plugins, first_difference, other_lateness
 
 
 class Backtest:
@@ -113,6 +113,11 @@ class Backtest:
         elif stored["fingerprint"] != self.header["fingerprint"]:
             raise RunError(
                 f"{self.directory.path} holds an unfinished run over other files or another tape. Name the same ones, or --again"
+            )
+        elif late := other_lateness(self.header, stored):
+            raise RunError(
+                f"{self.directory.path} holds an unfinished run with another allowed lateness: {late}. Set sources.lateness_s as "
+                "it was, or --again"
             )
         elif changed := changed_plugins(self.header, stored):
             raise RunError(

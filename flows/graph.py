@@ -32,9 +32,10 @@ def enter(market: Frames, plan: Plan) -> Frames:
             TRADES: lambda: Ordered(Bars(plan.timeframes, plan.max_fill), (TRADES,)),
             KLINES: lambda: Ordered(KlineBars(plan.timeframes, plan.max_fill), (KLINES,)),
         }
-        return Chain(Intake(plan.lateness_ns, plan.sequenced), Either(bars), DRIVING)
+        return Chain(Intake(plan.lateness_ns, plan.sequenced, plan.punctual), Either(bars), DRIVING)
 
-    return staged("bars", stages, ["bars", plan.timeframes, plan.max_fill, sorted(plan.sequenced)], market)
+    order = [sorted(plan.sequenced), sorted(plan.punctual), plan.lateness_ns]
+    return staged("bars", stages, ["bars", plan.timeframes, plan.max_fill, *order], market)
 
 
 def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Frames]:

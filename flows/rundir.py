@@ -142,6 +142,15 @@ def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
     return None if ours == theirs else f"{path} is {ours}, it was {theirs}"
 
 
+def other_lateness(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
+    """The first difference in the allowed lateness of two runs, as a phrase; None where it is the same.
+
+    It is no part of the analysis, but where rows come out of order, it decides which of them are late.
+    """
+    name = "lateness_s"
+    return first_difference(ours[name], theirs[name], name) if name in ours and name in theirs else None
+
+
 def changed_plugins(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Plugin files that two runs have at the same place with other bytes, by the name that the first has for them."""
     files = [run.get("plugins", {}).get("files", ()) for run in (ours, theirs)]
