@@ -198,7 +198,13 @@ class Instrument(Section):
 class Sources(Section):
     """How sources behave."""
 
-    lateness_s: float = Field(0.0, ge=0, le=3600, description="Allowed lateness in seconds; 0 for sorted files.")
+    lateness_s: float | None = Field(
+        None,
+        ge=0,
+        le=3600,
+        description="Allowed lateness in seconds. If not given, it is 0 for files, which are sorted, and 2 for trades of "
+        "exchanges; where an exchange numbers its trades, they come in order, and it is 0 in any case.",
+    )
 
 
 class Exchange(Section):
@@ -261,6 +267,29 @@ class Metrics(Section):
         False,
         description="Whether Bytewax's own metrics are served too. It opens a port of its own for them, on all interfaces, and "
         "costs throughput where instruments are many.",
+    )
+
+
+class Tape(Section):
+    """The tape that a live run records. Where it is and how it is kept never changes results."""
+
+    directory: str | None = Field(None, description="Where it is; the folder tape of the run directory, if not given.")
+    segment_bytes: int = Field(
+        64 << 20, ge=4096, description="Size from which on a segment is closed, and another one begun."
+    )
+    sync: Literal["epoch", "none"] = Field(
+        "epoch",
+        description="Whether each stored state waits until the disk has the tape, so that a power cut loses nothing; a kill of "
+        "the process never does.",
+    )
+    roll: bool = Field(True, description="Whether closed segments become Parquet files, by a process beside the run.")
+    keep_days: float | None = Field(
+        None, gt=0, description="Days after which closed segments are removed; they stay, if not given."
+    )
+    keep_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Size of all segments above which the oldest closed ones are removed; they stay, if not given.",
     )
 
 

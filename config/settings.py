@@ -26,6 +26,7 @@ from config.sections import (
     Signals,
     Sources,
     TalibCall,
+    Tape,
 )
 from events.errors import SettingsError
 from events.feeds import KLINES, TRADES
@@ -53,6 +54,7 @@ __all__ = [
     "Signals",
     "Sources",
     "TalibCall",
+    "Tape",
     "THETA_BASE",
 ]
 
@@ -74,6 +76,7 @@ class Settings(Section):
     sources: Sources = Field(Sources(), description="How sources behave.")
     exchange: Exchange = Field(Exchange(), description="Exchanges of a live run.")
     metrics: Metrics = Field(Metrics(), description="Metrics of a live run.")
+    tape: Tape = Field(Tape(), description="The tape that a live run records.")
     input: Input = Field(Input(), description="Files of a backtest.")
     output: Output = Field(Output(), description="Where a run goes.")
     run: Run = Field(Run(), description="How a run is cut up.")

@@ -24,6 +24,7 @@ from connectors.exchange import (
     voids,
 )
 from connectors.tape import Tape, Universe
+from connectors.tape.batches import batches, opened
 from connectors.tape.records import Items
 from events.errors import InputError
 from events.feeds import PRELOAD, TRADES
@@ -35,8 +36,6 @@ LiveState = tuple[str, int, dict[str, Positions], dict[str, StandingState]]
 """(id of the tape, offset after the last frame handed out, where each exchange stands there, how far each instrument has come)."""
 
 PARTITION: Final = "live"
-_BATCH_ROWS: Final = 100_000
-_BATCH_FRAMES: Final = 1_000
 _IDLE: Final = timedelta(milliseconds=5)
 _LOOK_S: Final = 0.2
 
@@ -100,7 +99,7 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
                 f"The run recorded to another tape than {self.tape.directory}, so it cannot go on with this one. Bring that tape "
                 "back, or give the run another directory."
             )
-        return LivePartition(self, resume_state or (self.tape.id, 0, {}, {}))
+        return LivePartition(self, resume_state or (self.tape.id, self.tape.first, {}, {}))
 
     @property
     def rows(self) -> int:
@@ -166,7 +165,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             exchange: {symbol: Position(*fields) for symbol, fields in positions.get(exchange, {}).items()}
             for exchange in source.exchange.exchanges
         }
-        self._recorded: Iterator[tuple[int, Items]] | None = self._tape.read(self._offset)
+        self._recorded: Iterator[tuple[int, Items]] | None = batches(self._tape.read(self._offset))
+        self._begun = {f"{exchange}:{symbol}" for exchange, symbols in self._positions.items() for symbol in symbols}
         self._parts: list[ExchangePartition] = []
         self._health: list[Health] = []
         self._by_exchange = {
@@ -190,8 +190,13 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             return self._stop()
         self._awake = None
         if self._recorded is not None:
-            out = self._again(self._recorded)
-            if out:
+            again = next(self._recorded, None)
+            if again is not None:
+                self._offset, out = again
+                if self._tape.first > 0 and PRELOAD in self._source.feeds:
+                    out = opened(out, self._begun)
+                self._advance(out)
+                self._note(out)
                 return out
             self._connect()
         out = [item for part in self._parts for item in part.next_batch()]
@@ -224,17 +229,6 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         """Close the connections."""
         for part in self._parts:
             part.close()
-
-    def _again(self, recorded: Iterator[tuple[int, Items]]) -> Items:
-        out: Items = []
-        rows = 0
-        while rows < _BATCH_ROWS and len(out) < _BATCH_FRAMES and (record := next(recorded, None)) is not None:
-            self._offset, items = record
-            self._advance(items)
-            self._note(items)
-            out += items
-            rows += sum(len(frame.rows) for _, frame in items)
-        return out
 
     def _advance(self, items: Items) -> None:
         """Where the exchanges stand after frames of the tape; once live, their partitions know."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from bytewax.recovery import init_db_dir
 
@@ -52,6 +54,23 @@ def forget_what_was_not_reached(directory: Path) -> int:
         with closing(sqlite3.connect(path)) as store, store:
             forgotten += store.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,)).rowcount
     return forgotten
+
+
+def resume_state(directory: Path, step: str, part: str) -> Any | None:
+    """What a partition of the input step of this name would be resumed with; None if it began anew.
+
+    The engine may run meanwhile: what it will ever resume with from now on is that, or newer. As it forgets older snapshots
+    at any time, None may also mean that it just did.
+    """
+    epoch = resume_epoch(directory)
+    found: list[tuple[int, bytes]] = []
+    for path in _parts(directory) if epoch is not None else ():
+        with closing(sqlite3.connect(path)) as store:
+            found += store.execute(
+                "SELECT snap_epoch, ser_change FROM snaps WHERE step_id LIKE ? AND state_key = ? AND snap_epoch < ?",
+                (f"%.{step}", part, epoch),
+            ).fetchall()
+    return pickle.loads(max(found)[1]) if found else None  # the run's own
 
 
 def _parts(directory: Path) -> list[Path]:

@@ -13,6 +13,9 @@ SCHEMA_VERSION: Final = 1
 NEVER: Final = -(2**63)
 """Before all time; the null of int64 columns."""
 
+FOREVER: Final = 2**63 - 1
+"""After all time: the watermark of a stream of which nothing more comes."""
+
 # Status of a value: it is NaN from COLD on.
 SETTLED: Final = 0
 CONVERGED: Final = 1

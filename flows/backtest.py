@@ -30,7 +30,7 @@ from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
 from flows.reuse import Reused
-from flows.rundir import RunDirectory, changed_plugins, first_difference
+from flows.rundir import RunDirectory, changed_plugins, first_difference, other_lateness
 
 
 class Backtest:
@@ -150,6 +150,8 @@ def refusal(path: Path, stored: dict[str, Any], header: dict[str, Any]) -> str |
         return f"{path} holds an unfinished run of other settings: {setting}. Run with those, or --again"
     if stored["fingerprint"] != header["fingerprint"]:
         return f"{path} holds an unfinished run over other files or another tape. Name the same ones, or --again"
+    if late := other_lateness(header, stored):
+        return f"{path} holds an unfinished run with another allowed lateness: {late}. Set sources.lateness_s as it was, or --again"
     if changed := changed_plugins(header, stored):
         return f"{path} holds an unfinished run, and {changed[0]} was changed since. Go back to the file as it was, or --again"
     if taken_from(stored) != taken_from(header):

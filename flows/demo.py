@@ -52,7 +52,7 @@ def demo(out: Path, seconds: float, speed: float, seed: int, console: Console) -
             "symbols": exchanges_of(INSTRUMENTS),
             "addresses": dict.fromkeys(exchanges_of(INSTRUMENTS), address),
         }
-        run = LiveRun(load("short", {"exchange": exchange}), directory, console)
+        run = LiveRun(load("short", {"exchange": exchange}), directory, console, store=directory.recovery)
         run.announce()
         ends = threading.Timer(seconds, run.inputs.stopping.set)
         ends.daemon = True

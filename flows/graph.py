@@ -36,9 +36,10 @@ def enter(market: Frames, plan: Plan) -> Frames:
             traded: lambda: Ordered(PreloadedBars(*given) if plan.preloaded else Bars(*given), traded),
             (KLINES,): lambda: Ordered(KlineBars(*given), (KLINES,)),
         }
-        return Chain(Intake(plan.lateness_ns, plan.sequenced), Either(bars), (*DRIVING, PRELOAD))
+        return Chain(Intake(plan.lateness_ns, plan.sequenced, plan.punctual), Either(bars), (*DRIVING, PRELOAD))
 
-    identity = ["bars", plan.timeframes, plan.max_fill, sorted(plan.sequenced), *["preload"] * plan.preloaded]
+    order = [sorted(plan.sequenced), sorted(plan.punctual), plan.lateness_ns]
+    identity = ["bars", plan.timeframes, plan.max_fill, *order, *["preload"] * plan.preloaded]
     return staged("bars", stages, identity, market)
 
 

@@ -22,8 +22,9 @@ from config import Settings
 from connectors.exchange import ExchangeSource, Options
 from connectors.live import LiveSource, universe_of
 from connectors.tape import Tape
+from connectors.tape.upkeep import Task, Upkeep
 from connectors.watch import Watcher, WatchSink
-from events.errors import SettingsError, TidewaxError
+from events.errors import RunError, SettingsError, TidewaxError
 from flows.announce import Announcer
 from flows.backtest import Backtest
 from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
@@ -36,6 +37,7 @@ from flows.status import Status, showing
 from flows.tally import Tally
 
 TAPE: Final = "tape"
+MARKETS: Final = "markets"
 _EPOCH_S: Final = 1.0
 _CONTACT_S: Final = 5.0
 
@@ -45,8 +47,9 @@ class LiveRun(Backtest):
 
     Args:
         settings: of the analysis; `exchange.symbols` says of what.
-        directory: locked, and empty or of a live run; the tape is `tape` in it.
+        directory: locked, and empty or of a live run; the tape is `tape` in it, unless `tape.directory` is set.
         console: where the status is shown, None for nowhere.
+        store: the recovery store, None for a run that computes the whole tape again when it is started again.
 
     Raises:
         InputError: no exchange is named, or one is not known.
@@ -55,7 +58,9 @@ class LiveRun(Backtest):
 
     inputs: LiveSource
 
-    def __init__(self, settings: Settings, directory: RunDirectory, console: Console | None = None) -> None:
+    def __init__(
+        self, settings: Settings, directory: RunDirectory, console: Console | None = None, *, store: Path | None
+    ) -> None:
         given = settings.exchange
         options = Options(
             queue=given.queue,
@@ -69,9 +74,12 @@ class LiveRun(Backtest):
             void_after_s=given.void_after_s,
             down_after_s=given.down_after_s,
         )
-        cache = directory.path / TAPE / "markets" if given.cache is None else Path(given.cache)
+        cache = directory.path / MARKETS if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache)
-        tape = Tape(directory.path / TAPE, universe_of(source.exchanges, bool(options.preload)))
+        kept, preloaded = settings.tape, bool(options.preload)
+        path = directory.path / TAPE if kept.directory is None else Path(kept.directory)
+        self.upkeep = Upkeep(Task(path, kept.roll, kept.keep_days, kept.keep_bytes, store))
+        tape = Tape(path, universe_of(source.exchanges, preloaded), kept.segment_bytes, kept.sync, self.upkeep.start)
         super().__init__(settings, LiveSource(source, tape), directory, console)
         self.tally = Tally()
         self.metrics = RunMetrics(self.inputs, self.tally, self.plan.analysis_hash, settings.metrics.per_key)
@@ -88,10 +96,32 @@ class LiveRun(Backtest):
             self.watchers.append(Announcer(self.inputs, self.console))
 
     def begin(self) -> bool:
-        """Make the directory ready; whether a run goes on in it. What was rolled at a stop is out of date from here on."""
+        """Make the directory ready; whether a run goes on in it. What was rolled at a stop is out of date from here on.
+
+        Raises:
+            RunError: the run in it was of other settings, or recorded to another tape.
+        """
+        self.check_tape()
         resumed = super().begin()
         self.directory.write(self.header | {"state": "unfinished"})
         return resumed
+
+    def check_tape(self) -> None:
+        """Look whether a run that goes on does so with the tape that it has recorded to.
+
+        Raises:
+            RunError: it has recorded to another one; a tape that was made for this start is removed again.
+        """
+        stored, tape = self.directory.read(), self.inputs.tape
+        was = stored["inputs"][0] if stored else {}
+        if was.get("live_tape", tape.id) == tape.id:
+            return
+        if not tape.end:
+            tape.discard()
+        raise RunError(
+            f"the run in {self.directory.path} has recorded to the tape in {was['path']}, and {tape.directory} is another one. Set "
+            "tape.directory to where that tape is now, or give the run another directory; --again starts over with the other tape"
+        )
 
     def run(self) -> dict[str, Any]:
         """Run until it is told to stop; what run.json says then.
@@ -108,16 +138,19 @@ class LiveRun(Backtest):
         try:
             with serving(self.metrics, self.settings.metrics) as port, stopped_by_signals(self.inputs):
                 self.begin()
+                self.upkeep.start()
                 if console is not None and port is not None:
                     console.print(f"metrics: http://{HOST}:{port}/metrics", soft_wrap=True)
                 beside = showing(status, console, self.settings.run.status_s) if console is not None else None
                 run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
         except TidewaxError:
             if anew and not tape.end:
-                tape.close()
-                shutil.rmtree(tape.directory)
+                tape.discard()
+                shutil.rmtree(self.directory.path / MARKETS, ignore_errors=True)
                 self.directory.clear()
             raise
+        finally:
+            self.upkeep.stop()
         return self.finish()
 
     def finish(self) -> dict[str, Any]:
@@ -193,10 +226,15 @@ def get_flow() -> Dataflow:
     """
     settings, path = settings_of_runner("exchange.symbols", lambda settings: settings.exchange.symbols)
     directory = RunDirectory(path)
-    live = LiveRun(settings, directory)
+    store = store_of_runner()
+    live = LiveRun(settings, directory, store=store)
+    live.check_tape()
     directory.write(live.header | {"state": "unfinished"})
-    if store_of_runner() is None:
-        print("tidewax: no recovery store (-r): a restart computes the whole tape again", file=sys.stderr)
+    if store is None:
+        kept = settings.tape.keep_days is None and settings.tape.keep_bytes is None
+        more = "" if kept else ", so nothing of it is removed, whatever the settings say"
+        print(f"tidewax: no recovery store (-r): a restart computes the whole tape again{more}", file=sys.stderr)
+    live.upkeep.start()
     beside = ExitStack()  # until the process ends, which is the runner's
     beside.enter_context(serving(live.metrics, settings.metrics))
     beside.enter_context(stopped_by_signals(live.inputs))
@@ -213,6 +251,7 @@ def __getattr__(name: str) -> Dataflow:
 
 
 def _finish(live: LiveRun) -> None:
+    live.upkeep.stop()
     try:
         live.finish()
     except TidewaxError as error:

@@ -9,8 +9,9 @@ import typer
 
 from config import load
 from events.errors import SettingsError
+from events.times import SECOND_NS, iso
 from flows.command_line import Config, run_backtest, terminal
-from flows.live import TAPE, LiveRun, exchanges_of
+from flows.live import LiveRun, exchanges_of
 from flows.replay import recorded
 from flows.report import print_report
 from flows.rundir import RunDirectory
@@ -50,14 +51,15 @@ def live(
     if not settings.exchange.symbols:
         raise SettingsError("name what to run live, such as binance:BTC/USDT, or give exchange.symbols in the settings")
     with RunDirectory(out) as directory:
-        run = LiveRun(settings, directory, console)
+        run = LiveRun(settings, directory, console, store=directory.recovery)
         if again:
             directory.clear()
         if console.is_terminal if signals is None else signals:
             run.announce()
         names = ", ".join(run.inputs.instruments)
         console.print(
-            f"live: {names}, recorded to {out / TAPE}; Ctrl-C stops, the same command goes on", soft_wrap=True
+            f"live: {names}, recorded to {run.inputs.tape.directory}; Ctrl-C stops, the same command goes on",
+            soft_wrap=True,
         )
         print_report(run.run(), out, run.plan, console)
 
@@ -79,6 +81,10 @@ def replay(
     recording = recorded(tape, out, until)
     if recording.torn_bytes:
         said = f"{tape}: the last {recording.torn_bytes} bytes are of a record that was cut short, and are left out"
+        terminal().print(said, soft_wrap=True)
+    if recording.first:
+        begun = iso(recording.begun_ns // SECOND_NS * SECOND_NS)
+        said = f"{tape}: what was recorded before {begun} was removed; it begins at offset {recording.first}"
         terminal().print(said, soft_wrap=True)
     run_backtest(recording, out, load(config, {"run": given} if given else None), again)
 

@@ -13,7 +13,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import PRELOAD, RATES
+from events.feeds import PRELOAD, RATES, TRADES
 from events.identity import analysis_hash
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
@@ -32,6 +32,9 @@ from operators.signals import SignalSettings
 Origin = Inputs | Recording | LiveSource
 """Where the market data of a run comes from."""
 
+EXCHANGE_LATENESS_S: Final = 2.0
+"""Allowed lateness of trades of exchanges that do not number them, if the settings do not say."""
+
 NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 """What gates and stops need, whatever the scores do."""
 
@@ -44,9 +47,12 @@ class Plan:
         sequenced: the instruments whose trades have consecutive ids.
         feeds: the streams of the run.
         plugins: those of a finished run; the files that the settings name are run, if not given.
+        live: whether exchanges send the trades, now or when the tape was recorded.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
+        lateness_ns: by how much rows may be out of order, per stream.
+        punctual: the instruments whose trades come in order in any case, as their source has put them in the order of their ids.
 
     Raises:
         SettingsError: an indicator does not exist, a score lacks a column, a plugin cannot be used, or no preset fits all feeds.
@@ -58,12 +64,22 @@ class Plan:
         sequenced: frozenset[str] = frozenset(),
         feeds: frozenset[str] = ONLY_TRADES,
         plugins: Plugins | None = None,
+        live: bool = False,
     ) -> None:
         self._plugins = plugins
         self.settings, self.sequenced, self.feeds = settings.for_feeds(feeds), sequenced, feeds
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
-        self.lateness_ns = dict.fromkeys(feeds, round(settings.sources.lateness_s * SECOND_NS))
+        lateness_s = dict.fromkeys(feeds, settings.sources.lateness_s or 0.0)
+        if live and TRADES in feeds and settings.sources.lateness_s is None:
+            lateness_s[TRADES] = EXCHANGE_LATENESS_S
+        self.lateness_ns = {name: round(seconds * SECOND_NS) for name, seconds in lateness_s.items()}
+        self.punctual = sequenced if live else frozenset()
+
+    def lateness_s(self, instrument: str) -> dict[str, float]:
+        """By how many seconds rows of an instrument may be out of order, per stream."""
+        told = {name: ns / SECOND_NS for name, ns in self.lateness_ns.items()}
+        return told | {TRADES: 0.0} if instrument in self.punctual and TRADES in told else told
 
     @property
     def preset(self) -> str:
@@ -232,7 +248,8 @@ def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
     """
     if isinstance(inputs, Inputs):
         inputs.check_driven()
-    return Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)), inputs.feeds)
+    sequenced = frozenset(name for name in inputs.instruments if inputs.sequenced(name))
+    return Plan(settings, sequenced, inputs.feeds, live=not isinstance(inputs, Inputs))
 
 
 def plan_of_run(run: Mapping[str, Any]) -> Plan:

@@ -4,7 +4,8 @@ run.json           what ran, and when it is finished: counts, reasons, digests
 <stream>.parquet   one per stream                  dead_letters.jsonl
 tidewax.sqlite     the same streams for queries
 recovery/ segments/ lock    only while the run is not finished
-tape/              what a live run recorded
+tape/              what a live run recorded, unless it is elsewhere
+markets/           lists of markets of exchanges
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WHOLE: Final = ("finished", "stopped")
 """States of runs whose files are whole: a live run that was stopped can be read, and goes on when it is started again."""
 
 _WORKING: Final = ("recovery", "segments")
-_OURS: Final = (*_WORKING, "recovery.part", "lock", "tape", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
+_OURS: Final = (*_WORKING, "recovery.part", "lock", "tape", "markets", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
 
 
 class RunDirectory:
@@ -139,6 +140,15 @@ def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
                 return found
         return None
     return None if ours == theirs else f"{path} is {ours}, it was {theirs}"
+
+
+def other_lateness(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
+    """The first difference in the allowed lateness of two runs, as a phrase; None where it is the same.
+
+    It is no part of the analysis, but where rows come out of order, it decides which of them are late.
+    """
+    name = "lateness_s"
+    return first_difference(ours[name], theirs[name], name) if name in ours and name in theirs else None
 
 
 def changed_plugins(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from events.errors import RunError
 from events.streams import Columns, Stream
 from events.times import iso
 from flows.plan import plan_of_run
-from flows.rundir import WHOLE, changed_plugins, first_difference, read_run
+from flows.rundir import WHOLE, changed_plugins, first_difference, other_lateness, read_run
 
 RELATIVE = 1e-9
 """Within what runs on different platforms agree."""
@@ -48,6 +48,11 @@ def verify(a: Path, b: Path) -> Verdict:
         what = first_difference(runs[0]["platform"], runs[1]["platform"])
         verdict.notes.append(
             f"the platforms differ ({what}), so values are compared to {RELATIVE:g}, not byte for byte"
+        )
+    if late := other_lateness(*runs):
+        said = late.replace("it was", "there it is")
+        verdict.notes.append(
+            f"the allowed lateness differs ({a} against {b}): {said}; where rows came late, so may results"
         )
     for file in changed_plugins(*runs):
         verdict.notes.append(f"the plugin {file} was another file in {b}, of the same version; its values may differ")

@@ -102,10 +102,16 @@ class Intake:
     Args:
         lateness_ns: by how much rows may be out of order, per stream; 0 for one not named.
         sequenced: the streams whose ids are consecutive integers, by instrument; a jump in them is a hole, stated as such.
+        punctual: those whose trades come in order, by instrument: their lateness is 0, whatever that of the stream is.
     """
 
-    def __init__(self, lateness_ns: dict[str, int] | None = None, sequenced: frozenset[str] = frozenset()) -> None:
-        self.lateness_ns, self.sequenced = lateness_ns or {}, sequenced
+    def __init__(
+        self,
+        lateness_ns: dict[str, int] | None = None,
+        sequenced: frozenset[str] = frozenset(),
+        punctual: frozenset[str] = frozenset(),
+    ) -> None:
+        self.lateness_ns, self.sequenced, self.punctual = lateness_ns or {}, sequenced, punctual
         self.streams: dict[str, _Stream] = {}
         self.instrument = ""
         self.dead: list[DeadLetter] = []
@@ -167,7 +173,8 @@ class Intake:
             if name not in RULED:
                 raise ValueError(f"there are no rules of admission for a stream {name!r}")
             sequenced = name == TRADES and self.instrument in self.sequenced
-            self.streams[name] = _Stream(name, self.lateness_ns.get(name, 0), sequenced)
+            punctual = name == TRADES and self.instrument in self.punctual
+            self.streams[name] = _Stream(name, 0 if punctual else self.lateness_ns.get(name, 0), sequenced)
         return self.streams[name]
 
     def _refuse(self, stream: _Stream, rows: Array, reasons: Array) -> None:

@@ -14,15 +14,13 @@ from connectors.exchange.klines import klines
 from events.errors import InputError
 from events.feeds import FEEDS, PRELOAD
 from events.frames import Array, Frame, control
-from events.schema import COVERAGE, NEVER
+from events.schema import COVERAGE, FOREVER, NEVER
 from events.times import SECOND_NS, timeframe_ns
 
 if TYPE_CHECKING:
     from connectors.exchange.feed import Feed, Instrument
 
 log = logging.getLogger(__name__)
-FOREVER: Final = 2**63 - 1
-"""The watermark of a stream of which nothing more comes."""
 _AT_ONCE: Final = 4
 _TICK_S: Final = 0.1
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from connectors.tape.header import Header
+from connectors.tape.locks import Hold
 from connectors.tape.records import Items
-from connectors.tape.rolled import FRAMES, Rolled, open_rolled
+from connectors.tape.rolled import FRAMES, Rolled, open_rolled, rolled_path
 from connectors.tape.segment import SUFFIX, Segment, open_segment
-from events.errors import InputError
+from events.errors import InputError, RunError
 from events.identity import id_of
 from events.times import SECOND_NS, iso
 
@@ -26,12 +27,19 @@ def parts_of(directory: Path, until: int | None = None) -> list[Part]:
         InputError: one is missing, is of another tape or version, or is shorter than it was.
     """
     found: dict[int, Part] = {}
-    for path in sorted((directory / "rolled").glob(f"*.{FRAMES}.parquet")):
-        rolled = open_rolled(path)
-        found[rolled.first] = rolled
-    for path in sorted(directory.glob(f"*{SUFFIX}")):
-        segment = open_segment(path)
-        found[segment.first] = segment  # one that is there twice was not rolled to the end
+    opens: tuple[tuple[str, Callable[[Path], Part]], ...] = (
+        (f"*{SUFFIX}", open_segment),  # before the rolled ones: what is rolled meanwhile is found among them
+        (f"rolled/*.{FRAMES}.parquet", open_rolled),
+    )
+    for pattern, opened in opens:
+        for path in sorted(directory.glob(pattern)):
+            try:
+                part = opened(path)
+            except RunError as error:
+                if _vanished(error):
+                    continue
+                raise
+            found.setdefault(part.first, part)  # one that is there twice was not rolled to the end
     parts = [part for first, part in sorted(found.items()) if until is None or first < until]
     for before, after in pairwise(parts):
         if before.header.tape != after.header.tape:
@@ -54,11 +62,23 @@ def read_parts(parts: list[Part], offset: int, end: int) -> Iterator[tuple[int, 
     """
     for part in parts:
         if part.end > offset and part.first < end:
-            yield from part.read(max(offset, part.first), min(end, part.end))
+            span = max(offset, part.first), min(end, part.end)
+            try:
+                yield from part.read(*span)
+            except RunError as error:
+                if isinstance(part, Rolled) or not _vanished(error):
+                    raise
+                # It was rolled after it was listed. A file that is open stays, so nothing of it is out yet.
+                yield from open_rolled(rolled_path(part.path.parent, part.first, FRAMES)).read(*span)
+
+
+def _vanished(error: RunError) -> bool:
+    """Whether it says that a file is not there."""
+    return isinstance(error.__cause__, FileNotFoundError)
 
 
 class Recording:
-    """A tape as it is when it is opened; what a run appends meanwhile is not seen.
+    """A tape as it is when it is opened; what a run appends meanwhile is not seen, and nothing of it is removed meanwhile.
 
     Args:
         directory: of the tape.
@@ -77,6 +97,7 @@ class Recording:
 
     def __init__(self, directory: Path, until: int | None = None) -> None:
         self.directory = directory
+        self._hold = Hold(directory) if directory.is_dir() else None
         self.parts = parts_of(directory, until)
         if not self.parts:
             before = "" if until is None else f" before offset {until}"
@@ -99,6 +120,11 @@ class Recording:
                 "read: segments were removed, or the end was not yet on the disk when the machine stopped."
             )
         yield from read_parts(self.parts, offset, self.end)
+
+    @property
+    def begun_ns(self) -> int:
+        """When what is left of it was begun, by the clock of the machine that recorded it."""
+        return self.parts[0].header.created_ns
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -126,7 +152,6 @@ class Recording:
 
     def describe(self) -> list[dict[str, Any]]:
         """Path, id, offsets, streams and instruments, and when it was begun, to the second."""
-        begun_ns = self.parts[0].header.created_ns // SECOND_NS * SECOND_NS
         return [
             {
                 "path": str(self.directory),
@@ -136,6 +161,6 @@ class Recording:
                 "feeds": sorted(self.feeds),
                 "instruments": list(self.instruments),
                 "created_by": self.header.created_by,
-                "begun": iso(begun_ns),
+                "begun": iso(self.begun_ns // SECOND_NS * SECOND_NS),
             }
         ]

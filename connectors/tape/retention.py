@@ -7,9 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from connectors.storage import storage_errors, sync_directory
+from connectors.tape.locks import looking_after, unread
 from connectors.tape.recording import parts_of
 from connectors.tape.rolled import Rolled, roll_segment
 from connectors.tape.segment import Segment
+from events.schema import NEVER
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,21 @@ class Keep:
 
 
 def roll_closed(directory: Path) -> list[Rolled]:
-    """Make Parquet files of all closed segments that are none yet; a run may append meanwhile.
+    """Make Parquet files of all closed segments that are none yet; a run may append and others may read meanwhile.
 
     Raises:
+        Busy: another process does.
         InputError: a segment is damaged.
         RunError: the files cannot be written.
     """
-    return [roll_segment(part) for part in parts_of(directory)[:-1] if isinstance(part, Segment)]
+    with looking_after(directory):
+        return [roll_segment(part) for part in parts_of(directory)[:-1] if isinstance(part, Segment)]
 
 
 def remove_old(directory: Path, keep: Keep, floor: int) -> int:
     """Remove the oldest segments, as far as `keep` lets them go; the offset where the tape begins then.
 
-    The newest segment stays, and whatever is at or above an offset stays.
+    The newest segment stays, and whatever is at or above an offset stays. All stay while anybody reads the tape.
 
     Args:
         directory: of the tape; a run may append meanwhile.
@@ -46,9 +50,15 @@ def remove_old(directory: Path, keep: Keep, floor: int) -> int:
         floor: the oldest offset that a recovery store may still ask for.
 
     Raises:
+        Busy: another process rolls or removes segments.
         InputError: the tape is damaged.
         RunError: a file cannot be removed.
     """
+    with looking_after(directory), unread(directory) as free:
+        return _remove(directory, keep, floor if free else NEVER)
+
+
+def _remove(directory: Path, keep: Keep, floor: int) -> int:
     parts = parts_of(directory)
     total = sum(part.size for part in parts)
     first = parts[0].first if parts else 0

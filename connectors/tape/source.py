@@ -8,18 +8,18 @@ from typing import Final
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.progress import Progress
+from connectors.tape.batches import batches, opened
 from connectors.tape.recording import Recording
 from connectors.tape.records import Items
 from events.errors import InputError
+from events.feeds import PRELOAD
 from events.frames import NO_CONTROL, Frame
 from events.schema import NEVER
 
-TapeState = tuple[str, int]
-"""(id of the tape, offset after the last frame handed out)."""
+TapeState = tuple[str, int, tuple[str, ...]]
+"""(id of the tape, offset after the last frame handed out, which instruments have begun of a tape that was cut short in front)."""
 
 PARTITION: Final = "tape"
-_BATCH_ROWS: Final = 100_000
-_BATCH_FRAMES: Final = 1_000
 
 
 class TapeSource(FixedPartitionedSource[tuple[str, Frame], TapeState]):
@@ -56,16 +56,15 @@ class TapeSource(FixedPartitionedSource[tuple[str, Frame], TapeState]):
                 f"The run was stopped while it read another tape than {self.recording.directory}, so it cannot go on with this "
                 "one. Name that tape, or start a new run."
             )
-        return TapePartition(self, self.recording.first if resume_state is None else resume_state[1])
+        return TapePartition(self, resume_state or (tape, self.recording.first, ()))
 
 
 class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
     """Hands out whole records; its state is the offset after the last one."""
 
-    def __init__(self, source: TapeSource, offset: int) -> None:
-        self._source, self._offset = source, offset
-        self._records = source.recording.read(offset)
-        self._error: InputError | None = None
+    def __init__(self, source: TapeSource, state: TapeState) -> None:
+        self._source, (_, self._offset, begun) = source, state
+        self._batches, self._begun = batches(source.recording.read(self._offset)), set(begun)
 
     def next_batch(self) -> Items:
         """The frames of some records, up to about 100,000 rows.
@@ -74,32 +73,23 @@ class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
             StopIteration: all is handed out, or an error was reported.
             InputError: the tape is damaged, and nobody is told of errors otherwise.
         """
-        out: Items = []
-        rows = 0
-        while rows < _BATCH_ROWS and len(out) < _BATCH_FRAMES:
-            try:
-                self._offset, items = next(self._records)
-            except StopIteration:
-                break
-            except InputError as error:  # told once all before it is handed out: the state never gets ahead of that
-                self._error = error
-                break
-            for instrument, frame in items:
-                out += ((instrument, part) for part in cut(frame, self._source.chunk))
-                rows += len(frame.rows)
-        if out:
-            self._note(out)
-            return out
-        if self._error is None:
-            raise StopIteration
-        if self._source.on_error is None:
-            raise self._error
-        self._source.on_error(self._error)
-        raise StopIteration
+        try:
+            self._offset, items = next(self._batches)
+        except InputError as error:
+            if self._source.on_error is None:
+                raise
+            self._source.on_error(error)
+            raise StopIteration from None
+        recording = self._source.recording
+        if recording.first > 0 and PRELOAD in recording.feeds:
+            items = opened(items, self._begun)
+        out = [(instrument, part) for instrument, frame in items for part in cut(frame, self._source.chunk)]
+        self._note(out)
+        return out
 
     def snapshot(self) -> TapeState:
         """The position after the last frame handed out."""
-        return self._source.recording.header.tape, self._offset
+        return self._source.recording.header.tape, self._offset, tuple(sorted(self._begun))
 
     def _note(self, items: Items) -> None:
         progress, recording = self._source.progress, self._source.recording

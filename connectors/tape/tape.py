@@ -7,13 +7,15 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal
 
 from connectors.storage import replacing, storage_errors
 from connectors.tape.header import Universe, new_header
+from connectors.tape.locks import Hold
 from connectors.tape.recording import Part, parts_of, read_parts
 from connectors.tape.records import Items, encode
 from connectors.tape.segment import Segment, open_segment, segment_path
@@ -37,9 +39,11 @@ class Tape:
         segment_bytes: from this size on a segment is closed, and another one begun.
         sync: `epoch`: `sync` waits until the disk has what was appended, so that it survives a power cut; `none`: that is left
             to the system. What was appended survives a kill of the process in either case.
+        on_closed: is called when a segment was closed; it must not wait.
 
     Attributes:
         directory: of the tape.
+        first: the offset where it began when it was opened; above 0 where old segments were removed.
         end: the offset where it ends.
         torn_bytes: how many bytes of a record that was cut short were cut off when it was opened.
 
@@ -57,9 +61,14 @@ class Tape:
     """
 
     def __init__(
-        self, directory: Path, universe: Universe, segment_bytes: int = SEGMENT_BYTES, sync: Sync = "epoch"
+        self,
+        directory: Path,
+        universe: Universe,
+        segment_bytes: int = SEGMENT_BYTES,
+        sync: Sync = "epoch",
+        on_closed: Callable[[], None] | None = None,
     ) -> None:
-        self.directory, self._segment_bytes, self._policy = directory, segment_bytes, sync
+        self.directory, self._segment_bytes, self._policy, self._on_closed = directory, segment_bytes, sync, on_closed
         self._descriptor = -1
         self._unsynced = self._failed = False
         with storage_errors(directory):
@@ -67,11 +76,13 @@ class Tape:
             self._lock = (directory / "lock").open("w")
         try:
             self._take_lock()
+            hold = Hold(directory)
             parts = parts_of(directory)
+            hold.close()
             self.torn_bytes = self._cut_torn(parts[-1]) if parts else 0
             self._segment = open_segment(parts[-1].path) if parts else self._begin(None, universe)
             self._check(universe)
-            self.end = self._segment.end
+            self.first, self.end = (parts or [self._segment])[0].first, self._segment.end
             with storage_errors(self._segment.path):
                 self._descriptor = os.open(self._segment.path, os.O_RDWR)
         except BaseException:
@@ -123,8 +134,11 @@ class Tape:
             RunError: the tape does not reach back or on to that offset.
             InputError: a record is damaged.
         """
-        parts = self._parts(offset)
-        yield from read_parts(parts, offset, self.end)
+        hold = Hold(self.directory)
+        try:
+            yield from read_parts(self._parts(offset), offset, self.end)
+        finally:
+            hold.close()
 
     def truncate(self, offset: int) -> None:
         """Give up all that is behind an offset, which is the end of a record in a segment that is not rolled.
@@ -154,6 +168,15 @@ class Tape:
             os.close(self._descriptor)
             self._descriptor = -1
             self._lock.close()
+
+    def discard(self) -> None:
+        """Close it and remove it, as nothing was ever recorded; other files in its directory stay."""
+        assert self.end == 0, "a tape that holds something"
+        self._segment.path.unlink()
+        (self.directory / "lock").unlink()
+        self.close()
+        with suppress(OSError):  # it stays unless nothing is in it
+            self.directory.rmdir()
 
     def __enter__(self) -> Tape:
         """The tape."""
@@ -219,6 +242,8 @@ class Tape:
             descriptor = os.open(segment.path, os.O_RDWR)
         os.close(self._descriptor)
         self._segment, self._descriptor = segment, descriptor
+        if self._on_closed is not None:
+            self._on_closed()
 
     def _write(self, record: bytes) -> None:
         place, left = self._segment.place(self.end), memoryview(record)

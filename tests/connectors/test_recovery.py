@@ -15,7 +15,7 @@ from bytewax.operators import StatefulLogic
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, cluster_main, run_main
 
-from connectors.recovery import forget_what_was_not_reached, make_store, resume_epoch
+from connectors.recovery import forget_what_was_not_reached, make_store, resume_epoch, resume_state
 
 ITEMS = 100
 
@@ -24,12 +24,13 @@ class Numbers(FixedPartitionedSource):
     """0 to 99, some a batch, which is an epoch; it raises in front of `crash`."""
 
     def __init__(self, batch, crash):
-        self.batch, self.crash = batch, crash
+        self.batch, self.crash, self.resumed = batch, crash, None
 
     def list_parts(self):
         return ["numbers"]
 
     def build_part(self, step_id, for_part, resume_state):
+        self.resumed = resume_state
         return Part(self, resume_state or 0)
 
 
@@ -59,6 +60,15 @@ class Sum(StatefulLogic):
 
     def snapshot(self):
         return self.total
+
+
+def resumed_with(store):
+    """The state with which the engine resumes the numbers, and which it stores again."""
+    flow, source = Dataflow("sums"), Numbers(1, 0)
+    op.output("out", op.input("numbers", flow, source), TestingSink([]))
+    with suppress(BytewaxRuntimeError):
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(store)))
+    return source.resumed
 
 
 def run(store, batch, crash=ITEMS):
@@ -91,6 +101,22 @@ def test_state_from_ahead_of_the_input_does_not_come_back(tmp_path, forget, tota
     assert resume_epoch(store) > began
     assert not forget or forget_what_was_not_reached(store) == 0
     assert run(store, batch=1)[-1] == total
+
+
+def test_what_the_engine_will_resume_a_partition_with_is_known(tmp_path):
+    store = tmp_path / "store"
+    make_store(store)
+    assert resume_state(store, "numbers", "numbers") is None
+    for batch, crash in ((10, 30), (1, 34), (50, 84)):
+        run(store, batch, crash)
+        expected = resume_state(store, "numbers", "numbers")
+        assert expected == resumed_with(store) >= crash
+    run(store, 1, 90)
+    killed_between_the_writes(store)
+    expected = resume_state(store, "numbers", "numbers")
+    forget_what_was_not_reached(store)
+    assert expected == resumed_with(store)
+    assert resume_state(store, "numbers", "another") is resume_state(store, "other", "numbers") is None
 
 
 def test_a_store_that_nobody_ran_on_has_nothing_to_forget(tmp_path):

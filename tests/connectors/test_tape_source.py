@@ -64,7 +64,7 @@ def test_all_frames_in_order_and_then_nothing(tmp_path):
 
 @pytest.mark.parametrize("rolls", [False, True])
 def test_resume_at_every_point_with_another_chunk(tmp_path, monkeypatch, rolls):
-    monkeypatch.setattr("connectors.tape.source._BATCH_FRAMES", 5)
+    monkeypatch.setattr("connectors.tape.batches.BATCH_FRAMES", 5)
     record(tmp_path, appends(2, 40), segment_bytes=2_000)
     batches = drain(build(tmp_path))
     assert len(batches) > 15

@@ -74,7 +74,7 @@ def same(a: Path, b: Path) -> None:
     ours, theirs = report(a), report(b)
     for name in ("rows", "digests", "reasons", "trades", "signals", "entries", "cold", "results"):
         assert ours[name] == theirs[name], name
-    assert run("verify", a, b).startswith("equal: ")
+    assert "\nequal: " in "\n" + run("verify", a, b)  # maybe after a note: a tape allows for lateness, files do not
 
 
 @pytest.mark.parametrize("options", [(), ("--chunk", 7, "--workers", 2)], ids=str)

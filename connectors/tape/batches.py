@@ -1,0 +1,67 @@
+"""Records of a tape, as many at a time as a source hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from connectors.tape.records import Items
+from events.errors import InputError
+from events.feeds import FEEDS, PRELOAD
+from events.frames import Frame
+from events.schema import FOREVER, NEVER, VOID
+
+BATCH_ROWS: Final = 100_000
+BATCH_FRAMES: Final = 1_000
+
+
+def opened(items: Items, begun: set[str]) -> Items:
+    """The frames of a tape whose beginning was removed, with the word that nothing was loaded before in front of each instrument
+    whose own preload is not among them: bars of trades wait for one or the other.
+
+    Args:
+        items: frames in their order.
+        begun: the instruments that have begun before, to which those that begin here are added.
+
+    >>> from events.feeds import FEEDS
+    >>> heartbeat = Frame("x:A/B", "trades", FEEDS["trades"].empty, 60)
+    >>> [frame.name for _, frame in opened([("x:A/B", heartbeat), ("x:A/B", heartbeat)], set())]
+    ['preload', 'trades', 'trades']
+    """
+    out: Items = []
+    for instrument, frame in items:
+        if instrument not in begun and _begins(frame):
+            begun.add(instrument)
+            if frame.name != PRELOAD:
+                out.append((instrument, Frame(instrument, PRELOAD, FEEDS[PRELOAD].empty, FOREVER)))
+        out.append((instrument, frame))
+    return out
+
+
+def _begins(frame: Frame) -> bool:
+    """Whether it says more than that nothing is known."""
+    return len(frame.rows) > 0 or frame.watermark > NEVER or bool((frame.control["kind"] != VOID).any())
+
+
+def batches(records: Iterable[tuple[int, Items]]) -> Iterator[tuple[int, Items]]:
+    """The frames of some records at a time, up to about 100,000 rows, with the offset after them.
+
+    Raises:
+        InputError: as reading the records does, once all that was before is handed out: a state never gets ahead of that.
+    """
+    records, ended = iter(records), False
+    while not ended:
+        out, rows, after, error = Items(), 0, 0, None
+        try:
+            while rows < BATCH_ROWS and len(out) < BATCH_FRAMES:
+                after, items = next(records)
+                out += items
+                rows += sum(len(frame.rows) for _, frame in items)
+        except StopIteration:
+            ended = True
+        except InputError as met:
+            ended, error = True, met
+        if out:
+            yield after, out
+        if error is not None:
+            raise error
