@@ -15,7 +15,7 @@ from zlib import crc32
 import numpy as np
 
 from events.errors import InputError
-from events.feeds import FEEDS
+from events.feeds import FEEDS, Feed
 from events.frames import CONTROL, NO_CONTROL, Frame
 
 Items = list[tuple[str, Frame]]
@@ -23,9 +23,10 @@ Items = list[tuple[str, Frame]]
 
 MAGIC: Final = b"TWXr"
 _HEAD: Final = struct.Struct("<4sIQQII")  # magic, frames, offset, bytes of them, their checksum, checksum of the head
-_CHECKED: Final = _HEAD.size - 4  # bytes of the head that its checksum is of
+CHECKED_BYTES: Final = _HEAD.size - 4
+"""Bytes of the head that its checksum is of, which follows them."""
 _FRAME: Final = struct.Struct("<qIIIHH")  # watermark, rows, control rows, flags, bytes of the instrument, of the stream
-_IN_ORDER: Final = 1
+IN_ORDER: Final = 1
 HEAD_BYTES: Final = _HEAD.size
 
 
@@ -57,15 +58,15 @@ def encode(offset: int, items: Sequence[tuple[str, Frame]]) -> bytes:
                 f"a tape holds frames of {', '.join(FEEDS)}, under their instruments; here under {instrument} is one of "
                 f"{frame.instrument}, stream {frame.name}, rows of {kind}"
             )
-        names, lengths = _names(instrument, frame.name)
-        flags = _IN_ORDER if frame.in_order else 0
+        names, lengths = padded_names(instrument, frame.name)
+        flags = IN_ORDER if frame.in_order else 0
         parts += (_FRAME.pack(frame.watermark, len(rows), len(control), flags, *lengths), names)
         if len(control):
             parts.append(control.tobytes())
         if len(rows):
             parts.append(rows.tobytes())
     body = b"".join(parts)
-    checked = _HEAD.pack(MAGIC, len(items), offset, len(body), crc32(body), 0)[:_CHECKED]
+    checked = _HEAD.pack(MAGIC, len(items), offset, len(body), crc32(body), 0)[:CHECKED_BYTES]
     return b"".join((checked, struct.pack("<I", crc32(checked)), body))
 
 
@@ -74,7 +75,7 @@ def head_at(data: bytes, at: int, offset: int) -> Head | None:
     if at + HEAD_BYTES > len(data):
         return None
     magic, frames, found, length, checksum, own = _HEAD.unpack_from(data, at)
-    if magic != MAGIC or found != offset or own != crc32(memoryview(data)[at : at + _CHECKED]):
+    if magic != MAGIC or found != offset or own != crc32(memoryview(data)[at : at + CHECKED_BYTES]):
         return None
     return Head(frames, length, checksum)
 
@@ -98,13 +99,7 @@ def decode(data: bytes, at: int, head: Head) -> Items:
         at += _FRAME.size
         end = at + _padded(sum(lengths))
         instrument, name = _read_names(data[at:end], *lengths)
-        feed = FEEDS.get(name)
-        if feed is None:
-            raise InputError(
-                f"The tape holds frames of a stream {name!r} of {instrument}, which this version does not know. Replay it with the "
-                "version of Tidewax that wrote it, or a later one."
-            )
-        at = end
+        feed, at = feed_of(instrument, name), end
         control, rows = NO_CONTROL, feed.empty
         if n_control:
             control = np.frombuffer(data, CONTROL, n_control, at)
@@ -112,8 +107,23 @@ def decode(data: bytes, at: int, head: Head) -> Items:
         if n_rows:
             rows = np.frombuffer(data, feed.dtype, n_rows, at)
             at += rows.nbytes
-        items.append((instrument, Frame(instrument, name, rows, watermark, control, bool(flags & _IN_ORDER))))
+        items.append((instrument, Frame(instrument, name, rows, watermark, control, bool(flags & IN_ORDER))))
     return items
+
+
+def feed_of(instrument: str, name: str) -> Feed:
+    """What is known of a stream.
+
+    Raises:
+        InputError: nothing.
+    """
+    feed = FEEDS.get(name)
+    if feed is None:
+        raise InputError(
+            f"The tape holds frames of a stream {name!r} of {instrument}, which this version does not know. Replay it with the "
+            "version of Tidewax that wrote it, or a later one."
+        )
+    return feed
 
 
 def _padded(length: int) -> int:
@@ -121,7 +131,8 @@ def _padded(length: int) -> int:
 
 
 @lru_cache(maxsize=16_384)
-def _names(instrument: str, name: str) -> tuple[bytes, tuple[int, int]]:
+def padded_names(instrument: str, name: str) -> tuple[bytes, tuple[int, int]]:
+    """The two names as they stand in a frame, and the bytes of each."""
     first, second = instrument.encode(), name.encode()
     joined = first + second
     return joined.ljust(_padded(len(joined)), b"\0"), (len(first), len(second))

@@ -9,7 +9,8 @@ from pathlib import Path
 from connectors.storage import storage_errors, sync_directory
 from connectors.tape.locks import looking_after, unread
 from connectors.tape.recording import parts_of
-from connectors.tape.rolled import Rolled, roll_segment
+from connectors.tape.roll import roll_segment
+from connectors.tape.rolled import Rolled
 from connectors.tape.segment import Segment
 from events.schema import NEVER
 

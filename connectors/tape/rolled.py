@@ -9,36 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.storage import replacing, storage_errors
+from connectors.storage import storage_errors
+from connectors.tape.columns import Columns, heads_of
 from connectors.tape.header import Header, header_of
-from connectors.tape.records import Items, encode
-from connectors.tape.segment import Segment
-from events.errors import InputError, RunError
+from connectors.tape.records import Items, decode
+from events.errors import InputError
 from events.feeds import FEEDS, TRADES
-from events.frames import CONTROL, NO_CONTROL, Array, Frame, concat
+from events.frames import CONTROL, Array
 from events.schema import NEVER
 
 FRAMES: Final = "frames"
-_RENAMED: Final = {(TRADES, "available_at"): "ts_event"}
+RENAMED: Final = {(TRADES, "available_at"): "ts_event"}
 """Columns that files of trades call otherwise."""
-_FRAME_COLUMNS: Final = ("instrument", "stream", "rows", "watermark", "in_order", "control", "checksum")
-
-
-class _Record(NamedTuple):
-    """A record to be rolled: the offset after it, its frames, and the checksum of all of it."""
-
-    after: int
-    frames: list[Frame]
-    checksum: int
 
 
 def rolled_path(directory: Path, first: int, name: str) -> Path:
@@ -58,11 +49,13 @@ class Rolled:
         path: of the file of its frames.
         header: of the segment.
         end: offset after its last record.
+        checksum: of its records without theirs.
     """
 
     path: Path
     header: Header
     end: int
+    checksum: int
 
     @property
     def first(self) -> int:
@@ -105,27 +98,53 @@ class Rolled:
                 ) from error
 
     def _records(self, offset: int, end: int) -> Iterator[tuple[int, Items]]:
+        body = self.body()
+        for at, head in heads_of(body, self.first):
+            after = self.first + at + head.size
+            if offset < after <= end:
+                yield after, decode(body, at, head)
+
+    def body(self) -> bytes:
+        """The bytes of the records, without their checksums.
+
+        Raises:
+            ValueError: they are not those that were rolled.
+        """
+        columns = self.columns()
+        last = int(columns.offset[-1]) if len(columns.offset) else self.first
+        if last != self.end:
+            raise ValueError(f"what is behind offset {last} of the tape is missing")
+        body = columns.to_bytes()
+        if crc32(body) != self.checksum:
+            raise ValueError("what they hold fails its checksum")
+        return body
+
+    def columns(self) -> Columns:
+        """Its frames."""
         table = pq.read_table(self.path)
-        names = set(table.column("stream").unique().to_pylist())
-        stored = {name: _stored(rolled_path(self.path.parent.parent, self.first, name), name) for name in names}
-        used = dict.fromkeys(names, 0)
-        before, items = self.first, Items()
-        ends = [*table.column("offset").to_pylist(), None]
-        frames = zip(*(table.column(name).to_pylist() for name in _FRAME_COLUMNS))
-        for after, following, frame in zip(ends, ends[1:], frames):
-            instrument, name, n, watermark, in_order, said, checksum = frame
-            rows = stored[name][used[name] : used[name] + n] if n else FEEDS[name].empty
-            used[name] += n
-            control = np.frombuffer(said, CONTROL) if said else NO_CONTROL
-            items.append((instrument, Frame(instrument, name, rows, watermark, control, in_order)))
-            if following != after:
-                if crc32(encode(before, items)) != checksum:
-                    raise ValueError(f"the record at offset {before} of the tape fails its checksum")
-                if offset < after <= end:
-                    yield after, items
-                before, items = after, Items()
-        if before != self.end:
-            raise ValueError(f"what is behind offset {before} of the tape is missing")
+        of = {name: table.column(name).to_numpy() for name in ("offset", "watermark", "in_order", "rows")}
+        keys = [table.column(name).unify_dictionaries().combine_chunks() for name in ("instrument", "stream")]
+        instruments, streams = (key.dictionary.to_pylist() for key in keys)
+        pairs = keys[0].indices.to_numpy().astype(np.int64) * len(streams) + keys[1].indices.to_numpy()
+        found, source = np.unique(pairs, return_inverse=True)
+        sources = [(instruments[pair // len(streams)], streams[pair % len(streams)]) for pair in found.tolist()]
+        said = table.column("control")
+        n_control = pc.binary_length(said).to_numpy() // CONTROL.itemsize
+        control = np.frombuffer(b"".join(said.filter(pa.array(n_control > 0)).to_pylist()), CONTROL)
+        directory = self.path.parent.parent
+        rows = {name: _stored(rolled_path(directory, self.first, name), name) for name in streams}
+        return Columns(
+            self.first,
+            of["offset"],
+            source,
+            sources,
+            of["watermark"],
+            of["in_order"],
+            of["rows"],
+            n_control.astype(np.int64),
+            control,
+            rows,
+        )
 
 
 def open_rolled(path: Path) -> Rolled:
@@ -137,91 +156,9 @@ def open_rolled(path: Path) -> Rolled:
     with storage_errors(path, "read"):
         try:
             said = pq.read_schema(path).metadata or {}
-            return Rolled(path, header_of(path, said[b"header"].decode()), int(said[b"end"]))
+            return Rolled(path, header_of(path, said[b"header"].decode()), int(said[b"end"]), int(said[b"checksum"]))
         except (pa.ArrowException, KeyError, ValueError) as error:
             raise InputError(f"{path} is no file of a rolled segment ({error}). Bring it back from a copy.") from error
-
-
-def roll_segment(segment: Segment) -> Rolled:
-    """Make Parquet files of a closed segment, read them back, and only then remove the segment.
-
-    Raises:
-        InputError: the segment is damaged.
-        RunError: the files cannot be written, or do not give back what was in the segment.
-    """
-    directory, records, before = segment.path.parent, list[_Record](), segment.first
-    for after, items in segment.read(segment.first, segment.end):
-        records.append(_Record(after, [frame for _, frame in items], crc32(encode(before, items))))
-        before = after
-    path = rolled_path(directory, segment.first, FRAMES)
-    with storage_errors(path):
-        path.parent.mkdir(exist_ok=True)
-    for name in FEEDS:
-        parts = [frame for record in records for frame in record.frames if frame.name == name and len(frame.rows)]
-        if parts:
-            _write(_rows_table(name, parts), rolled_path(directory, segment.first, name))
-    said = {"header": segment.header.to_json(), "end": str(segment.end)}
-    _write(_frames_table(records).replace_schema_metadata(said), path)
-    rolled = Rolled(path, segment.header, segment.end)
-    try:
-        read = sum(1 for _ in rolled.read(segment.first, segment.end))
-    except InputError as error:
-        path.unlink()
-        raise RunError(f"{segment.path} could not be rolled and stays as it is: {error}") from error
-    assert read == len(records)
-    with storage_errors(segment.path, "remove"):
-        segment.path.unlink()
-    return rolled
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def _frames_table(records: list[_Record]) -> pa.Table:
-    """The frames of records; offset and checksum are those of their record."""
-    frames = [(record, frame) for record in records for frame in record.frames]
-    columns = (
-        pa.array([frame.instrument for _, frame in frames], pa.string()).dictionary_encode(),
-        pa.array([frame.name for _, frame in frames], pa.string()).dictionary_encode(),
-        pa.array([len(frame.rows) for _, frame in frames], pa.int64()),
-        pa.array([frame.watermark for _, frame in frames], pa.int64()),
-        pa.array([frame.in_order for _, frame in frames], pa.bool_()),
-        pa.array([frame.control.tobytes() for _, frame in frames], pa.binary()),
-        pa.array([record.checksum for record, _ in frames], pa.uint32()),
-    )
-    offsets = pa.array([record.after for record, _ in frames], pa.int64())
-    return pa.table({"offset": offsets, **dict(zip(_FRAME_COLUMNS, columns))})
-
-
-def _rows_table(name: str, frames: list[Frame]) -> pa.Table:
-    """The rows of frames of one stream, merged by time."""
-    rows = concat([frame.rows for frame in frames])
-    instruments = list(dict.fromkeys(frame.instrument for frame in frames))
-    codes = {instrument: code for code, instrument in enumerate(instruments)}
-    code = np.repeat([codes[frame.instrument] for frame in frames], [len(frame.rows) for frame in frames])
-    order = np.argsort(_keys(rows["available_at"], code, len(instruments)), kind="stable")
-    rows, code = rows[order], code[order]
-    columns: dict[str, Any] = {
-        "instrument": pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32)), pa.array(instruments))
-    }
-    for field in rows.dtype.names or ():
-        values = np.ascontiguousarray(rows[field])
-        null = values == NEVER if values.dtype == np.dtype("i8") else None
-        columns[_RENAMED.get((name, field), field)] = pa.array(values, mask=null)
-    return pa.table(columns | {"place": pa.array(order)})
-
-
-def _keys(times: Array, code: Array, instruments: int) -> Array:
-    """Per row the largest time of its instrument so far, so that sorting by it keeps the order within each."""
-    by_instrument = np.argsort(code, kind="stable")
-    counts = np.bincount(code, minlength=instruments)
-    keys = np.empty_like(times)
-    for first, end in pairwise([0, *np.cumsum(counts).tolist()]):
-        mine = by_instrument[first:end]
-        keys[mine] = np.maximum.accumulate(times[mine])
-    return keys
 
 
 def _stored(path: Path, name: str) -> Array:
@@ -233,8 +170,7 @@ def _stored(path: Path, name: str) -> Array:
     rows = np.empty(table.num_rows, dtype)
     place = table.column("place").to_numpy()
     for field in dtype.names or ():
-        column = table.column(_RENAMED.get((name, field), field)).combine_chunks()
+        column = table.column(RENAMED.get((name, field), field)).combine_chunks()
         column = column.fill_null(NEVER) if column.null_count else column
         rows[field][place] = column.to_numpy(zero_copy_only=False)
-    rows.flags.writeable = False
     return rows

@@ -70,6 +70,11 @@ class Segment:
         if offset < end:
             raise self.damage(offset)
 
+    def body_bytes(self) -> bytes:
+        """The bytes of all records."""
+        with storage_errors(self.path, "read"), closing(_Reader(self.path)) as file:
+            return file.read(self.body, self.size - self.body)
+
     def records(self, offset: int, end: int) -> Iterator[tuple[bytes, int, Head]]:
         """The records that end at `end` or before, each as some bytes, where in them it is, and its head; up to one not whole."""
         with storage_errors(self.path, "read"), closing(_Reader(self.path)) as file:
