@@ -43,20 +43,25 @@ def _begins(frame: Frame) -> bool:
     return len(frame.rows) > 0 or frame.watermark > NEVER or bool((frame.control["kind"] != VOID).any())
 
 
-def batches(records: Iterable[tuple[int, Items]]) -> Iterator[tuple[int, Items]]:
+def batches(records: Iterable[tuple[int, Items]], chunk: int = BATCH_ROWS) -> Iterator[tuple[int, Items]]:
     """The frames of some records at a time, up to about 100,000 rows, with the offset after them.
+
+    Args:
+        records: in their order.
+        chunk: rows to which frames will be cut; then there are about 1,000 at a time.
 
     Raises:
         InputError: as reading the records does, once all that was before is handed out: a state never gets ahead of that.
     """
     records, ended = iter(records), False
     while not ended:
-        out, rows, after, error = Items(), 0, 0, None
+        out, rows, frames, after, error = Items(), 0, 0, 0, None
         try:
-            while rows < BATCH_ROWS and len(out) < BATCH_FRAMES:
+            while rows < BATCH_ROWS and frames < BATCH_FRAMES:
                 after, items = next(records)
                 out += items
                 rows += sum(len(frame.rows) for _, frame in items)
+                frames += sum(max(1, -(-len(frame.rows) // chunk)) for _, frame in items)
         except StopIteration:
             ended = True
         except InputError as met:

@@ -64,7 +64,7 @@ class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
 
     def __init__(self, source: TapeSource, state: TapeState) -> None:
         self._source, (_, self._offset, begun) = source, state
-        self._batches, self._begun = batches(source.recording.read(self._offset)), set(begun)
+        self._batches, self._begun = batches(source.recording.read(self._offset), source.chunk), set(begun)
 
     def next_batch(self) -> Items:
         """The frames of some records, up to about 100,000 rows.
