@@ -17,8 +17,8 @@ from tape_samples import KEYS, appends, frame, record, told
 from connectors.tape import Recording, TapeSource, roll_closed
 from connectors.tape.source import cut
 from events.errors import InputError
-from events.frames import concat
-from events.schema import NEVER
+from events.frames import NO_ROWS, Frame, concat, control
+from events.schema import FOREVER, NEVER, VOID
 
 ALL = 1 << 40
 
@@ -151,3 +151,27 @@ def test_in_a_dataflow(tmp_path):
     assert told(out) == told(items(drain(build(tmp_path, 2))))
     trades = [f.rows for _, f in out if f.name == "trades" and len(f.rows)]
     assert len(concat(trades)) > 30
+
+
+def test_of_a_tape_cut_short_each_instrument_is_said_to_begin_with_nothing_loaded_before(tmp_path):
+    loaded = [frame(np.random.default_rng(k), key, "preload", 3) for k, key in enumerate(KEYS)]
+    trades = [frame(np.random.default_rng(k), KEYS[k % 2], "trades", 2) for k in range(40)]
+    quiet = Frame(KEYS[2], "trades", NO_ROWS, NEVER, control(VOID, 1, 1, 2))
+    written = [[(one.instrument, one)] for one in (*loaded, *trades[:20], quiet, loaded[2], *trades[20:])]
+    record(tmp_path, written, segment_bytes=500)
+    assert told(items(drain(build(tmp_path)))) == told([item for one in written for item in one])
+    segments = sorted(tmp_path.glob("*.tape"))
+    for path in segments[: len(segments) // 4]:
+        path.unlink()
+    recording = Recording(tmp_path)
+    left = [item for _, some in recording.read(recording.first) for item in some]
+    whole = items(drain(build(tmp_path)))
+    assert told([item for item in whole if item[1].watermark != FOREVER]) == told(left)
+    for key in KEYS:
+        names = [one.name for name, one in whole if name == key and (len(one.rows) or one.watermark > NEVER)]
+        assert names[0] == "preload"
+        assert names.count("preload") == 1
+    at = segments[len(segments) // 2]
+    state = recording.header.tape, int(at.stem.split(".")[0]), (KEYS[0], KEYS[1])  # as a run that stopped there
+    resumed = items(drain(build(tmp_path, state=state)))
+    assert [name for name, one in resumed if one.watermark == FOREVER] == []
