@@ -22,7 +22,7 @@ from connectors.exchange.frames import Item, Position, Said
 from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
 from connectors.exchange.overlap import Overlap
 from connectors.exchange.refill import Refill
-from connectors.exchange.sequencer import Hole, Row, Sequencer
+from connectors.exchange.sequencer import AVAILABLE_AT, Hole, Row, Sequencer
 from connectors.exchange.taps import Reader, Tap, Trade
 from connectors.exchange.venues import VENUES, Market
 from connectors.retry import Backoff
@@ -72,7 +72,8 @@ class Instrument:
     Attributes:
         subscription: which connection pushes it.
         promised_ns: the newest heartbeat.
-        asked_ns, audited_ns: when REST was asked last for trades after the last one, and when last so that it is a proof.
+        asked_ns: when REST was asked last for trades after the last one.
+        audited_ns: up to when the connection had pushed when REST was asked last so that it is a proof.
         left: where it stood before an absence too long to be refilled.
         ask, task: whether the running refill must ask REST once more; that refill.
     """
@@ -135,7 +136,8 @@ class Feed:
         self.connected_ns = NEVER
         self.instruments: dict[str, Instrument] = {}
         self._positions = positions
-        self._beacons: list[int] = []
+        self._beacons: list[int] = []  # of each connection, when it pushed last
+        self._stamps: list[int] = []  # and the newest time that a trade on it had
         self._refusals = 0
         self.calls = Calls(self)
         self.refill = Refill(self)
@@ -184,6 +186,7 @@ class Feed:
             tuple(symbol for symbol in group if symbol in markets) for group in groups(self.venue, self.symbols)
         ]
         self._beacons = [NEVER] * (len(subscribed) + 1)
+        self._stamps = list(self._beacons)
         for number, group in enumerate(subscribed):
             place = ("spot", "swap").index(kind_of(group[0])) if self.venue.shared else number
             for symbol in group:
@@ -250,12 +253,14 @@ class Feed:
         self._beacons[place] = now
         one = self.instruments.get(self.venue.named(trade))
         if one is None:
+            self._stamps[place] = max(self._stamps[place], self.venue.stamp(trade))
             return
         if not self.venue.counts and silent_ns > self.options.mute_s * SECOND_NS:
             for other in self.instruments.values():  # without ids, only the silence shows that some may be missing
                 if other.subscription == place:
                     other.order.interrupted()
         arrival = one.read(trade, now)
+        self._stamps[place] = max(self._stamps[place], arrival.row[AVAILABLE_AT])
         if one.order.next_id is None:
             self.refill.begin_with(one, arrival)
         one.order.push(arrival, self.room)
@@ -308,7 +313,7 @@ class Feed:
         for one in self.instruments.values():
             if one.order.next_id is None or one.order.missing or one.task is not None:
                 continue
-            proven = proven_until(self._beacons[one.subscription], one.audited_ns if self.venue.counts else None)
+            proven = proven_until(self.pushed_ns(one), one.audited_ns if self.venue.counts else None)
             since = one.watermark_ns
             at = heartbeat(proven, since, grid_ns)
             if at is not None:
@@ -316,9 +321,17 @@ class Feed:
                 said = NO_CONTROL if self.venue.counts else control(BEACON, since, since, at)
                 self.queue.append((one.key, Said(at, said)))
 
+    def pushed_ns(self, one: Instrument) -> int:
+        """Up to when its connection has pushed, in the venue's own time: its clock may be off, or it may be behind."""
+        return min(self._beacons[one.subscription], self._stamps[one.subscription])
+
+    def silent(self, one: Instrument) -> bool:
+        """Whether its connection has pushed nothing for so long that it may be mute."""
+        return self.clock.now() - self._beacons[one.subscription] > self.options.mute_s * SECOND_NS
+
     def suspect(self, one: Instrument) -> None:
         """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""
-        if self.clock.now() - self._beacons[one.subscription] > self.options.mute_s * SECOND_NS:
+        if self.silent(one):
             self.counts["mute"] += 1
             for connection in list(self.client.clients.values()):
                 connection.on_error(ccxt.NetworkError("trades were made that it did not push"))

@@ -81,6 +81,7 @@ class Venue(ABC):
     @property
     def client_now_ns(self) -> int:
         """The time that clients are told."""
+        self.faults.met("clock-skew")
         return self.world.now_ns + self.faults.ns("clock-skew")
 
     @property
@@ -90,7 +91,9 @@ class Venue(ABC):
 
     def history_end(self, ledger: Ledger) -> int:
         """The first id that REST does not know yet."""
-        return ledger.id_at(self.history_ns + 1) if "rest-lag" in self.faults else ledger.next_id
+        end = ledger.id_at(self.history_ns + 1) if "rest-lag" in self.faults else ledger.next_id
+        self.faults.happened["rest-lag"] += end < ledger.next_id
+        return end
 
     def publish(self, fresh: Mapping[str, Array]) -> None:
         """Tell every connection what has traded, as far as faults let it."""
@@ -159,7 +162,7 @@ class Venue(ABC):
     async def _read(self, session: Session) -> None:
         async for message in session.websocket:
             if message.type is WSMsgType.PING:
-                if "no-pong" not in self.faults:
+                if not self.faults.met("no-pong"):
                     await session.websocket.pong(message.data)
             elif message.type is WSMsgType.TEXT:
                 try:
