@@ -140,7 +140,10 @@ class Venue(ABC):
             self.counts["faulted"] += 1
             return _response(answer)
         websocket = web.WebSocketResponse(autoping=False, compress=False, timeout=1.0)
-        await websocket.prepare(request)
+        try:
+            await websocket.prepare(request)
+        except ConnectionError:
+            return websocket  # it is gone already
         session = self.opened(request, websocket)
         self.sessions[session] = None
         writer = asyncio.create_task(session.write())

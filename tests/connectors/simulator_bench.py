@@ -135,7 +135,7 @@ class Bench:
         """Poll, if it should, until something is so; the deadline is only there to end a test that has failed."""
         ends = time.monotonic() + WITHIN_S
         while not reached():
-            assert time.monotonic() < ends, [part.feed.counts for part in self._parts]
+            assert time.monotonic() < ends, [(part.feed.counts, part.feed.error) for part in self._parts]
             self.poll() if polling else time.sleep(0.002)
 
     def until_refused(self) -> InputError:
