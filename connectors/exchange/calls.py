@@ -17,6 +17,7 @@ from connectors.exchange.faults import (
     refused,
     retry_after_s,
     unexpected,
+    unknown_symbol,
     unreachable,
 )
 from connectors.retry import Backoff, Breaker
@@ -78,6 +79,8 @@ class Calls:
             except TidewaxError:
                 raise
             except Exception as error:  # what ccxt makes of a page that is none of the exchange's
+                if unknown_symbol(error):
+                    raise unexpected(feed.exchange, error) from None
                 failure = error
                 self._strange += 1
             else:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _MS: Final = 1_000_000
 _RECEIVED: Final = 1  # place in a row
+_AT: Final = 2  # place in what was pushed
 _TakerSide = Literal["buy", "sell"]
 _SIGNS: Final = {"buy": 1, "sell": -1, "Buy": 1, "Sell": -1}
 _Id = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
@@ -174,7 +175,7 @@ class Direct:
         feed, now = self._feed, self._feed.clock.now()
         try:
             for (place, one), trade in zip(routes, trades):
-                feed.arrived(place, one, None if one is None else arrival(one, trade, now), now)
+                feed.arrived(place, one, None if one is None else arrival(one, trade, now), trade[_AT], now)
         except Exception as error:  # as in `client.guard`: else the connection would stay open and silent
             self._connection.on_error(ccxt.NetworkError(f"{feed.exchange}: a trade could not be taken: {error!r}"))
 

@@ -18,6 +18,8 @@ NEVER_AGAIN: Final = (ccxt.BadRequest, ccxt.NotSupported, ccxt.ArgumentsRequired
 trouble it can do no better.
 """
 
+_UNKNOWN: Final = "EQuery:Unknown asset pair"  # of Kraken, which ccxt does not tell from any other error
+
 REFUSALS: Final = 3
 """So often a 403 or 451 is taken for a mistake."""
 
@@ -34,6 +36,15 @@ def refused(error: BaseException, status: int = 0) -> bool:
     """
     statuses = {status, *(getattr(cause, "status", 0) for cause in error.args)}  # of a websocket that was not let in
     return bool(statuses & {403, 451}) or "restricted location" in str(error)
+
+
+def unknown_symbol(error: BaseException) -> bool:
+    """Whether the exchange says that it has no such market, where ccxt does not.
+
+    >>> unknown_symbol(ccxt.ExchangeError('kraken {"error":["EQuery:Unknown asset pair"]}'))
+    True
+    """
+    return _UNKNOWN in str(error)
 
 
 def retry_after_s(client: Any) -> float:

@@ -26,7 +26,7 @@ from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
 from connectors.exchange.overlap import Overlap
 from connectors.exchange.preload import Preload
 from connectors.exchange.refill import Refill
-from connectors.exchange.sequencer import Arrival, Hole, Row, Sequencer
+from connectors.exchange.sequencer import AVAILABLE_AT, Arrival, Hole, Row, Sequencer
 from connectors.exchange.taps import Tap, Trade, TradeReader
 from connectors.exchange.venues import VENUES, Market
 from connectors.retry import Backoff
@@ -93,7 +93,8 @@ class Instrument:
     Attributes:
         subscription: which connection pushes it.
         promised_ns: the newest heartbeat.
-        asked_ns, audited_ns: when REST was asked last for trades after the last one, and when last so that it is a proof.
+        asked_ns: when REST was asked last for trades after the last one.
+        audited_ns: up to when the connection had pushed when REST was asked last so that it is a proof.
         quiet_ns: when REST was last known to have none that were not pushed.
         left: where it stood before an absence too long to be refilled.
         ask, task: whether the running refill must ask REST once more; that refill.
@@ -167,7 +168,8 @@ class Feed:
         self.witnessed: list[tuple[int, Instrument | None, Arrival | None]] | None = None
         self.instruments: dict[str, Instrument] = {}
         self._positions = positions
-        self._beacons: list[int] = []
+        self._beacons: list[int] = []  # of each connection, when it pushed last
+        self._stamps: list[int] = []  # and the newest time that a trade on it had
         self._refusals = 0
         self.calls = Calls(self)
         self.refill = Refill(self)
@@ -229,6 +231,7 @@ class Feed:
             tuple(symbol for symbol in group if symbol in markets) for group in groups(self.venue, self.symbols)
         ]
         self._beacons = [NEVER] * (len(subscribed) + 1)
+        self._stamps = list(self._beacons)
         for number, group in enumerate(subscribed):
             place = ("spot", "swap").index(kind_of(group[0])) if self.venue.shared else number
             for symbol in group:
@@ -289,12 +292,17 @@ class Feed:
         """What the taps call, for every trade that ccxt has parsed."""
         now = self.clock.now()
         one = self.instruments.get(self.venue.named(trade))
-        self.arrived(place, one, None if one is None else one.read(trade, now), now)
+        if one is None:
+            self.arrived(place, None, None, self.venue.stamp(trade), now)
+        else:
+            arrival = one.read(trade, now)
+            self.arrived(place, one, arrival, arrival.row[AVAILABLE_AT], now)
 
-    def arrived(self, place: int, one: Instrument | None, arrival: Arrival | None, now: int) -> None:
-        """Take a trade that was pushed on a connection; of an instrument that is none of ours only that one was."""
+    def arrived(self, place: int, one: Instrument | None, arrival: Arrival | None, at_ns: int, now: int) -> None:
+        """Take a trade of the time `at_ns` that was pushed on a connection; of an instrument that is none of ours only that."""
         silent_ns = now - self._beacons[place]
         self._beacons[place] = now
+        self._stamps[place] = max(self._stamps[place], at_ns)
         if self.witnessed is not None:
             self.witnessed.append((place, one, arrival))
         if one is None or arrival is None:
@@ -321,7 +329,10 @@ class Feed:
                 backoff.reset()
                 await asyncio.sleep(_REWATCH_S)
                 continue
-            except ccxt.NetworkError as error:
+            except (
+                ccxt.NetworkError,
+                OSError,
+            ) as error:  # ccxt lets through that a connection is gone as it subscribes
                 failure: BaseException = error
             except ccxt.BaseError as error:
                 raise unexpected(self.exchange, error) from None
@@ -358,7 +369,7 @@ class Feed:
         for one in self.instruments.values():
             if one.order.next_id is None or one.order.missing or one.task is not None:
                 continue
-            proven = proven_until(self._beacons[one.subscription], one.audited_ns if self.venue.counts else None)
+            proven = proven_until(self.reached_ns(one), one.audited_ns if self.venue.counts else None)
             since = one.watermark_ns
             at = heartbeat(proven, since, grid_ns)
             if at is not None:
@@ -374,9 +385,17 @@ class Feed:
             if answered or self._beacons[place] > since_ns:
                 del self.broken[place]
 
+    def reached_ns(self, one: Instrument) -> int:
+        """Up to when its connection has pushed, in the venue's own time: its clock may be off, or it may be behind."""
+        return min(self._beacons[one.subscription], self._stamps[one.subscription])
+
+    def silent(self, one: Instrument) -> bool:
+        """Whether its connection has pushed nothing for so long that it may be mute."""
+        return self.clock.now() - self._beacons[one.subscription] > self.options.mute_s * SECOND_NS
+
     def suspect(self, one: Instrument) -> None:
         """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""
-        if self.clock.now() - self._beacons[one.subscription] > self.options.mute_s * SECOND_NS:
+        if self.silent(one):
             self.counts["mute"] += 1
             for connection in list(self.client.clients.values()):
                 connection.on_error(ccxt.NetworkError("trades were made that it did not push"))

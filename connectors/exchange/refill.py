@@ -50,14 +50,22 @@ class Refill:
         while True:
             await asyncio.sleep(min(0.2, feed.options.grid_s / 5))
             for one in feed.instruments.values():
-                proof_ns = feed.clock.now() - MARGIN_NS
-                boundary = proof_ns // grid_ns * grid_ns
                 settled = (
-                    feed.connected_ns != NEVER and proof_ns - feed.connected_ns > feed.options.settle_s * SECOND_NS
+                    feed.connected_ns != NEVER
+                    and feed.clock.now() - MARGIN_NS - feed.connected_ns > feed.options.settle_s * SECOND_NS
                 )
-                due = (one.watermark_ns < boundary or not feed.venue.counts) and one.asked_ns - MARGIN_NS < boundary
-                if settled and due and one.task is None:
+                if settled and one.task is None and self._due(one, grid_ns):
                     await self._audit(one)
+
+    def _due(self, one: Instrument, grid_ns: int) -> bool:
+        """Whether an audit would prove a heartbeat, or show that a silent connection is mute."""
+        feed = self._feed
+        boundary = (feed.reached_ns(one) - MARGIN_NS) // grid_ns * grid_ns
+        if feed.venue.counts and max(one.watermark_ns, one.audited_ns - MARGIN_NS) < boundary:
+            return True
+        boundary = (feed.clock.now() - MARGIN_NS) // grid_ns * grid_ns
+        unasked = one.asked_ns - MARGIN_NS < boundary
+        return unasked and (not feed.venue.counts or (feed.silent(one) and one.watermark_ns < boundary))
 
     async def _audit(self, one: Instrument) -> None:
         filled = one.order.filled
@@ -67,7 +75,7 @@ class Refill:
         if one.order.filled > filled:
             self._feed.suspect(one)
         else:
-            one.quiet_ns = one.audited_ns
+            one.quiet_ns = one.asked_ns
 
     async def _refill(self, one: Instrument) -> None:
         try:
@@ -93,7 +101,7 @@ class Refill:
             if not order.missing and not one.ask:
                 return
             one.ask = False
-            asked_ns = feed.clock.now()
+            asked_ns, pushed_ns = feed.clock.now(), feed.reached_ns(one)
             anchor = (order.next_id or 0) - 1
             page = await self._ask(one, anchor)
             if not page.rows and feed.venue.counts:
@@ -106,7 +114,7 @@ class Refill:
             if outcome is Fill.DONE:
                 one.asked_ns = asked_ns
                 if asked_ns - feed.connected_ns >= feed.options.settle_s * SECOND_NS:
-                    one.audited_ns = asked_ns
+                    one.audited_ns = pushed_ns
             elif outcome is Fill.MORE:
                 one.ask = True
                 backoff.reset()

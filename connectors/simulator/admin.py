@@ -51,7 +51,7 @@ class Admin:
         return guarded
 
     def state(self, _: str, __: Mapping[str, Any]) -> Any:
-        """Time, instruments with their next ids, and of each venue its connections, streams, counts and faults."""
+        """Time, next ids; of each venue connections, streams, counts, faults, and how often each of these happened."""
         return {
             "now_ns": self._world.now_ns,
             "next_ids": {key: ledger.next_id for key, ledger in self._world.ledgers.items()},
@@ -60,6 +60,7 @@ class Admin:
                     "connections": [list(session.streams) for session in venue.sessions],
                     "counts": dict(venue.counts),
                     "faults": {fault: str(value) for fault, value in venue.faults.values.items()},
+                    "happened": dict(+venue.faults.happened),
                 }
                 for name, venue in self._venues.items()
             },

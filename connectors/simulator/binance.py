@@ -70,8 +70,9 @@ class Binance(Venue):
     def received(self, session: Session, message: Any) -> None:
         """Subscribe and unsubscribe; Binance acknowledges streams that do not exist, too."""
         names = [session.prefix + str(name) for name in message.get("params") or ()]
-        if "bad-symbol" not in self.faults and message.get("method") == "SUBSCRIBE":
-            session.streams.update(dict.fromkeys(names))
+        if message.get("method") == "SUBSCRIBE":
+            if not self.faults.met("bad-symbol"):
+                session.streams.update(dict.fromkeys(names))
         elif message.get("method") == "UNSUBSCRIBE":
             for name in names:
                 session.streams.pop(name, None)
@@ -131,7 +132,7 @@ class Binance(Venue):
         if "symbol" not in query:
             raise _refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         ledger = self._by_id.get((linear, query["symbol"]))
-        if ledger is None or "bad-symbol" in self.faults:
+        if ledger is None or self.faults.met("bad-symbol"):
             raise _refused(-1121, "Invalid symbol.")
         if name == "depth":
             version = self._versions[ledger.listing.instrument]

@@ -155,9 +155,9 @@ class Exchange:
         """What is listed."""
         return tuple(self._world.ledgers)
 
-    def traded(self, instrument: str) -> Array:
-        """TRADE rows of all that traded since the start: the truth, whatever clients were told."""
-        return self._call(lambda: self._world.ledger(instrument).traded)
+    def traded(self, instrument: str, from_id: int | None = None) -> Array:
+        """TRADE rows of all that traded since the start, or from an id on: the truth, whatever clients were told."""
+        return self._call(lambda: self._world.ledger(instrument).traded(from_id))
 
     def trade(self, instrument: str, price: float, qty: float, side: int) -> int:
         """Trade once, now; the id of the trade.
@@ -287,7 +287,9 @@ class Exchange:
             elif name == "burst":
                 instrument = next(iter(one.ledgers))
                 self._published(self._world.burst(instrument, round(value or 1_000)), instrument)
+                one.faults.happened[name] += 1
             else:
+                one.faults.happened[name] += len(one.sessions)
                 for session in one.sessions:
                     session.abort() if name == "reset" else session.close_soon()
 

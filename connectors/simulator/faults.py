@@ -6,6 +6,8 @@ A fault changes what a client is told, never what was traded.
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar, Final
@@ -181,6 +183,9 @@ EVENTS: Final = ("close", "reset", "burst")
 class Faults:
     """The faults of one venue that are on.
 
+    Attributes:
+        happened: how often each has made a difference to what a client was told: messages, answers, handshakes, connections.
+
     >>> faults = Faults(seed=1)
     >>> faults.set("skip", 1.0)
     >>> faults.frames(["a", "b"])
@@ -188,10 +193,13 @@ class Faults:
     >>> faults.clear("skip")
     >>> faults.frames(["a", "b"])
     ['a', 'b']
+    >>> faults.happened
+    Counter({'skip': 2})
     """
 
     def __init__(self, seed: int) -> None:
         self._on: dict[str, Fault] = {}
+        self.happened: Counter[str] = Counter()
         self._random = random.Random(seed)
 
     def set(self, name: str, value: float | None = None) -> None:
@@ -221,21 +229,37 @@ class Faults:
 
     def dial(self) -> Answer | None:
         """What a websocket handshake gets instead of a connection."""
-        return next(filter(None, (fault.dial() for fault in self._on.values())), None)
+        return self._answer(lambda fault: fault.dial())
 
     def request(self, history: bool) -> Answer | None:
         """What a REST request gets instead of its answer."""
-        return next(filter(None, (fault.request(history) for fault in self._on.values())), None)
+        return self._answer(lambda fault: fault.request(history))
+
+    def _answer(self, asked: Callable[[Fault], Answer | None]) -> Answer | None:
+        for name, fault in self._on.items():
+            answer = asked(fault)
+            if answer is not None:
+                self.happened[name] += 1
+                return answer
+        return None
 
     def frames(self, frames: list[str]) -> list[str]:
         """What leaves of these frames."""
-        for fault in self._on.values():
-            frames = fault.frames(frames, self._random)
+        for name, fault in self._on.items():
+            made = fault.frames(frames, self._random)
+            if made != frames:
+                self.happened[name] += abs(len(made) - len(frames)) or 1
+            frames = made
         return frames
 
     def ns(self, name: str) -> int:
         """The value of a knob that is in seconds, in ns; 0 while it is off."""
         return round(self._on[name].value * SECOND_NS) if name in self._on else 0
+
+    def met(self, name: str) -> bool:
+        """Whether a knob is on, where it makes a difference at once: that counts."""
+        self.happened[name] += name in self._on
+        return name in self._on
 
     def __contains__(self, name: str) -> bool:
         return name in self._on

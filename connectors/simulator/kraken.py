@@ -60,7 +60,7 @@ class Kraken(Venue):
         """Answer pings and subscriptions; a new subscription to trades gets the last 50, unless it says otherwise."""
         method, request_id, now = message.get("method"), message.get("req_id"), self.client_now_ns
         if method == "ping":
-            if "no-pong" not in self.faults:
+            if not self.faults.met("no-pong"):
                 session.send([made.reply("pong", request_id, now)])
             return
         if method not in ("subscribe", "unsubscribe"):
@@ -69,7 +69,7 @@ class Kraken(Venue):
         given = message.get("params") or {}
         channel, snapshot = given.get("channel"), given.get("snapshot", True)
         for symbol in given.get("symbol") or ():
-            ledger = None if "bad-symbol" in self.faults else self._by_symbol.get(symbol)
+            ledger = None if self.faults.met("bad-symbol") else self._by_symbol.get(symbol)
             if channel != "trade":
                 session.send([made.failure(method, request_id, now, f"Channel {channel} is not simulated", symbol)])
             elif ledger is None:
@@ -127,7 +127,7 @@ class Kraken(Venue):
         if name not in ("Trades", "OHLC", "Depth"):
             raise _refused("EGeneral:Unknown method")
         ledger = self._by_name.get(query.get("pair", ""))
-        if ledger is None or "bad-symbol" in self.faults:
+        if ledger is None or self.faults.met("bad-symbol"):
             raise _refused("EQuery:Unknown asset pair")
         if name == "Depth":
             bids, asks = book(ledger, self.world.seed, ledger.next_id, min(_number(query, "count", 100), 500))

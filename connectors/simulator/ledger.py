@@ -57,11 +57,9 @@ class Ledger:
         self.next_id += n
         return mine
 
-    @property
-    def traded(self) -> Array:
-        """A copy of the rows since the start."""
-        rows: Array = self._live[: self.next_id - self.first_live_id].copy()
-        return rows
+    def traded(self, from_id: int | None = None) -> Array:
+        """A copy of the rows from an id on; of those since the start, if none is given."""
+        return self.rows(self.first_live_id if from_id is None else from_id, self.next_id).copy()
 
     @property
     def last_price(self) -> float:

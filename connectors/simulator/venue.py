@@ -81,6 +81,7 @@ class Venue(ABC):
     @property
     def client_now_ns(self) -> int:
         """The time that clients are told."""
+        self.faults.met("clock-skew")
         return self.world.now_ns + self.faults.ns("clock-skew")
 
     @property
@@ -90,7 +91,9 @@ class Venue(ABC):
 
     def history_end(self, ledger: Ledger) -> int:
         """The first id that REST does not know yet."""
-        return ledger.id_at(self.history_ns + 1) if "rest-lag" in self.faults else ledger.next_id
+        end = ledger.id_at(self.history_ns + 1) if "rest-lag" in self.faults else ledger.next_id
+        self.faults.happened["rest-lag"] += end < ledger.next_id
+        return end
 
     def publish(self, fresh: Mapping[str, Array]) -> None:
         """Tell every connection what has traded, as far as faults let it."""
@@ -137,7 +140,10 @@ class Venue(ABC):
             self.counts["faulted"] += 1
             return _response(answer)
         websocket = web.WebSocketResponse(autoping=False, compress=False, timeout=1.0)
-        await websocket.prepare(request)
+        try:
+            await websocket.prepare(request)
+        except ConnectionError:
+            return websocket  # it is gone already
         session = self.opened(request, websocket)
         self.sessions[session] = None
         writer = asyncio.create_task(session.write())
@@ -159,7 +165,7 @@ class Venue(ABC):
     async def _read(self, session: Session) -> None:
         async for message in session.websocket:
             if message.type is WSMsgType.PING:
-                if "no-pong" not in self.faults:
+                if not self.faults.met("no-pong"):
                     await session.websocket.pong(message.data)
             elif message.type is WSMsgType.TEXT:
                 try:

@@ -14,7 +14,6 @@ from connectors.exchange import direct
 from connectors.exchange.client import make_client
 from connectors.exchange.direct import READERS, Direct, arrival
 from connectors.exchange.feed import Instrument
-from connectors.exchange.overlap import Overlap
 from connectors.exchange.taps import Tap
 from connectors.exchange.venues import VENUES
 
@@ -27,8 +26,7 @@ async def both_ways(exchange, address, path, symbols, texts):
         instruments, by_id, taken = {}, {}, []
         for symbol in symbols:
             market = client.market(symbol)
-            order = Overlap(symbol, taken.append, taken.append)  # takes nothing here
-            instruments[symbol] = Instrument(symbol, symbol, order, VENUES[exchange].reader(market))
+            instruments[symbol] = Instrument(symbol, symbol, VENUES[exchange].reader(market))
             by_id[symbol if exchange == "kraken" else market["id"]] = instruments[symbol]
 
         def take(trade):

@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from aiohttp import ClientConnectionResetError
+from ccxt.async_support.base.ws.client import Client as Connection
 from exchange_bench import Client, connected, start, trading
 from stand_in import Bybit
 
@@ -68,6 +70,26 @@ def test_a_dead_connection_is_ended():
     with connected("kraken", stale_s=1.5, keep_alive_s=20.0) as (_, client):
         client.until(lambda: client.part.feed.counts["stale"] > 0)
         client.until(lambda: client.part.feed.counts["connected"] > 1)
+
+
+@pytest.mark.slow
+def test_a_connection_that_is_gone_as_it_subscribes_is_made_anew(monkeypatch):
+    send, gone = Connection.send, []
+
+    async def gone_at_first(connection, message):
+        if not gone:
+            gone.append(message)
+            raise ClientConnectionResetError(
+                "Cannot write to closing transport"
+            )  # aiohttp's own, which ccxt does not turn
+        await send(connection, message)
+
+    monkeypatch.setattr(Connection, "send", gone_at_first)
+    with connected("kraken") as (server, client):
+        server.do(server.trade(server.symbols[0], 20))
+        client.until(client.complete)
+        assert gone
+        assert client.part.feed.error is None
 
 
 class TwoContracts(Bybit):

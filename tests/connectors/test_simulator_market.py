@@ -44,7 +44,7 @@ def test_the_market_does_not_depend_on_how_it_is_advanced(instrument):
     once.advance(NOW + 300 * SECOND_NS)
     for step in np.random.default_rng(1).integers(1, 2 * SECOND_NS, 400).cumsum():
         often.advance(min(NOW + int(step), NOW + 300 * SECOND_NS))
-    a, b = once.ledger(instrument).traded, often.ledger(instrument).traded
+    a, b = once.ledger(instrument).traded(), often.ledger(instrument).traded()
     assert a.tobytes() == b.tobytes()
     assert (np.diff(a["available_at"]) >= 0).all()
     assert (a["available_at"] >= NOW).all()
@@ -167,7 +167,7 @@ def test_a_recording_is_served_with_its_first_half_as_history(tmp_path):
         shift = rows[name]["available_at"] - np.array([table["ts_event"][i] for i in mine])
         assert (shift == shift[0]).all()
         assert shift[0] % MINUTE_NS == 0
-        assert 0.3 < len(w.ledger(name).traded) / len(mine) < 0.7
+        assert 0.3 < len(w.ledger(name).traded()) / len(mine) < 0.7
         assert w.ledger(name).listing.asset.price_decimals == 2
 
 

@@ -1,14 +1,17 @@
 """`tidewax live` on an exchange of this machine: killed, restarted, stopped; its tape, and a replay of it."""
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 
 import pytest
 from commands import command, start
+from soak_rows import keep
 from stand_in import Binance
 
 from connectors.simulator.exchange import Exchange
@@ -16,6 +19,7 @@ from connectors.tape import Recording
 from events.times import MINUTE_NS
 from flows.verify import verify
 
+SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
 FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
 SETTINGS = """
@@ -82,9 +86,17 @@ def recorded(tape):
     return rows
 
 
+def compared(tape, traded):
+    """How many trades the tape has; fails unless they are all that was traded from the first to the last one, in order."""
+    for name, rows in tape.items():
+        first = next(n for n, trade in enumerate(traded[name]) if trade[0] == rows[0][0])
+        assert rows == traded[name][first : first + len(rows)]
+    return sum(map(len, tape.values()))
+
+
 @pytest.mark.slow
 def test_killed_and_restarted_it_loses_no_trade_and_a_replay_is_equal(tmp_path):
-    r, kills = random.Random(7), 20 if os.environ.get("TIDEWAX_SOAK") else 2
+    r, kills = random.Random(7), 20 if SOAK else 2
     run, tape = tmp_path / "run", tmp_path / "run" / "tape"
     with Binance() as server, trading(server):
         config = settings(tmp_path, server.address)
@@ -101,16 +113,15 @@ def test_killed_and_restarted_it_loses_no_trade_and_a_replay_is_equal(tmp_path):
         assert (process.returncode, err) == (0, "")
         fields = ("id", "ns", "price", "qty", "side")
         traded = {f"binance:{s}": [tuple(t[f] for f in fields) for t in server.traded[s]] for s in SYMBOLS}
-    for name, rows in recorded(tape).items():
-        first = next(n for n, trade in enumerate(traded[name]) if trade[0] == rows[0][0])
-        assert rows == traded[name][first : first + len(rows)]
-        assert len(rows) > 5_000
-        assert name in out
+    trades = compared(recorded(tape), traded)
+    assert trades > 10_000
+    assert all(name in out for name in traded)
     again = tmp_path / "again"
     assert command("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
     assert not verdict.differences
     assert verdict.rows > 100
+    keep("live", f"{kills} kills", 7, {"trades": trades, "rows": verdict.rows})
 
 
 @pytest.mark.slow
@@ -129,7 +140,17 @@ def test_it_goes_on_after_a_stop_and_starts_over_from_its_tape(tmp_path):
     assert not verify(run, again).differences
 
 
-FAULTS = {"skip": 0.02, "duplicates": 0.05, "reorder": 0.05}
+ALWAYS = {"skip": 0.02, "duplicates": 0.05, "reorder": 0.05}
+AT_TIMES = {
+    "reset": None,
+    "close": None,
+    "refuse": 3,
+    "rest-429": 2,
+    "rest-html": 2,
+    "burst": 500,
+    "mute": None,
+    "no-pong": None,
+}
 
 
 @pytest.mark.slow
@@ -139,18 +160,25 @@ def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp
     with Exchange(instruments, seed=5, speed=30, activity=20, history_days=1) as exchange:
         config, address = tmp_path / "live.yaml", exchange.url.removeprefix("http://")
         config.write_text(f"exchange: {{addresses: {{binance: '{address}', kraken: '{address}'}}}}\n")
-        for name, value in FAULTS.items():
+        for name, value in ALWAYS.items():
             exchange.fault(name, value)
         process = start("live", *instruments, "--config", config, "--out", run)
         grown(process, tape, 800_000)  # the preloads are most of it
-        exchange.fault("reset")
-        grown(process, tape, 400_000)
-        exchange.fault("close")
-        grown(process, tape, 400_000)
+        r, ends = random.Random(5), time.monotonic() + 600 * SOAK
+        for done in itertools.count():
+            name = ("reset", "close")[done] if done < 2 else r.choice(list(AT_TIMES))
+            exchange.fault(name, AT_TIMES[name])
+            if name in ("mute", "no-pong"):
+                time.sleep(r.uniform(1, 20))  # how long it lasts, and nothing waits for it
+                exchange.clear(name)
+            grown(process, tape, 400_000)
+            if done and time.monotonic() > ends:
+                break
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=WITHIN_S)
         assert (process.returncode, err) == (0, "")
         traded = {name: exchange.traded(name)[FIELDS].tolist() for name in instruments}
+        happened = sum((venue.faults.happened for venue in exchange.venues.values()), Counter())
     preloads = [(key, frame) for _, items in Recording(tape).read(0) for key, frame in items if frame.name == "preload"]
     assert sorted(key for key, _ in preloads) == sorted(instruments)
     for name, frame in preloads:
@@ -158,13 +186,14 @@ def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp
         assert len(minutes) > 1_400 if name.startswith("binance") else 700 < len(minutes) <= 720
         assert minutes["available_at"][-1] == frame.control["until"][0]
         assert (minutes["ts_open"][1:] == minutes["available_at"][:-1]).all()
-    for name, rows in recorded(tape).items():
-        first = next(n for n, trade in enumerate(traded[name]) if trade[0] == rows[0][0])
-        assert rows == traded[name][first : first + len(rows)]
-        assert len(rows) > 500
+    trades = compared(recorded(tape), traded)
+    assert trades > 5_000
+    assert {*ALWAYS, "reset", "close"} <= happened.keys()
     again = tmp_path / "again"
     assert command("replay", tape, "--config", config, "--out", again).returncode == 0
-    assert not verify(run, again).differences
+    verdict = verify(run, again)
+    assert not verdict.differences
+    keep("live", f"{done + 1} faults", 5, {"trades": trades, "rows": verdict.rows, "happened": happened})
 
 
 @pytest.mark.slow
