@@ -24,7 +24,9 @@ METRICS: Final[dict[str, Described]] = {
     ),
     "last_event_timestamp_seconds": Described("gauge", "Time of the newest trade", ("venue", "feed", "key")),
     "watermark_lag_seconds": Described("gauge", "Now less the watermark", ("venue", "feed", "key")),
-    "void": Described("counter", "Times that joins were told to do without a stream since the tape began", ("venue", "stream", "key")),
+    "void": Described(
+        "counter", "Times that joins were told to do without a stream, since the tape began", ("venue", "stream", "key")
+    ),
     "connection_up": Described("gauge", "1 where a feed is up", ("venue", "feed")),
     "reconnects": Described("counter", "Connections made anew", ("venue", "feed")),
     "component_changes": Described("counter", "Changes of the states of components", ("component", "state")),
