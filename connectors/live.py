@@ -264,7 +264,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
     def _voids(self) -> Items:
         """Of each exchange whose clock is known, and whose trades have all been taken: what is behind a boundary since it began.
 
-        At a boundary before that nothing is said, since what was traded while nobody listened is being fetched.
+        At a boundary before that nothing is said, since what was traded while nobody listened is being fetched. Of an exchange
+        that ended before its clock was known, that of this machine is near enough; not so of a server that stands for one.
         """
         found: Items = []
         for part in self._parts:

@@ -17,7 +17,7 @@ from operators.chain import Chain, Either
 from operators.confluence import Confluence
 from operators.history import Features
 from operators.intake import Intake
-from operators.keyed import Frames, keyed, merge, omit, pick, staged
+from operators.keyed import Frames, keyed, merge, omit, part, pick, staged
 from operators.klines import KlineBars
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
@@ -65,8 +65,8 @@ def build(market: Frames, plan: Plan) -> Frames:
 
 def build_live(market: Frames, plan: Plan) -> Frames:
     """What `build` gives, and the states of components, which go past it: they are not of the market, and wait for nothing."""
-    components = pick("components", market, ComponentStatus.stream)
-    return merge("told", build(omit("market", market, ComponentStatus.stream), plan), components)
+    components, market = part("components", market, ComponentStatus.stream)
+    return merge("told", build(market, plan), components)
 
 
 def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:

@@ -6,8 +6,9 @@ import os
 import socket
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from math import inf
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector, start_http_server
@@ -16,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from config.sections import Metrics
-from connectors.exchange.standings import Standing
 from connectors.live import LiveSource
 from events.errors import RunError
 from events.feeds import TRADES
@@ -24,13 +24,15 @@ from events.frames import Frame
 from events.records import Signal
 from events.schema import NEVER, SCHEMA_VERSION
 from events.times import SECOND_NS
+from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.provenance import version_of
 from flows.tally import Tally
 
 HOST: Final = "127.0.0.1"
-BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 OTHER: Final = "other"
 """The instrument of metrics where there are too many to tell each."""
+Labels = tuple[str, ...]
+
 _ENGINE_S: Final = 2.0
 
 
@@ -53,18 +55,11 @@ class RunMetrics(Collector):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        given: Any = {"buckets": BUCKETS_S, "registry": self.registry}
-        self._lag = Histogram(
-            "tidewax_ingest_lag_seconds",
-            "From a trade to its receipt; of the newest trade of each batch",
-            ["venue", "kind"],
-            **given,
-        )
-        self._closed = Histogram(
-            "tidewax_bar_close_latency_seconds", "From the end of a bar to the sinks", ["spec"], **given
-        )
-        self._signalled = Histogram(
-            "tidewax_signal_latency_seconds", "From the end of the bar of a signal to the sinks", **given
+        self._lag, self._closed, self._signalled = (
+            Histogram(
+                PREFIX + name, METRICS[name].about, METRICS[name].labels, buckets=BUCKETS_S, registry=self.registry
+            )
+            for name in ("ingest_lag_seconds", "bar_close_latency_seconds", "signal_latency_seconds")
         )
         source.lags = lambda exchange, lag_s: self._lag.labels(exchange, TRADES).observe(max(0.0, lag_s))
         self.registry.register(self)
@@ -89,75 +84,56 @@ class RunMetrics(Collector):
         yield from self._of_instruments()
         yield from self._of_exchanges()
         yield from self._of_tally()
-        build = GaugeMetricFamily("tidewax_build_info", "What runs", labels=["version", "analysis_hash", "schema_v"])
-        build.add_metric([version_of("tidewax"), self._analysis_hash, str(SCHEMA_VERSION)], 1)
-        yield build
+        yield _told("build_info", {(version_of("tidewax"), self._analysis_hash, str(SCHEMA_VERSION)): 1})
 
     def _of_instruments(self) -> Iterator[Metric]:
-        records = CounterMetricFamily(
-            "tidewax_ingest_records", "Trades handed out since the tape began", labels=["venue", "kind"]
-        )
-        newest = GaugeMetricFamily(
-            "tidewax_last_event_timestamp_seconds", "Time of the newest trade", labels=["venue", "feed", "key"]
-        )
-        behind = GaugeMetricFamily(
-            "tidewax_watermark_lag_seconds", "Now less the watermark", labels=["venue", "feed", "key"]
-        )
-        by_exchange: dict[str, dict[str, Standing]] = {}
+        records: dict[Labels, float] = {}
+        newest: dict[Labels, float] = {}
+        behind: dict[Labels, float] = {}
+        voids: dict[Labels, float] = {}
         for instrument, standing in list(self._source.standings.items()):
-            by_exchange.setdefault(instrument.partition(":")[0], {})[instrument] = standing
-        for exchange, standings in by_exchange.items():
-            records.add_metric([exchange, TRADES], sum(standing.rows for standing in standings.values()))
-            now_ns = self._source.now_ns(exchange)
-            for key, newest_ns in self._told(standings, lambda standing: standing.newest_ns).items():
-                newest.add_metric([exchange, TRADES, key], newest_ns / SECOND_NS)
-            for key, watermark_ns in self._told(standings, lambda standing: standing.watermark_ns).items():
-                behind.add_metric([exchange, TRADES, key], max(0, now_ns - watermark_ns) / SECOND_NS)
-        yield from (records, newest, behind)
-
-    def _told(self, standings: Mapping[str, Standing], time_of: Callable[[Standing], int]) -> dict[str, int]:
-        """By label, the times that are known; of too many instruments the earliest."""
-        times = {key: at for key, standing in standings.items() if (at := time_of(standing)) != NEVER}
-        return times if self._each or not times else {OTHER: min(times.values())}
+            exchange = instrument.partition(":")[0]
+            feed = exchange, TRADES
+            key = (*feed, instrument if self._each else OTHER)
+            records[feed] = records.get(feed, 0) + standing.rows
+            voids[key] = voids.get(key, 0) + standing.voids
+            if standing.newest_ns != NEVER:
+                newest[key] = min(newest.get(key, inf), standing.newest_ns / SECOND_NS)
+            if standing.watermark_ns != NEVER:
+                lag_s = (self._source.now_ns(exchange) - standing.watermark_ns) / SECOND_NS
+                behind[key] = max(behind.get(key, 0.0), lag_s)
+        yield _told("ingest_records", records)
+        yield _told("last_event_timestamp_seconds", newest)
+        yield _told("watermark_lag_seconds", behind)
+        yield _told("void", voids)
 
     def _of_exchanges(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("tidewax_connection_up", "1 where a feed is up", labels=["venue", "feed"])
-        again = CounterMetricFamily("tidewax_reconnects", "Connections made anew", labels=["venue", "feed"])
+        up: dict[Labels, float] = {}
+        again: dict[Labels, float] = {}
         for exchange, feed in list(self._source.exchange.feeds.items()):
             health = self._source.health.get(exchange)
-            up.add_metric([exchange, TRADES], float(health is not None and health.state == "up"))
-            again.add_metric([exchange, TRADES], max(0, feed.counts["connected"] - 1))
-        yield from (up, again)
+            up[exchange, TRADES] = float(health is not None and health.state == "up")
+            again[exchange, TRADES] = max(0, feed.counts["connected"] - 1)
+        yield _told("connection_up", up)
+        yield _told("reconnects", again)
 
     def _of_tally(self) -> Iterator[Metric]:
-        tally = self._tally
-        bars = {("time", spec, kind): n for (spec, kind), n in dict(tally.bars).items()}
-        gaps = {(exchange, TRADES, reason): n for (exchange, reason), n in dict(tally.gaps).items()}
-        seconds = {(exchange, TRADES, reason): s for (exchange, reason), s in dict(tally.gap_seconds).items()}
-        yield _counter("bars", "Bars closed", ("kind", "spec", "flags"), bars)
-        yield _counter("gaps", "Gaps stated", ("venue", "feed", "reason"), gaps)
-        yield _counter("gap_seconds", "Length of the gaps whose end is known", ("venue", "feed", "reason"), seconds)
-        yield _counter("dead_letters", "Rows refused and values failed", ("step", "reason"), tally.dead_letters)
-        yield _counter("signals", "Signals made", ("side", "regime"), tally.signals)
-        yield _counter(
-            "signal_closed", "Signals that ended", ("reason",), {(how,): n for how, n in dict(tally.closed).items()}
-        )
-        yield _counter("component_changes", "Changes of states", ("component", "state"), tally.changes)
-        voids = self._voids()
-        yield _counter("void", "Times that joins were told to do without a stream", ("venue", "stream", "key"), voids)
-
-    def _voids(self) -> dict[tuple[str, str, str], int]:
-        told: dict[tuple[str, str, str], int] = {}
-        for instrument, standing in list(self._source.standings.items()):
-            at = instrument.partition(":")[0], TRADES, instrument if self._each else OTHER
-            told[at] = told.get(at, 0) + standing.voids
-        return told
+        tally = self._tally  # the engine goes on counting, so what is gone through here is a copy
+        yield _told("bars", {("time", *at): n for at, n in dict(tally.bars).items()})
+        for name, found in (("gaps", tally.gaps), ("gap_seconds", tally.gap_seconds)):
+            yield _told(name, {(exchange, TRADES, reason): n for (exchange, reason), n in dict(found).items()})
+        yield _told("dead_letters", dict(tally.dead_letters))
+        yield _told("signals", dict(tally.signals))
+        yield _told("signal_closed", {(how,): n for how, n in dict(tally.closed).items()})
+        yield _told("component_changes", dict(tally.changes))
 
 
-def _counter(name: str, about: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
-    """Values by a tuple of labels. They are copied first, since the engine goes on counting."""
-    metric = CounterMetricFamily(f"tidewax_{name}", about, labels=labels)
-    for at, value in sorted(dict(values).items()):
+def _told(name: str, values: Mapping[Any, float]) -> Metric:
+    """A metric with its values by labels."""
+    kind, about, labels = METRICS[name]
+    made = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+    metric = made(PREFIX + name, about, labels=labels)
+    for at, value in sorted(values.items()):
         metric.add_metric(at, value)
     return metric
 

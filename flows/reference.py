@@ -13,6 +13,7 @@ import typer.main
 
 from config import Settings
 from events.streams import Columns, is_digested
+from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.plan import Plan
 from flows.reference_notes import NOTES
 from operators.dimensions import DIMENSIONS, SCORES
@@ -26,9 +27,9 @@ def pages() -> dict[str, str]:
     """The pages by file name.
 
     >>> sorted(pages())
-    ['reference-commands.md', 'reference-indicators.md', 'reference-streams.md']
+    ['reference-commands.md', 'reference-indicators.md', 'reference-metrics.md', 'reference-streams.md']
     """
-    made = {"commands": _commands(), "indicators": _indicators(), "streams": _streams()}
+    made = {"commands": _commands(), "indicators": _indicators(), "metrics": _metrics(), "streams": _streams()}
     return {f"reference-{name}.md": "\n".join(lines) + "\n" for name, lines in made.items()}
 
 
@@ -83,6 +84,20 @@ def _indicators() -> Iterator[str]:
         parameters = ", ".join(f"{name} {value:g}" for name, value in zip(given[::2], given[1::2]))
         columns, takes = ", ".join(f"`{c}`" for c in made.columns), ", ".join(made.inputs)
         yield f"| {fn} | {parameters} | {columns} | {takes} | {made.lookback} | {made.stable} | {made.history} |"
+
+
+def _metrics() -> Iterator[str]:
+    yield f"# Metrics\n\n{_MADE}"
+    yield (
+        "`tidewax live --metrics-port N` serves them at http://127.0.0.1:N/metrics, with those of the process (`process_*`) and, "
+        "with `metrics.engine`, those of Bytewax (`bytewax_*`). Counters begin at the start of the process unless they say "
+        "otherwise. `venue` is the exchange, `key` the instrument, or `other` beyond `metrics.per_key` instruments.\n"
+    )
+    yield "| metric | type | labels | |\n|---|---|---|---|"
+    for name, (kind, about, labels) in METRICS.items():
+        served = f"{PREFIX}{name}" + ("_total" if kind == "counter" else "")
+        yield f"| `{served}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {about} |"
+    yield f"\nHistograms have buckets of {', '.join(f'{bound:g}' for bound in BUCKETS_S)} seconds."
 
 
 def _first_line(function: Any) -> str:

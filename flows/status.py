@@ -47,6 +47,7 @@ class Status:
         """Trades, trades a second, the lag of the newest trade, bars, signals and gaps, and the state of each exchange."""
         source, tally = self._source, self._tally
         if not source.live.is_set():
+            self._began = self._clock_s(), source.rows
             return f"reading the tape: {source.rows:,} trades"
         feeds = "; ".join(filter(None, map(self._exchange, source.exchange.exchanges)))
         return (

@@ -106,3 +106,9 @@ def omit(step: str, up: Frames, *names: str) -> Frames:
 def pick(step: str, up: Frames, *names: str) -> Frames:
     """The frames of these streams."""
     return op.filter(step, up, lambda item: item[1].name in names)
+
+
+def part(step: str, up: Frames, *names: str) -> tuple[Frames, Frames]:
+    """The frames of these streams, and all others: what `pick` and `omit` give, in one pass."""
+    parted = op.branch(step, up, lambda item: item[1].name in names)
+    return parted.trues, parted.falses

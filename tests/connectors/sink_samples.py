@@ -17,7 +17,7 @@ from bytewax.run import cli_main
 from connectors.segments import SegmentSink, roll
 from connectors.sqlite import SqliteSink
 from events.frames import NO_ROWS, Frame
-from events.records import DeadLetter, IntakeCounts, Outcome, Signal, SignalUpdate
+from events.records import ComponentStatus, DeadLetter, IntakeCounts, Outcome, Signal, SignalUpdate
 from events.rows import BAR, GAP_ROW, feature_row
 from events.schema import NEVER
 from events.streams import Columns, Stream, base_streams
@@ -91,6 +91,13 @@ def dead_letter(key: str, ts: int, offset: int) -> DeadLetter:
     )  # fmt: skip
 
 
+def status(key: str, ts: int) -> ComponentStatus:
+    return ComponentStatus(
+        key=key, ts=ts, component="exchange.binance", old="up", new="degraded", reason="connection lost: 503",
+        counters={"lost": 1},
+    )  # fmt: skip
+
+
 def frames(minutes: int = 60, seed: int = 7) -> list[Frame]:
     """Frames of every stream but `bars.5m` and `features.4h`, which stay empty; heartbeats between them."""
     rng = np.random.default_rng(seed)
@@ -112,6 +119,7 @@ def frames(minutes: int = 60, seed: int = 7) -> list[Frame]:
                 out.append(Frame(key, "gaps", gaps, ts + 1))
                 out.append(Frame(key, "signals", (signal(key, ts),), ts + 1))
                 out.append(Frame(key, "outcomes", (outcome(key, ts),), ts + 1))
+                out.append(Frame(key, "components", (status(key, ts - 10**9 * minute),), NEVER))
                 out.append(Frame(key, "dead_letters", (dead_letter(key, ts - 10**9 * minute, minute),), ts + 1))
     for key in KEYS:
         counts = IntakeCounts(

@@ -22,7 +22,7 @@ from events.times import MINUTE_NS, SECOND_NS
 from flows.engine import dataflow, run_flow
 from flows.graph import enter
 from flows.plan import Plan
-from operators.keyed import merge, omit, pick
+from operators.keyed import merge, part
 
 MINUTE = 1_750_000_080 * SECOND_NS  # a whole minute
 FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
@@ -33,8 +33,8 @@ FAST = {"grid_s": 60.0, "settle_s": 0.3, "mute_s": 0.5, "keep_alive_s": 1.0, "co
 
 def to_the_bars(market, plan):
     """The graph up to the bars, and states of components past it."""
-    bars = enter(omit("market", market, COMPONENTS), plan)
-    return merge("told", bars, pick("components", market, COMPONENTS))
+    components, market = part("components", market, COMPONENTS)
+    return merge("told", enter(market, plan), components)
 
 
 class Heard:

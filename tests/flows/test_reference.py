@@ -8,6 +8,6 @@ from commands import ROOT
 from flows.reference import pages
 
 
-@pytest.mark.parametrize("name", ["reference-commands.md", "reference-indicators.md", "reference-streams.md"])
+@pytest.mark.parametrize("name", list(pages()))
 def test_a_reference_page_is_made_from_the_code(name):
     assert (ROOT / "docs" / name).read_text("utf-8") == pages()[name], "python -m flows.reference docs"
