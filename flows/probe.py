@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
-from connectors.exchange.faults import REFUSALS, not_served, reason, refused
+from connectors.exchange.faults import REFUSALS, not_served, reason, refused, unreachable
 from connectors.exchange.pagers import PAGERS, Asked, Page
 from connectors.exchange.sequencer import AVAILABLE_AT, Arrival
 from connectors.exchange.taps import NotATrade, Tap, Trade, TradeReader
@@ -29,6 +29,7 @@ from flows.probe_checks import Checked, Heard, Verdict, judged
 _BACK_IDS: Final = 20_000
 _BACK_NS: Final = 6 * 3600 * SECOND_NS
 _PAGES: Final = 20
+_CONTACT_S: Final = 5.0
 _CAUGHT_UP_S: Final = 10.0
 _WEIGHT: Final = {"spot": 4, "swap": 20}
 """What a page of trades costs of Binance's budget a minute, at most."""
@@ -68,6 +69,7 @@ class Probe:
             InputError: it does not answer, does not serve us, or does not have a symbol.
         """
         try:
+            await self._contact()
             markets = await load_markets(
                 self.exchange, self.client, self.symbols, None, partial(self._ask, self.client.load_markets)
             )
@@ -84,6 +86,14 @@ class Probe:
                 await self.client.close()
         found = [check for heard in self.heard.values() for check in judged(self.venue, heard)]
         return [*found, pongs, *self._subscription(), *weights]
+
+    async def _contact(self) -> None:
+        """The shortest of all answers, so that an exchange that gives none is soon known."""
+        try:
+            async with asyncio.timeout(_CONTACT_S):
+                await self._ask(self.client.fetch_time)
+        except TimeoutError as error:
+            raise unreachable(self.exchange, self.client, _CONTACT_S, error) from None
 
     def _first_of_each_kind(self) -> list[str]:
         return list({kind_of(symbol): symbol for symbol in reversed(self.symbols)}.values())

@@ -12,6 +12,7 @@ import pytest
 from commands import command, start
 from exchange_bench import SERVERS
 from stand_in import Coinbase, Kraken, Okx
+from test_live_sentences import nobody, silent
 
 from connectors.exchange.sequencer import Arrival
 from connectors.exchange.venues import VENUES
@@ -155,6 +156,9 @@ def test_what_cannot_be_probed_is_a_sentence(exchange, address):
         probed("binance", address, "BTC/USTD")
     with pytest.raises(InputError, match="no exchange 'krakn', only"):
         probed("krakn", None)
+    for network, said in ((nobody, "no answer; tried"), (silent, "did not answer within 5 s; tried")):
+        with network() as nowhere, pytest.raises(InputError, match=f"{said} {nowhere}"):
+            probed("kraken", nowhere)
     exchange.fault("geo-block")
     with pytest.raises(InputError, match="refuses to serve"):
         probed("kraken", address)
