@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config import resolve
+from config import load, resolve
 from flows.command_line import Config, terminal
 from flows.live import exchanges_of
+
+if TYPE_CHECKING:
+    from flows.probe_checks import Checked
 
 diagnose_app = typer.Typer()
 
@@ -25,4 +29,24 @@ def doctor(
 
     given: dict[str, Any] | None = {"exchange": {"symbols": exchanges_of(instruments)}} if instruments else None
     if not print_findings(examine(resolve(config, given), out), terminal()):
+        raise typer.Exit(1)
+
+
+@diagnose_app.command()
+def probe(
+    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="binance, kraken, okx, coinbase or bybit.")],
+    symbols: Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", show_default=False)] = None,
+    config: Config = None,
+    seconds: Annotated[float, typer.Option(help="How long to listen.", min=1, max=3600)] = 30.0,
+) -> None:
+    """Check on a live exchange what is relied on: ids, completeness, history, pings (exit code 1 if something differs)."""
+    from flows.probe import Probe, print_checked  # noqa: PLC0415  # other commands do not pay for it
+
+    address, console = load(config).exchange.addresses.get(exchange), terminal()
+
+    async def probed() -> list[Checked]:
+        return await Probe(exchange, symbols or (), address, seconds).run()
+
+    console.print(f"{exchange}: listening for {seconds:g} s; Ctrl-C judges what was seen by then", soft_wrap=True)
+    if not print_checked(asyncio.run(probed()), console):
         raise typer.Exit(1)

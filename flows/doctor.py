@@ -23,7 +23,7 @@ from flows.doctor_exchanges import NO_ANSWER, Patient
 from flows.doctor_store import store
 from flows.plan import Plan
 
-_WITHIN_S: Final = 8.0
+_WITHIN_S: Final = 7.0
 
 Check = Callable[[], list[Finding]]
 

@@ -64,6 +64,7 @@ class Patient:
         self.symbols = tuple(dict.fromkeys(symbols)) or (self.venue.busy["spot"],)
         self.client = make_client(exchange, self.symbols, address, options.keep_alive_s)
         self.findings: list[Finding] = []
+        self._ask = partial(asked, exchange, self.client)
 
     async def examine(self, seconds: float) -> list[Finding]:
         """What was found within so many seconds."""
@@ -89,7 +90,7 @@ class Patient:
         self.client.enableRateLimit = False  # waiting in between would look like a slow answer
         offsets = []
         for _ in range(_SAMPLES):
-            asked_ns, answer, answered_ns = await self._asked(self._timed)
+            asked_ns, answer, answered_ns = await self._ask(self._timed)
             offsets.append(Offset.of(asked_ns, answered_ns, int(answer)))
             await asyncio.sleep(self.client.rateLimit / 1000)
         self.client.enableRateLimit = True
@@ -113,7 +114,7 @@ class Patient:
 
     async def _symbols(self) -> None:
         """Raises `InputError` where one is not there, and names those that are not traded at the moment."""
-        load = partial(self._asked, self.client.load_markets)
+        load = partial(self._ask, self.client.load_markets)
         markets = await load_markets(self.exchange, self.client, self.symbols, None, load)
         idle = [symbol for symbol in self.symbols if markets[symbol].get("active") is False]
         if idle:
@@ -127,7 +128,7 @@ class Patient:
             listed = [symbol for symbol in self.symbols if kind_of(symbol) == kind]
             began_s = time.monotonic()
             group = groups(self.venue, listed, busy=False)[0]
-            await self._asked(partial(self._connected, group))
+            await self._ask(partial(self._connected, group))
             took_ms = 1000 * (time.monotonic() - began_s)
             self._say(f"websocket, {kind}", "ok", f"connects in {took_ms:,.0f} ms")
 
@@ -155,29 +156,28 @@ class Patient:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _asked(self, function: Callable[[], Awaitable[_T]]) -> _T:
-        """What the function gives, at the third try at the latest.
 
-        Raises:
-            InputError: in a sentence, why it cannot.
-        """
-        backoff, refusals = Backoff(0.2, 1.0), 0
-        for left in reversed(range(REFUSALS)):
-            try:
-                return await function()
-            except AGAIN as error:
-                refusals += refused(error, self.client.last_status)
-                if refusals == REFUSALS:
-                    raise not_served(self.exchange) from None
-                if not left:
-                    raise InputError(
-                        f"no answer; tried {host(self.client)}. Last: {reason(error)}: {_NETWORK}"
-                    ) from None
-            except InputError:
-                raise
-            except Exception as error:
-                if refused(error, self.client.last_status):
-                    raise not_served(self.exchange) from None
-                raise unexpected(self.exchange, error) from None
-            await asyncio.sleep(backoff.next())
-        raise AssertionError("the last try has returned or raised")
+async def asked(exchange: str, client: Any, function: Callable[[], Awaitable[_T]]) -> _T:
+    """What the function, which asks an exchange by its client, gives; at the third try at the latest.
+
+    Raises:
+        InputError: in a sentence, why it cannot.
+    """
+    backoff, refusals = Backoff(0.2, 1.0), 0
+    for left in reversed(range(REFUSALS)):
+        try:
+            return await function()
+        except AGAIN as error:
+            refusals += refused(error, client.last_status)
+            if refusals == REFUSALS:
+                raise not_served(exchange) from None
+            if not left:
+                raise InputError(f"{NO_ANSWER}; tried {host(client)}. Last: {reason(error)}: {_NETWORK}") from None
+        except InputError:
+            raise
+        except Exception as error:
+            if refused(error, client.last_status):
+                raise not_served(exchange) from None
+            raise unexpected(exchange, error) from None
+        await asyncio.sleep(backoff.next())
+    raise AssertionError("the last try has returned or raised")

@@ -92,7 +92,13 @@ def unexpected(exchange: str, error: BaseException) -> InputError:
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, as the library underneath said it, of which ccxt tells the address alone."""
+    """What went wrong, as the library underneath said it, of which ccxt tells the address alone.
+
+    >>> reason(TimeoutError()), reason(ccxt.BadSymbol("no  BTC/USTD"))
+    ('it took too long', 'BadSymbol: no BTC/USTD')
+    """
+    if isinstance(error, TimeoutError):
+        return "it took too long"
     error = error.__cause__ or error
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
 
