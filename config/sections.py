@@ -275,7 +275,7 @@ class Tape(Section):
 
     directory: str | None = Field(None, description="Where it is; the folder tape of the run directory, if not given.")
     segment_bytes: int = Field(
-        64 << 20, ge=4096, description="Size from which on a segment is closed, and another one begun."
+        32 << 20, ge=4096, description="Size from which on a segment is closed, and another one begun."
     )
     sync: Literal["epoch", "none"] = Field(
         "epoch",

@@ -28,6 +28,7 @@ from flows.picture import mermaid
 from flows.report import refused_line
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
 from flows.sweep import Sweep, print_sweep
+from flows.tape_commands import tape_app
 from flows.verify import verify as compare
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(live_app)
 app.add_typer(fetch_app)
 app.add_typer(diagnose_app)
+app.add_typer(tape_app, name="tape")
 
 Files = Annotated[
     list[Path],

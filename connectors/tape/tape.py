@@ -24,7 +24,7 @@ from events.frames import Frame
 
 log = logging.getLogger(__name__)
 Sync = Literal["none", "epoch"]
-SEGMENT_BYTES: Final = 64 << 20
+SEGMENT_BYTES: Final = 32 << 20
 
 
 class Tape:
