@@ -4,16 +4,96 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 KEPT: Final = Path(__file__).resolve().parent.parent / ".cache" / "soak"
+PAGE: Final = """# The long runs
+
+What `make soak` measured on {when}, on {machine}: {runs} runs under
+faults of exchanges. The whole of it is ten seeds of each fault, and takes about an hour on two cores.
+
+## The exchange source under faults
+
+Unmodified ccxt on the local exchange (`tidewax simulate`): Binance spot and USD-M and Kraken at once, on each an instrument
+that trades 1,600 times a second, and quiet ones beside them. After each run, what was handed out is compared with what was
+traded, and the bars that the graph made of the one with those that it makes of the other, to the last bit
+([test_exchange_simulator.py](../tests/connectors/test_exchange_simulator.py)). Every fault made a difference at every venue in
+every run. A late trade would be one that came after a heartbeat had promised that it would not.
+
+{faults}
+
+Faults are those of `tidewax simulate --help`. The stream mix has skip, duplicates, reorder, reset, close and a clock that is
+30 s off; the outage mix has rest-lag, skip, mute, refuse, rest-429, rest-html, reset and bursts.
+
+## `tidewax live`, killed and ill-treated
+
+Each run records a tape, which must hold what was traded, all of it and in order; then the tape is replayed without
+interruption, and `tidewax verify` finds bars, features, confluence and signals equal in both
+([test_live.py](../tests/flows/test_live.py)).
+
+{live}
+"""
+_SUMS: Final = {
+    "trades": "trades",
+    "lost": "lost",
+    "twice": "twice",
+    "out_of_order": "out of order",
+    "wrong": "not as traded",
+    "late": "late",
+    "gaps": "stated gaps",
+    "reconnects": "connections",
+    "refilled": "refilled",
+    "seconds": "seconds",
+}
 
 
 def keep(kind: str, name: str, seed: int, row: dict[str, Any]) -> None:
     """Keep a row of a long run; of a short one, nothing."""
     if os.environ.get("TIDEWAX_SOAK"):
         KEPT.mkdir(parents=True, exist_ok=True)
-        (KEPT / f"{kind}_{name.replace(' ', '_')}_{seed}.json").write_text(
-            json.dumps({"name": name, "seed": seed} | row)
-        )
+        path = KEPT / f"{kind}_{name.replace(' ', '_')}_{seed}.json"
+        path.write_text(json.dumps({"name": name, "seed": seed} | row))
+
+
+def page(folder: Path = KEPT) -> str:
+    """The page of what was kept in a folder.
+
+    Raises:
+        FileNotFoundError: nothing was.
+    """
+    faults, live = (
+        [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}_*"))] for kind in ("faults", "live")
+    )
+    if not faults and not live:
+        raise FileNotFoundError(f"{folder} has no rows: run `make soak` first")
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in faults:
+        by_name.setdefault(row["name"], []).append(row)
+    summed = [
+        (name, len(rows), *(round(sum(row[key] for row in rows)) for key in _SUMS)) for name, rows in by_name.items()
+    ]
+    return PAGE.format(
+        when=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}, Python {platform.python_version()})",
+        runs=len(faults),
+        faults=table(("fault", "seeds", *_SUMS.values()), summed),
+        live=table(
+            ("run", "trades on the tape", "rows compared", "different", "seconds"),
+            [(row["name"], row["trades"], row["rows"], row["different"], round(row["seconds"])) for row in live],
+        ),
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as a table of Markdown."""
+    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *texts]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from asyncio.selector_events import BaseSelectorEventLoop
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 import ccxt.pro
@@ -21,6 +21,19 @@ SPOT, LINEAR, KRAKEN = "binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/
 def by_hand(*instruments, **given):
     """An exchange at which time stands still, and nothing trades by itself."""
     return Exchange(instruments or (SPOT, LINEAR, KRAKEN), **{"start_ns": START_NS, "speed": 0, "activity": 0} | given)
+
+
+@contextmanager
+def after_ninety_seconds(*instruments, **given):
+    """An exchange with a day of history that has traded for ninety seconds."""
+    with by_hand(*instruments, history_days=1, **given) as exchange:
+        exchange.advance(90)
+        yield exchange
+
+
+def symbol_of(instrument):
+    """The symbol, as ccxt writes it."""
+    return instrument.split(":", 1)[1]
 
 
 @pytest.fixture
@@ -79,7 +92,7 @@ async def socket_to(exchange, path, *messages):
 @asynccontextmanager
 async def subscribed(exchange, instrument):
     """A plain websocket that is subscribed to the trades of an instrument, with the answers read."""
-    symbol = instrument.split(":", 1)[1]
+    symbol = symbol_of(instrument)
     if instrument.startswith("kraken"):
         params = {"channel": "trade", "symbol": [symbol], "snapshot": False}
         path, message, answers = "/v2", {"method": "subscribe", "params": params}, 2

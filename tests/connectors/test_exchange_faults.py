@@ -1,4 +1,4 @@
-"""Unmodified ccxt clients against exchanges with faults: what comes out equals what was traded."""
+"""Unmodified ccxt clients against stand-ins with faults, of exchanges that the local exchange does not speak for."""
 
 import json
 
@@ -50,9 +50,8 @@ FAULTS = ["none", "close", "reset", "mute", "refuse", "429", "503", "html", "lag
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("exchange", ["binance", "kraken", "coinbase"])
-def test_everything_traded_comes_out_once_and_in_order(exchange, name):
-    with connected(exchange) as (server, client):
+def test_everything_traded_comes_out_once_and_in_order(name):
+    with connected("coinbase") as (server, client):
         done = start(server, trading(server, COUNT, fault(server, name)))
         client.until(lambda: done() and client.complete())
         exact(client)
@@ -70,9 +69,8 @@ def test_everything_traded_comes_out_once_and_in_order(exchange, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exchange", ["binance", "kraken"])
-def test_a_burst_into_a_small_queue_is_refilled(exchange):
-    with connected(exchange, queue=300, waiting=100) as (server, client):
+def test_a_burst_into_a_small_queue_is_refilled():
+    with connected("coinbase", queue=300, waiting=100) as (server, client):
         for symbol in server.symbols:
             server.do(server.trade(symbol, COUNT))  # nobody takes anything meanwhile
         pages = len(server.symbols) * (1000 + 100)  # one at most is on its way for each instrument

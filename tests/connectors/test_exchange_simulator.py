@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from dataclasses import asdict
 
 import pytest
@@ -141,7 +142,7 @@ def test_what_reaches_the_bars_is_what_was_traded(tmp_path_factory, name, seed):
         if skew_s:
             exchange.fault("clock-skew", skew_s)
 
-    folder = tmp_path_factory.getbasetemp()
+    folder, began_s = tmp_path_factory.getbasetemp(), time.monotonic()
     with bench(folder, seed, SECONDS, before, **OPTIONS.get(name, {})) as run:
         # a clock that is ahead must not let heartbeats run ahead; one that is behind lets nothing be promised yet
         run.run(
@@ -153,7 +154,7 @@ def test_what_reaches_the_bars_is_what_was_traded(tmp_path_factory, name, seed):
             ),
         )
         made = run.outcome()
-        keep("faults", name, seed, asdict(made))
+        keep("faults", name, seed, asdict(made) | {"seconds": time.monotonic() - began_s})
     assert made.trades >= len(BUSY) * COUNT * 0.7  # of this seed, as many as there happen to be
     assert (made.lost, made.twice, made.out_of_order, made.wrong, made.refused, made.gaps) == (0, 0, 0, 0, 0, 0), made
     needed = {

@@ -10,6 +10,7 @@ from simulator_clients import (
     LINEAR,
     SPOT,
     START_NS,
+    after_ninety_seconds,
     by_hand,
     get,
     get_json,
@@ -17,6 +18,7 @@ from simulator_clients import (
     loopback_only,  # noqa: F401
     socket_to,
     subscribed,
+    symbol_of,
     trades_heard,
     truth,
     unified,
@@ -33,14 +35,8 @@ MS = 1_000_000
 
 @pytest.fixture(scope="module")
 def market():
-    """An exchange with a day of history that has traded for ninety seconds."""
-    with by_hand(activity=1, history_days=1) as exchange:
-        exchange.advance(90)
+    with after_ninety_seconds(activity=1) as exchange:
         yield exchange
-
-
-def symbol_of(instrument):
-    return instrument.split(":", 1)[1]
 
 
 @pytest.mark.parametrize(("client", "instrument"), CLIENTS)

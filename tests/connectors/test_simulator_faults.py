@@ -19,6 +19,7 @@ from simulator_clients import (
     loopback_only,  # noqa: F401
     socket_to,
     subscribed,
+    symbol_of,
     trades_heard,
     truth,
     unified,
@@ -323,7 +324,7 @@ def test_ccxt_raises_what_it_raises_on_the_real_exchange(client, instrument, fau
                 await c.load_markets()
                 exchange.fault(fault)
                 with pytest.raises(raised.get(client, raised[""])):
-                    await c.fetch_trades(instrument.split(":", 1)[1])
+                    await c.fetch_trades(symbol_of(instrument))
 
     asyncio.run(run())
 
@@ -335,12 +336,12 @@ def test_ccxt_notices_that_the_connection_is_gone_and_comes_back(client, instrum
         with by_hand() as exchange:
             async with unified(exchange, client) as c:
                 params = {} if instrument == KRAKEN else {"name": "aggTrade"}
-                watching = asyncio.create_task(c.watch_trades(instrument.split(":", 1)[1], params=dict(params)))
+                watching = asyncio.create_task(c.watch_trades(symbol_of(instrument), params=dict(params)))
                 await asyncio.to_thread(exchange.wait_subscribed, instrument)
                 exchange.fault(event)
                 with pytest.raises(ccxt.NetworkError):
                     await asyncio.wait_for(watching, 10)
-                watching = asyncio.create_task(c.watch_trades(instrument.split(":", 1)[1], params=dict(params)))
+                watching = asyncio.create_task(c.watch_trades(symbol_of(instrument), params=dict(params)))
                 await asyncio.to_thread(exchange.wait_subscribed, instrument)
                 exchange.trade(instrument, 7.0, 1.0, 1)
                 assert (await asyncio.wait_for(watching, 10))[-1]["price"] == 7.0
@@ -359,6 +360,8 @@ def test_faults_of_one_venue_leave_the_other_alone():
             assert exchange.venues["kraken"].faults.values == {"skip": 1.0}
             assert exchange.venues["binance"].faults.values == {}
             assert exchange.venues["kraken"].counts["faulted"] == 1
+            assert +exchange.venues["kraken"].faults.happened == {"geo-block": 1}
+            assert not +exchange.venues["binance"].faults.happened
 
     asyncio.run(run())
 

@@ -8,6 +8,7 @@ import pytest
 from simulator_clients import (
     KRAKEN,
     START_NS,
+    after_ninety_seconds,
     by_hand,
     get_json,
     heard,
@@ -29,9 +30,7 @@ pytestmark = pytest.mark.usefixtures("loopback_only")
 
 @pytest.fixture(scope="module")
 def market():
-    """An exchange with a day of history that has traded for ninety seconds."""
-    with by_hand(KRAKEN, "kraken:SOL/USD", activity=3, history_days=1) as exchange:
-        exchange.advance(90)
+    with after_ninety_seconds(KRAKEN, "kraken:SOL/USD", activity=3) as exchange:
         yield exchange
 
 

@@ -94,9 +94,14 @@ def compared(tape, traded):
     return sum(map(len, tape.values()))
 
 
+def measured(name, trades, verdict, seconds):
+    row = {"trades": trades, "rows": verdict.rows, "different": len(verdict.differences), "seconds": seconds}
+    keep("live", name, 1, row)
+
+
 @pytest.mark.slow
 def test_killed_and_restarted_it_loses_no_trade_and_a_replay_is_equal(tmp_path):
-    r, kills = random.Random(7), 20 if SOAK else 2
+    r, kills, began_s = random.Random(7), 20 if SOAK else 2, time.monotonic()
     run, tape = tmp_path / "run", tmp_path / "run" / "tape"
     with Binance() as server, trading(server):
         config = settings(tmp_path, server.address)
@@ -113,15 +118,15 @@ def test_killed_and_restarted_it_loses_no_trade_and_a_replay_is_equal(tmp_path):
         assert (process.returncode, err) == (0, "")
         fields = ("id", "ns", "price", "qty", "side")
         traded = {f"binance:{s}": [tuple(t[f] for f in fields) for t in server.traded[s]] for s in SYMBOLS}
-    trades = compared(recorded(tape), traded)
+    seconds, trades = time.monotonic() - began_s, compared(recorded(tape), traded)
     assert trades > 10_000
     assert all(name in out for name in traded)
     again = tmp_path / "again"
     assert command("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
+    measured(f"killed {kills} times", trades, verdict, seconds)
     assert not verdict.differences
     assert verdict.rows > 100
-    keep("live", f"{kills} kills", 7, {"trades": trades, "rows": verdict.rows})
 
 
 @pytest.mark.slow
@@ -155,7 +160,7 @@ AT_TIMES = {
 
 @pytest.mark.slow
 def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp_path):
-    instruments = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD")
+    instruments, began_s = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD"), time.monotonic()
     run, tape = tmp_path / "run", tmp_path / "run" / "tape"
     with Exchange(instruments, seed=5, speed=30, activity=20, history_days=1) as exchange:
         config, address = tmp_path / "live.yaml", exchange.url.removeprefix("http://")
@@ -186,14 +191,14 @@ def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp
         assert len(minutes) > 1_400 if name.startswith("binance") else 700 < len(minutes) <= 720
         assert minutes["available_at"][-1] == frame.control["until"][0]
         assert (minutes["ts_open"][1:] == minutes["available_at"][:-1]).all()
-    trades = compared(recorded(tape), traded)
+    seconds, trades = time.monotonic() - began_s, compared(recorded(tape), traded)
     assert trades > 5_000
     assert {*ALWAYS, "reset", "close"} <= happened.keys()
     again = tmp_path / "again"
     assert command("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
+    measured(f"{done + 1} faults in a row, three all the time", trades, verdict, seconds)
     assert not verdict.differences
-    keep("live", f"{done + 1} faults", 5, {"trades": trades, "rows": verdict.rows, "happened": happened})
 
 
 @pytest.mark.slow
