@@ -100,6 +100,7 @@ class Instrument:
         ask, task: whether the running refill must ask REST once more; that refill.
         covered_ns: from when on its trades are complete, once that is said by this run.
         held: what waits for its preload to be handed out, None if nothing has to.
+        may_begin: whether it may begin with whatever trade comes; not while its preload looks for a better one.
     """
 
     symbol: str
@@ -116,6 +117,7 @@ class Instrument:
     task: asyncio.Task[None] | None = None
     covered_ns: int = NEVER
     held: list[Item] | None = None
+    may_begin: bool = True
 
     @property
     def watermark_ns(self) -> int:
@@ -259,7 +261,7 @@ class Feed:
         order = Sequencer if self.venue.counts else Overlap
         one.order = order(key, partial(self.put, one), partial(self.hole, one), most_waiting=self.options.waiting)
         if position is None:
-            one.held = [] if self.options.preload else None
+            one.held, one.may_begin = ([], False) if self.options.preload else (None, True)
         elif self.clock.now() - position.last_ns > self.options.refill_s * SECOND_NS:
             one.left = position
         else:
@@ -311,7 +313,7 @@ class Feed:
             for other in self.instruments.values():  # without ids, only the silence shows that some may be missing
                 if other.subscription == place:
                     other.order.interrupted()
-        if one.order.next_id is None:
+        if one.order.next_id is None and one.may_begin:
             self.refill.begin_with(one, arrival)
         one.order.push(arrival, self.room(one))
         if one.task is None and one.order.missing:

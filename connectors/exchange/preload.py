@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from connectors.exchange.anchors import first_at
 from connectors.exchange.frames import Together, frames_of
 from connectors.exchange.klines import klines
 from events.errors import InputError
@@ -28,17 +29,24 @@ _TICK_S: Final = 0.1
 class Preload:
     """The preloads of a feed, a few instruments at a time.
 
-    Trades of an instrument are held back from its first one on; then klines are asked for up to the minute in which it came, and
-    all is handed out together: the klines, that the stream is complete from there on, and the trades. So a crash has either handed
-    out none of it or all that a restart goes on from.
+    Trades begin where the running minute did, where the venue can tell which was the first, and are held back; then klines are
+    asked for up to there, and all is handed out together: the klines, that the stream is complete from there on, and the trades.
+    So a crash has either handed out none of it or all that a restart goes on from.
     """
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._few = asyncio.Semaphore(_AT_ONCE)
 
+    @property
+    def _base_ns(self) -> int:
+        return timeframe_ns(self._feed.options.preload[0][0])
+
     async def run(self, one: Instrument) -> None:
         """Preload an instrument that has just been made, and let its trades go."""
+        while self._feed.connected_ns == NEVER:
+            await asyncio.sleep(_TICK_S)
+        await self._begin(one)
         while one.covered_ns == NEVER:
             await asyncio.sleep(_TICK_S)
         async with self._few:
@@ -49,11 +57,24 @@ class Preload:
         self._feed.queue.append((one.key, Together((frame, covered))))
         self._feed.queue.extend(released[1:])
 
+    async def _begin(self, one: Instrument) -> None:
+        """Begin with the first trade of the running minute, else with what comes."""
+        feed = self._feed
+        since = feed.clock.now() // self._base_ns * self._base_ns
+        try:
+            first = await first_at(feed.client, one.symbol, since, feed.calls.call)
+        except InputError as error:
+            log.warning("%s: its first minute will be partial: %s", one.key, error)
+            first = None
+        one.may_begin = True
+        if first is not None:
+            feed.refill.begin_at(one, first, since)
+        feed.refill.start(one, ask=True)
+
     async def _history(self, one: Instrument) -> tuple[Array, int]:
         """(klines of all timeframes, in order of their closes; where they end)."""
         feed, wanted = self._feed, self._feed.options.preload
-        base_ns = timeframe_ns(wanted[0][0])
-        until = one.covered_ns // base_ns * base_ns
+        until = one.covered_ns // self._base_ns * self._base_ns
         settled_ns = until + round(feed.options.settle_s * SECOND_NS)
         while max(feed.clock.now(), one.order.last_ns) < settled_ns:  # REST may be behind
             await asyncio.sleep(_TICK_S)

@@ -91,6 +91,8 @@ class Refill:
             while not feed.room(one, 2):
                 await asyncio.sleep(0.02)
             if order.next_id is None:
+                if not one.may_begin:
+                    return
                 newest = (await self._ask(one, None)).rows
                 if newest and order.next_id is None:
                     self._begin_after(one, newest[-1])
@@ -127,6 +129,11 @@ class Refill:
         if self._feed.venue.counts and one.left is None:
             self._covered(one, first.row[AVAILABLE_AT], first.first, first.first - 1)
             one.order.resume(first.first, first.row[AVAILABLE_AT])
+
+    def begin_at(self, one: Instrument, first: int, since: int) -> None:
+        """Begin with a trade of this id, the first one at or after a time: the stream is complete from that time on."""
+        self._covered(one, since - 1, first, first - 1)
+        one.order.resume(first, since - 1)
 
     def _begin_after(self, one: Instrument, newest: Arrival) -> None:
         """Begin after the newest trade, which is not handed out: the stream is complete from behind it."""

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 
+import polars as pl
 import pytest
 from commands import command, start
 from soak_rows import keep
@@ -16,6 +17,7 @@ from stand_in import Binance
 
 from connectors.simulator.exchange import Exchange
 from connectors.tape import Recording
+from events.schema import GAP, PARTIAL
 from events.times import MINUTE_NS
 from flows.verify import verify
 
@@ -191,6 +193,9 @@ def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp
         assert len(minutes) > 1_400 if name.startswith("binance") else 700 < len(minutes) <= 720
         assert minutes["available_at"][-1] == frame.control["until"][0]
         assert (minutes["ts_open"][1:] == minutes["available_at"][:-1]).all()
+        bars = pl.read_parquet(run / "bars.1m.parquet").filter(pl.col("key") == name)
+        assert not bars["flags"].is_in([PARTIAL, GAP, PARTIAL | GAP]).any(), "trades go on where klines end"
+        assert (bars["ts_open"][1:] == bars["ts_close"][:-1]).all()
     seconds, trades = time.monotonic() - began_s, compared(recorded(tape), traded)
     assert trades > 5_000
     assert {*ALWAYS, "reset", "close"} <= happened.keys()
