@@ -15,13 +15,14 @@ from rich.text import Text
 
 from config import Settings
 from connectors.exchange.history import History
+from connectors.exchange.sequencer import Hole
 from connectors.files.writer import RowsFile, rows_file
 from connectors.storage import storage_errors
 from events.errors import RunError, SettingsError
 from events.feeds import FEEDS, KLINES, RATES, TRADES
 from events.frames import Array
 from events.schema import NEVER
-from events.times import MINUTE_NS, SECOND_NS, iso
+from events.times import MINUTE_NS, SECOND_NS, iso, timeframe_ns
 
 WHAT: Final = {"trades": TRADES, "klines": KLINES, "funding": RATES}
 _SETTLES_NS: Final = 5 * SECOND_NS
@@ -109,12 +110,15 @@ class Fetch:
     async def _run(self, console: Console) -> None:
         given = self.settings.exchange
         cache = None if given.cache is None else Path(given.cache)
+        history = History(self.exchange, self.symbol, given.addresses.get(self.exchange), cache)
+        if self.what == "trades":
+            history.check_serves_trades()
         with _showing(self, console):
-            async with History(self.exchange, self.symbol, given.addresses.get(self.exchange), cache) as self.history:
-                until_ns = await self._until(self.history)
-                for what in self._wanted(self.history):
-                    fetched = await self._fetch(self.history, what, until_ns)
-                    for line in self._told(fetched, what):
+            async with history as self.history:
+                until_ns = await self._until(history)
+                for what in self._wanted(history):
+                    fetched = await self._fetch(history, what, until_ns)
+                    for line in self._told(history, fetched, what, until_ns):
                         console.print(line, soft_wrap=True)
 
     async def _until(self, history: History) -> int:
@@ -177,7 +181,7 @@ class Fetch:
         name = f"{what}-{self.timeframe}" if what == "klines" else what
         return self.out / f"{self.exchange}-{symbol}-{name}-{span}.parquet"
 
-    def _told(self, fetched: Fetched, what: str) -> Iterator[str]:
+    def _told(self, history: History, fetched: Fetched, what: str, until_ns: int) -> Iterator[str]:
         noun = FEEDS[WHAT[what]].noun
         if fetched.kept:
             yield f"{fetched.path} is there already; --again fetches it anew"
@@ -187,12 +191,21 @@ class Fetch:
             return
         span = f"from {iso(fetched.first_ns)} to {iso(fetched.last_ns)}"
         yield f"{fetched.path}: {fetched.rows:,} {noun} of {self.instrument}, {span}"
-        holes = self.history.holes if what == "trades" and self.history is not None else []
+        if what == "klines":
+            length_ns = timeframe_ns(self.timeframe)
+            missing = until_ns // length_ns - -(-self.since_ns // length_ns) - fetched.rows
+            newest = ", only the newest 720" if self.exchange == "kraken" else ""
+            if missing:
+                yield f"{missing:,} klines of the span are missing: {self.exchange} does not serve them{newest}"
+        elif what == "trades":
+            yield from self._holes(history.holes)
+
+    def _holes(self, holes: Sequence[Hole]) -> Iterator[str]:
         for hole in holes[:_HOLES]:
-            yield f"ids {hole.id_from} to {hole.id_to} are missing, {iso(hole.since)} to {iso(hole.until)}"
+            yield f"ids {hole.id_from} to {hole.id_to} are missing, traded from {iso(hole.since)} to {iso(hole.until)}"
         if holes:
-            missing = sum(hole.id_to - hole.id_from + 1 for hole in holes)
-            yield f"{self.exchange} does not serve {missing:,} ids in {len(holes):,} places: bars of those times lack them"
+            ids = sum(hole.id_to - hole.id_from + 1 for hole in holes)
+            yield f"{self.exchange} does not serve {ids:,} ids in {len(holes):,} places: bars of those times lack them"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,15 @@ def fetch(
 ) -> None:
     """Fetch trades, klines or funding rates of a span from an exchange into Parquet files, ready for a backtest."""
     since_ns, until_ns = _time("--since", since), None if until is None else _time("--until", until)
-    Fetch(exchange, symbol, what, since_ns, until_ns, timeframe, out, load(config), again).run(terminal())
+    wanted = Fetch(exchange, symbol, what, since_ns, until_ns, timeframe, out, load(config), again)
+    try:
+        wanted.run(terminal())
+    except KeyboardInterrupt:
+        print(
+            "tidewax: stopped; the same command keeps the files that are whole, and begins the others anew",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
 
 
 def _time(option: str, text: str) -> int:

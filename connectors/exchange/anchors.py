@@ -42,16 +42,17 @@ async def _by_halves(pages: Pages, ns: int, first: int = 0, probe: int | None = 
     while low < high:
         middle = (low + high) // 2 if probe is None else min(max(probe, low), high - 1)
         probe = None
-        page = await pages.page(middle)
-        late = next((arrival.last for arrival in page.rows if arrival.row[AVAILABLE_AT] >= ns), None)
-        if not page.rows:  # so many ids in a row that there are not
-            low = min(high, middle + PAGE)
-        elif late is None:
-            low = page.rows[-1].last + 1
-        elif late != page.rows[0].last:
+        at, rows = middle, (await pages.page(middle)).rows
+        while not rows and at + PAGE < high:  # so many ids in a row that there are not
+            at += PAGE
+            rows = (await pages.page(at)).rows
+        late = next((arrival.last for arrival in rows if arrival.row[AVAILABLE_AT] >= ns), None)
+        if rows and late is None:
+            low = rows[-1].last + 1
+        elif late is not None and late != rows[0].last:
             return late
         else:
-            found, high = late, middle
+            found, high = found if late is None else late, middle
     return found
 
 
@@ -64,7 +65,7 @@ async def _binance(pages: Pages, ns: int) -> int | None:
 
 
 async def _kraken(pages: Pages, ns: int) -> int | None:
-    anchor, anchor_ns = -1, max(ns, 1_001)
+    anchor, anchor_ns = -1, ns
     while True:
         page = await pages.page(anchor, anchor_ns)
         late = next((arrival.last for arrival in page.rows if arrival.row[AVAILABLE_AT] >= ns), None)

@@ -49,6 +49,18 @@ class History:
         self.holes: list[Hole] = []
         self._call = Calls(self).call
 
+    def check_serves_trades(self) -> None:
+        """Check that the venue serves trades of a span.
+
+        Raises:
+            InputError: it serves the newest alone.
+        """
+        if not self.serves_trades:
+            raise InputError(
+                f"{self.exchange} serves the newest trades alone (60 of spot, 1,000 of a contract), so none of a span: record"
+                " them with `tidewax live`, or fetch klines"
+            )
+
     async def __aenter__(self) -> Self:
         client = self.client
         try:
@@ -90,11 +102,7 @@ class History:
         Raises:
             InputError: the venue does not serve trades of a span, or not of so long ago.
         """
-        if not self.serves_trades:
-            raise InputError(
-                f"{self.exchange} serves the newest trades alone (60 of spot, 1,000 of a contract), so none of a span: record"
-                " them with `tidewax live`, or fetch klines"
-            )
+        self.check_serves_trades()
         pages = Pages(self.client, self.symbol, self._call)
         newest = (await pages.page(None)).rows
         if not newest or newest[-1].row[AVAILABLE_AT] < since_ns:

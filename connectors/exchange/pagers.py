@@ -69,7 +69,7 @@ async def kraken_page(asked: Asked) -> Page:
     """
     if asked.anchor is None:
         return Page((await _fetch(asked, 10, {}))[0], False)
-    since = asked.anchor_ns - 1_001  # times of REST are certain to the microsecond
+    since = max(0, asked.anchor_ns - 1_001)  # times of REST are certain to the microsecond
     while True:
         rows, trades = await _fetch(asked, PAGE, {"since": str(since)})
         full = len(rows) >= PAGE
@@ -144,13 +144,14 @@ class Pages:
         Args:
             anchor: an id; None for the newest trades.
             anchor_ns: the time of that trade, or one before it, for a venue that is asked by time.
-            known: whether there is a trade of that id; then a page that leaves it out is none, and is asked for again.
+            known: whether there is a trade of that id; then a page that leaves it out is none, and is asked for again. (But
+                not of Kraken, of which no more than a page can be had of one time.)
         """
 
         async def ask() -> Page:
             asked = Asked(self._client, self._symbol, self._read, anchor, anchor_ns, time.time_ns())
-            page = await PAGERS[self.exchange](asked)
-            if known and anchor is not None and not (page.rows and page.rows[0].last <= anchor + 1):
+            page, by_time = await PAGERS[self.exchange](asked), self.exchange == "kraken"
+            if known and not by_time and anchor is not None and not (page.rows and page.rows[0].last <= anchor + 1):
                 raise ValueError("a page of trades does not begin where the one before ended")
             return page
 

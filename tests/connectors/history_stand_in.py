@@ -23,6 +23,14 @@ class Klines:
         self.left_out, self.most = set(left_out), 10**6
         self.clock_ahead_ns = 0
 
+    def settle(self, intervals_h):
+        """(ns, rate) of settlements so many hours after one another."""
+        at, out = self.listed_ns // (8 * 60 * MINUTE_NS) * 8 * 60 * MINUTE_NS, []
+        for hours in intervals_h:
+            at += hours * 60 * MINUTE_NS
+            out.append((at, round(self.random.uniform(-1e-3, 1e-3), 6)))
+        return out
+
     def kline(self, open_ns):
         """(open, high, low, close, volume, quote volume), the same whenever asked for."""
         r = random.Random(open_ns)
@@ -55,8 +63,17 @@ class OkxHistory(Klines, Okx):
 
     bars = MappingProxyType({"1m": 1, "5m": 5, "30m": 30, "4H": 240, "6Hutc": 360, "1Dutc": 1_440})
 
+    contract, settled = "BTC/USDT:USDT", ()
+
     def answer(self, name, request):
         query = request.query
+        if name == "instruments" and query["instType"] == "SWAP":
+            return web.json_response({"code": "0", "msg": "", "data": [self.perpetual()]})
+        if name == "funding-rate-history":  # the newest 100 before a time
+            rows = [one for one in self.settled if one[0] < int(query["after"]) * MS][-min(int(query["limit"]), 100) :]
+            told = {"instType": "SWAP", "instId": "BTC-USDT-SWAP", "fundingRate": "0.5", "method": "current_period"}
+            data = [told | {"realizedRate": str(rate), "fundingTime": str(at // MS)} for at, rate in rows[::-1]]
+            return web.json_response({"code": "0", "msg": "", "data": data})
         if name == "history-trades":  # the newest 100 before an id (type 1) or a time (2)
             symbol, by = query["instId"].replace("-", "/"), {"1": "id", "2": "ns"}[query["type"]]
             before = int(query["after"]) * (MS if by == "ns" else 1)
@@ -75,6 +92,10 @@ class OkxHistory(Klines, Okx):
             closed = str(int(at + length <= self.now_ns))
             rows.append([str(at // MS), *map(str, prices), str(volume), str(quote), str(quote), closed])
         return web.json_response({"code": "0", "msg": "", "data": rows})
+
+    def perpetual(self):
+        spot = self.market("BTC", "USDT") | {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "instFamily": "BTC-USDT"}
+        return spot | {"ctType": "linear", "ctVal": "0.01", "ctValCcy": "BTC", "settleCcy": "USDT", "uly": "BTC-USDT"}
 
 
 class CoinbaseHistory(Klines, Coinbase):
@@ -104,9 +125,26 @@ class CoinbaseHistory(Klines, Coinbase):
 class BybitHistory(Klines, Bybit):
     """At most 1,000, newest first, both ends belong to it."""
 
+    def routes(self, router):
+        super().routes(router)
+        router.add_get("/v5/market/funding/{n}", self.rest)
+
     bars = MappingProxyType({"1": 1, "5": 5, "30": 30, "240": 240, "D": 1_440})
 
+    contract, settled = "BTC/USDT:USDT", ()
+
     def answer(self, name, request):
+        if name == "history":  # the newest 200 up to a time, that included
+            query = request.query
+            rows = [one for one in self.settled if one[0] <= int(query["endTime"]) * MS][
+                -min(int(query["limit"]), 200) :
+            ]
+            told = {"symbol": query["symbol"]}
+            listed = [
+                told | {"fundingRate": str(rate), "fundingRateTimestamp": str(at // MS)} for at, rate in rows[::-1]
+            ]
+            result = {"category": query["category"], "list": listed}
+            return web.json_response({"retCode": 0, "retMsg": "OK", "result": result, "time": 0})
         if name != "kline":
             return super().answer(name, request)
         query = request.query

@@ -130,8 +130,8 @@ def test_ids_that_there_are_not_are_passed_over():
             server._now_ns += 10**9
             server.traded[symbol][700:] = [trade | {"ns": server._now_ns} for trade in server.traded[symbol][700:]]
             trades = [(trade["id"], trade["ns"]) for trade in server.traded[symbol]]
-            times = [trades[699][1] + 1, server._now_ns]
-            assert first(exchange, server.address, symbol, times) == [trades[700][0]] * 2
+            times = [trades[1][1] + 1, trades[300][1], trades[699][1], trades[699][1] + 1, server._now_ns]
+            assert first(exchange, server.address, symbol, times) == expected(trades, times)
 
 
 def test_a_venue_that_cannot_tell():
