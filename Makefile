@@ -48,8 +48,10 @@ test: .venv/developed ## everything: lint, types, contracts, laws, crashes, comm
 bench: .venv/developed .cache/nautilus-venv/tried ## print the benchmark tables
 	$(BIN)/python -m benchmarks
 
-soak: .venv/developed ## the long runs: every law with many seeds, many kills
-	TIDEWAX_SOAK=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+soak: .venv/developed ## the long runs: every law and fault with many seeds, many kills; then docs/soak.md
+	rm -rf .cache/soak
+	TIDEWAX_SOAK=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests
+	$(BIN)/python tests/soak_rows.py > docs/soak.md
 
 clean: ## remove what was installed and generated
 	rm -rf .venv .cache demo build *.egg-info

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from dataclasses import asdict
 
 import pytest
 from simulator_bench import BUSY, PER_SECOND, bench
@@ -154,7 +153,7 @@ def test_what_reaches_the_bars_is_what_was_traded(tmp_path_factory, name, seed):
             ),
         )
         made = run.outcome()
-        keep("faults", name, seed, asdict(made) | {"seconds": time.monotonic() - began_s})
+        keep("faults", name, seed, vars(made) | {"seconds": time.monotonic() - began_s})
     assert made.trades >= len(BUSY) * COUNT * 0.7  # of this seed, as many as there happen to be
     assert (made.lost, made.twice, made.out_of_order, made.wrong, made.refused, made.gaps) == (0, 0, 0, 0, 0, 0), made
     needed = {

@@ -1,0 +1,24 @@
+"""The page about the long runs is made of what they kept, and of nothing else."""
+
+import soak_rows
+
+ROW = dict.fromkeys(("lost", "twice", "out_of_order", "wrong", "late", "gaps", "reconnects", "refilled"), 0)
+
+
+def test_rows_of_one_fault_are_summed_and_runs_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIDEWAX_SOAK", "1")
+    monkeypatch.setattr(soak_rows, "KEPT", tmp_path)
+    for seed, lost in ((1, 0), (2, 3)):
+        soak_rows.keep("faults", "skip", seed, ROW | {"trades": 51_000, "lost": lost, "seconds": 12.4})
+    soak_rows.keep("live", "killed 20 times", 1, {"trades": 9_999, "rows": 1_234, "different": 0, "seconds": 60.2})
+    page = soak_rows.page(tmp_path)
+    assert "| skip | 2 | 102,000 | 3 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 25 |" in page
+    assert "| killed 20 times | 9,999 | 1,234 | 0 | 60 |" in page
+    assert "2 runs under" in page
+
+
+def test_short_runs_keep_nothing(tmp_path, monkeypatch):
+    monkeypatch.delenv("TIDEWAX_SOAK", raising=False)
+    monkeypatch.setattr(soak_rows, "KEPT", tmp_path)
+    soak_rows.keep("faults", "skip", 1, ROW)
+    assert not list(tmp_path.iterdir())
