@@ -9,13 +9,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+import ccxt
+
 from connectors.exchange import VENUES, Options
 from connectors.exchange.client import groups, kind_of, load_markets, make_client
 from connectors.exchange.faults import AGAIN, REFUSALS, host, not_served, reason, refused, unexpected, wrong_clock
 from connectors.retry import Backoff
 from events.errors import InputError
 from events.times import SECOND_NS
-from flows.doctor_checks import Finding
+from flows.doctor_checks import Finding, State
 
 _T = TypeVar("_T")
 
@@ -68,22 +70,23 @@ class Patient:
 
     async def examine(self, seconds: float) -> list[Finding]:
         """What was found within so many seconds."""
+        stage, stages = "", {"REST": self._clock, "symbols": self._symbols, "websocket": self._websocket}
         try:
             async with asyncio.timeout(seconds):
-                await self._clock()
-                await self._symbols()
-                await self._websocket()
+                for name, look in stages.items():
+                    stage = name
+                    await look()
         except InputError as error:
-            self._say("", "wrong", str(error))
+            self._say(stage, "wrong", str(error))
         except TimeoutError:
-            self._say("", "wrong", f"{NO_ANSWER} within {seconds:g} s; tried {host(self.client)}", _NETWORK)
+            self._say(stage, "wrong", f"{NO_ANSWER} within {seconds:g} s; tried {host(self.client)}", _NETWORK)
         finally:
             with suppress(Exception):
                 await asyncio.wait_for(self.client.close(), 1.0)
         return self.findings
 
-    def _say(self, what: str, state: Any, found: str, remedy: str = "") -> None:
-        self.findings.append(Finding(f"{self.exchange} {what}".rstrip(), state, found, remedy))
+    def _say(self, what: str, state: State, found: str, remedy: str = "") -> None:
+        self.findings.append(Finding(f"{self.exchange} {what}", state, found, remedy))
 
     async def _clock(self) -> None:
         """The narrowest of some answers says how far the clocks are apart."""
@@ -149,6 +152,8 @@ class Patient:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
+                if task.cancelled():  # ccxt cancels what waits on a connection that it closes
+                    raise ccxt.NetworkError(f"{self.exchange}: the connection was closed")
                 task.result()
         finally:
             self.client.on_connected = after

@@ -92,8 +92,8 @@ def test_the_clock_of_an_exchange_lies_between_question_and_answer():
 def test_a_geo_block_is_told_as_such(exchange, tmp_path, name):
     exchange.fault("geo-block")
     found = findings(exchange, tmp_path, {name: SYMBOLS[name]})
-    assert found[name][0] == "wrong"
-    assert "refuses to serve this address (403 or 451)" in found[name][1]
+    assert found[f"{name} REST"][0] == "wrong"
+    assert "refuses to serve this address (403 or 451)" in found[f"{name} REST"][1]
     assert f"{name} clock" not in found
 
 
@@ -102,7 +102,7 @@ def test_an_exchange_that_does_not_answer_is_named_with_the_reason(tmp_path, net
     with network() as address:
         found = findings(address, tmp_path, within_s=1.5)
     for name in SYMBOLS:
-        state, said = found[name]
+        state, said = found[f"{name} REST"]
         assert state == "wrong"
         assert said.startswith("no answer")
         assert f"tried {address}" in said
@@ -113,14 +113,14 @@ def test_a_websocket_that_is_refused_is_found_though_rest_answers(exchange, tmp_
     exchange.fault("refuse")
     found = findings(exchange, tmp_path, {"kraken": ["BTC/USD"]})
     assert found["kraken REST"][0] == found["kraken symbols"][0] == "ok"
-    assert found["kraken"][0] == "wrong"
-    assert "503" in found["kraken"][1]
+    assert found["kraken websocket"][0] == "wrong"
+    assert "503" in found["kraken websocket"][1]
 
 
 def test_a_wrong_symbol_is_named_with_what_was_meant(exchange, tmp_path):
     found = findings(exchange, tmp_path, {"binance": ["BTC/USTD"]})
-    assert found["binance"][0] == "wrong"
-    assert "binance has no market BTC/USTD; did you mean BTC/USDT?" in found["binance"][1]
+    assert found["binance symbols"][0] == "wrong"
+    assert "binance has no market BTC/USTD; did you mean BTC/USDT?" in found["binance symbols"][1]
 
 
 def test_a_directory_that_cannot_be_written_is_wrong(exchange, tmp_path):
