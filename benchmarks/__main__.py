@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 from rich.console import Console
 
-from benchmarks import bars, files, indicators, nautilus, state, tape, whole, year
+from benchmarks import bars, files, indicators, live, nautilus, state, tape, whole, year
 from benchmarks.tables import Budget, machine, show_budgets
 
 TABLES = {
@@ -20,6 +20,7 @@ TABLES = {
     "nautilus": nautilus.bench,
     "files": files.bench,
     "tape": tape.bench,
+    "live": live.bench,
     "graph": whole.bench,
     "year": year.bench,
     "indicators": indicators.bench,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import bars, files, indicators, nautilus, state, tape, whole, year
+from benchmarks import bars, files, indicators, live, live_runs, nautilus, pushing, state, tape, whole, year
 from benchmarks.agreement import Disagreement, same_bars
 from benchmarks.kernels import bare
 from benchmarks.material import KEY, START, default_plan, frames, trades
@@ -120,3 +123,65 @@ def test_the_table_of_indicators_is_printed(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "adl_z" in said
     assert f"the default indicators ({len(default_plan().analysis.indicators)})" in said
+
+
+@pytest.mark.parametrize(("together", "uneven", "trading"), [(1, False, 0), (2, False, 0), (1, True, 0), (2, True, 2)])
+def test_pushed_trades_are_those_that_rest_serves(together, uneven, trading):
+    plan = pushing.Plan(
+        "kraken", ("BTC/USD", "ETH/USD", "XYZ/USD"), 60_000, 0.0, 1_000_000, together, trading, START, uneven=uneven
+    )
+    made, ids, last_ns = pushing.Made(plan), {}, START - plan.step_ns
+    for symbol, text in made.texts(0, plan.count):
+        for trade in json.loads(text)["data"]:
+            assert trade["symbol"] == symbol
+            at, *_, trade_id, price, qty, side, _ = made.row(symbol, trade["trade_id"])
+            assert (trade_id, price, qty) == (trade["trade_id"], trade["price"], trade["qty"])
+            assert (trade["side"] == "buy") == (side > 0)
+            assert at == last_ns + plan.step_ns
+            ids.setdefault(symbol, []).append(trade_id)
+            last_ns = at
+    assert {symbol: made.ids(symbol, plan.count) for symbol in ids} == {
+        symbol: len(found) for symbol, found in ids.items()
+    }
+    assert all(found == list(range(pushing.FIRST_ID, pushing.FIRST_ID + len(found))) for found in ids.values())
+    assert made.ids("XYZ/USD", 0) == 1
+    assert len(ids) == (trading or 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("venue", live.QUOTES)
+def test_what_is_pushed_comes_through_the_exchange_source(venue):
+    plan, found = live.pushed(venue, 3_000), []
+    with pushing.pushing(plan) as address:
+        assert isinstance(live.bare(plan, address), Took)
+        assert isinstance(live.through(plan, address, found), Took)
+    live.same_trades(plan, found)
+    with pytest.raises(Disagreement, match="BTC"):
+        live.same_trades(plan, [frame for frame in found if len(frame.rows)][1:])
+
+
+@pytest.mark.slow
+def test_latencies_are_of_the_rows_that_leave_the_graph(tmp_path):
+    symbols, step_ns = ("BTC/USDT", "ETH/USDT"), 300_000_000
+    plan = pushing.Plan("binance", symbols, 1 << 40, 200.0, step_ns, begin_ns=START, at_once=6_000)
+    with pushing.pushing(plan) as address:
+        settings = live_runs.settings_of(address, symbols, tmp_path / "markets", **live.SIGNALLING)
+        found = live_runs.apart(live_runs.watch, settings, tmp_path, 12.0, step_ns, 200.0, 6_000)
+    of = found["confluence"]
+    assert len(of.record) >= 4
+    assert (of.record > 0).all()
+    assert (of.close > of.record).all()
+    assert (of.visible > of.record).all()
+    assert (of.visible < 60).all()
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_restarted_with_the_state_of_days(tmp_path):
+    symbols = ("BTC/USDT", "ETH/USDT", "XYZ/USDT")
+    plan = pushing.Plan("binance", symbols, 1 << 40, 100.0, 10_000_000, begin_ns=START + 2 * DAY_NS, at_once=12_500)
+    with pushing.pushing(plan) as address:
+        settings = live_runs.settings_of(address, symbols, tmp_path / "markets")
+        live_runs.killed(settings, tmp_path, 12_600)
+        assert live_runs.apart(live_runs.warmed, tmp_path, 0.5) > 100_000
+        found = live_runs.apart(live_runs.restart, settings, tmp_path, time.time())
+    assert 0 < found.imported < found.read < found.first
