@@ -13,8 +13,9 @@ from typing import Any, Final
 KEPT: Final = Path(__file__).resolve().parent.parent / ".cache" / "soak"
 PAGE: Final = """# The long runs
 
-What `make soak` measured on {when}, on {machine}: {runs} runs under
-faults of exchanges. The whole of it is ten seeds of each fault, and takes about an hour on two cores.
+Measured on {when}, on {machine}: {runs} runs under faults of exchanges, which
+took {minutes} minutes, and {others} of `tidewax live`. `make soak` makes ten seeds of each fault, and then
+this page. Seconds are those of a machine that has other work, too.
 
 ## The exchange source under faults
 
@@ -80,6 +81,8 @@ def page(folder: Path = KEPT) -> str:
         when=f"{datetime.now(UTC):%Y-%m-%d}",
         machine=f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}, Python {platform.python_version()})",
         runs=len(faults),
+        minutes=round(sum(row["seconds"] for row in faults) / 60),
+        others=len(live),
         faults=table(("fault", "seeds", *_SUMS.values()), summed),
         live=table(
             ("run", "trades on the tape", "rows compared", "different", "seconds"),

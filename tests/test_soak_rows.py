@@ -14,7 +14,7 @@ def test_rows_of_one_fault_are_summed_and_runs_are_listed(tmp_path, monkeypatch)
     page = soak_rows.page(tmp_path)
     assert "| skip | 2 | 102,000 | 3 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 25 |" in page
     assert "| killed 20 times | 9,999 | 1,234 | 0 | 60 |" in page
-    assert "2 runs under" in page
+    assert "2 runs under faults of exchanges, which\ntook 0 minutes, and 1 of" in page
 
 
 def test_short_runs_keep_nothing(tmp_path, monkeypatch):

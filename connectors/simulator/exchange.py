@@ -40,7 +40,8 @@ class Exchange:
     [(1000, 60000.0, -1)]
 
     Attributes:
-        venues: those that have instruments here, by name; `venues["binance"].counts` tells what was requested.
+        venues: those that have instruments here, by name; `venues["binance"].counts` tells what was requested, and
+            `venues["binance"].faults.happened` what faults did.
         synthetic: whether the market is made by the model, not a recording.
     """
 

@@ -75,6 +75,8 @@ def read_recording(path: Path, start_ns: int) -> dict[Listing, RecordedTape]:
         listing = _listing(name, rows)
         for column in ("available_at", "ts_recv"):
             rows[column] = rows[column] // listing.resolution_ns * listing.resolution_ns
+        for column, decimals in (("price", listing.asset.price_decimals), ("qty", listing.asset.qty_decimals)):
+            rows[column] = np.rint(rows[column] * 10.0**decimals) / 10.0**decimals  # as its text will be parsed
         tapes[listing] = RecordedTape(rows)
     return tapes
 

@@ -53,7 +53,7 @@ def recording(seed: int, seconds: float, folder: Path) -> Path:
         rows = rows[abs(rows["available_at"] - START_NS) <= span_ns]
         sides = np.where(rows["side"] > 0, "buy", "sell")
         columns = {"instrument": [name] * len(rows), "ts_event": rows["available_at"], "side": sides}
-        made.append(pa.table(columns | {"price": rows["price"], "qty": rows["qty"].round(5)}))
+        made.append(pa.table(columns | {"price": rows["price"], "qty": rows["qty"]}))
     path = folder / f"market_{seed}_{seconds:g}.parquet"
     pq.write_table(pa.concat_tables(made), path)
     return path
