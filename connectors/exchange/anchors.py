@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+import ccxt
+
 from connectors.exchange.calls import Call, once
 from connectors.exchange.client import exchange_of
 from connectors.exchange.pagers import OKX_PAGE, PAGE, Pages
 from connectors.exchange.sequencer import AVAILABLE_AT
+from events.errors import InputError
 from events.times import HOUR_NS
 
 _MS: Final = 1_000_000
@@ -57,10 +60,13 @@ async def _by_halves(pages: Pages, ns: int, first: int = 0, probe: int | None = 
 
 
 async def _binance(pages: Pages, ns: int) -> int | None:
-    """The hour from a time on can be asked for; only where nothing was traded in it, or more than a page, is there a search."""
+    """The hour from a time on can be asked for; only where that does not show the first one is there more of a search."""
     since_ms = -(-ns // _MS)
     hour = {"startTime": since_ms, "endTime": since_ms + HOUR_NS // _MS - 1}
-    inside = [arrival.last for arrival in await pages.rows(PAGE, hour)]
+    try:
+        inside = [arrival.last for arrival in await pages.rows(PAGE, hour)]
+    except (ccxt.BadRequest, InputError):  # it may refuse times of long ago while ids are served
+        inside = []
     return await _by_halves(pages, ns, probe=inside[0] - 1 if inside else None)
 
 

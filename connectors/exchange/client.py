@@ -69,6 +69,7 @@ def make_client(exchange: str, symbols: Sequence[str], address: str | None = Non
         config["rateLimit"] = 5  # it has no budget that others share
     client = getattr(ccxt.pro, venue.client)(config)
     note_status(client)
+    price(client, venue.costs)
     client.has["fetchCurrencies"] = False  # asks more, and says nothing that matters here
     return client
 
@@ -95,6 +96,17 @@ def note_status(client: Any) -> None:
         return take(status, *rest)
 
     client.on_rest_response = noted
+
+
+def price(client: Any, costs: Mapping[str, float]) -> None:
+    """Make calls cost no less than this of the client's rate limit, by path."""
+    calculate = client.calculate_rate_limiter_cost
+
+    def priced(api: Any, method: str, path: str, *rest: Any) -> float:
+        cost: float = calculate(api, method, path, *rest)
+        return max(cost, costs.get(path, 0.0))
+
+    client.calculate_rate_limiter_cost = priced
 
 
 async def load_markets(

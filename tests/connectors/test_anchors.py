@@ -89,6 +89,18 @@ def test_a_market_that_trades_once_a_day(instrument):
         assert len(calls) < 10 * len(times)
 
 
+def test_binance_may_refuse_times_of_long_ago(market):
+    trades = traded(market, LINEAR)
+
+    async def call(function, *given):
+        if function.__qualname__.startswith("Pages.rows"):
+            raise InputError("binance says: BadRequest: startTime is too old")
+        return await function(*given)
+
+    times = around(trades, [1, 4_000, -1])
+    assert simulated(market, LINEAR, times, call) == expected(trades, times)
+
+
 def test_a_page_begins_with_what_was_found():
     """Of several trades in one time, it is the first by id."""
     with by_hand(history_days=0) as market:

@@ -1,12 +1,14 @@
 """The past of a market over REST: trades and funding rates of a span, exactly those that there were, and what is missing told."""
 
 import asyncio
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from history_stand_in import BybitHistory, CoinbaseHistory, OkxHistory
 from simulator_clients import KRAKEN, LINEAR, SPOT, by_hand, loopback_only  # noqa: F401
 
+from connectors.exchange.client import make_client
 from connectors.exchange.funding import intervals_h
 from connectors.exchange.history import History
 from connectors.exchange.sequencer import Hole
@@ -100,6 +102,27 @@ def test_more_than_a_page_of_one_time_cannot_be_had_of_kraken_and_is_told():
         assert rows["trade_id"].tolist() == [*range(1_000, 2_001), 3_501]
         times = traded["available_at"]
         assert history.holes == [Hole(times[1], times[-1], 2_001, 3_500)]
+
+
+def test_calls_for_trades_are_priced_as_binance_does():
+    """A weight of 4 a call, of 6,000 a minute: not above 25 calls a second."""
+
+    async def run():
+        client = make_client("binance", ["BTC/USDT"])
+        paid = []
+
+        async def throttle(cost):
+            paid.append(cost * client.rateLimit)
+            raise KeyError("asked")
+
+        client.throttle = throttle
+        with suppress(KeyError):
+            await client.publicGetAggTrades({"symbol": "BTCUSDT"})
+        with suppress(KeyError):
+            await client.publicGetDepth({"symbol": "BTCUSDT", "limit": 5})
+        assert paid == [40.0, 50.0]
+
+    asyncio.run(run())
 
 
 def made(server, count):
