@@ -48,7 +48,7 @@ async def _all(settings: Settings, out: Path, within_s: float) -> list[Finding]:
         "versions": versions,
         "history": lambda: history(settings),
         "disk and run directory": lambda: disk(out) + store(settings, out),
-        "ports": lambda: ports(wanted_ports(os.environ)),
+        "ports": lambda: ports(wanted_ports(settings, os.environ)),
         "open files": lambda: open_files(settings, len(Plan(settings).streams)),
     }
     local = [_in_time(name, check, within_s) for name, check in checks.items()]

@@ -120,16 +120,17 @@ def disk(directory: Path) -> list[Finding]:
     return [Finding("disk", "ok", said)]
 
 
-def wanted_ports(environ: Mapping[str, str]) -> dict[str, int]:
-    """The ports that a live run opens, by what opens them.
+def wanted_ports(settings: Settings, environ: Mapping[str, str]) -> dict[str, int]:
+    """The ports that a live run opens, by what opens them; not those for which any free one will do.
 
-    >>> wanted_ports({"BYTEWAX_DATAFLOW_API_ENABLED": "1"}), wanted_ports({})
+    >>> wanted_ports(Settings(), {"BYTEWAX_DATAFLOW_API_ENABLED": "1"}), wanted_ports(Settings(), {})
     ({'the web server of Bytewax (BYTEWAX_DATAFLOW_API_PORT)': 3030}, {})
     """
+    wanted = {"metrics (metrics.port)": settings.metrics.port} if settings.metrics.port else {}
     if "BYTEWAX_DATAFLOW_API_ENABLED" not in environ:  # any value turns it on, 0 too
-        return {}
+        return wanted
     port = environ.get("BYTEWAX_DATAFLOW_API_PORT", "3030")
-    return {"the web server of Bytewax (BYTEWAX_DATAFLOW_API_PORT)": int(port) if port.isdecimal() else -1}
+    return wanted | {"the web server of Bytewax (BYTEWAX_DATAFLOW_API_PORT)": int(port) if port.isdecimal() else -1}
 
 
 def ports(wanted: Mapping[str, int]) -> list[Finding]:

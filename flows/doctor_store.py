@@ -11,12 +11,11 @@ from connectors.live import universe_of
 from connectors.recovery import resume_epoch
 from connectors.tape import Recording
 from events.errors import RunError, TidewaxError
-from events.feeds import TRADES
 from events.identity import id_of
 from events.schema import SCHEMA_VERSION
 from flows.backtest import refusal
 from flows.doctor_checks import Finding
-from flows.live import TAPE
+from flows.live import TAPE, history
 from flows.plan import Plan
 from flows.rundir import RunDirectory
 
@@ -38,13 +37,14 @@ def store(settings: Settings, path: Path) -> list[Finding]:
 
 
 def _found(settings: Settings, directory: RunDirectory) -> Finding:
-    stored, tape = directory.read(), directory.path / TAPE
+    stored, kept = directory.read(), settings.tape.directory
+    tape = directory.path / TAPE if kept is None else Path(kept)
     recording = Recording(tape) if any(tape.glob("*.tape")) else None
     if recording is not None and settings.exchange.symbols:
         symbols = {name: tuple(dict.fromkeys(listed)) for name, listed in settings.exchange.symbols.items()}
-        held, ours = recording.header.universe, universe_of(symbols)
+        held, ours = recording.header.universe, universe_of(symbols, bool(history(settings)))
         if held != ours:
-            names = (", ".join(universe.instruments) for universe in (held, ours))
+            names = (f"{', '.join(u.instruments)} ({', '.join(sorted(u.feeds))})" for u in (held, ours))
             raise RunError("{} holds a tape of {}, the settings say {}: name another directory".format(tape, *names))
     if stored is None:
         return Finding("run directory", "ok", f"{directory.path} holds no run: a live run begins anew")
@@ -63,12 +63,14 @@ def _found(settings: Settings, directory: RunDirectory) -> Finding:
 
 def _header(settings: Settings, recording: Recording | None) -> dict[str, Any]:
     """What decides whether a stored run can go on, as the header of a live run has it."""
-    plan = Plan(settings, feeds=frozenset({TRADES}))
+    universe = universe_of({}) if recording is None else recording.header.universe
+    plan = Plan(settings, universe.sequenced, universe.feeds, live=True)
     return {
         "analysis_hash": plan.analysis_hash,
         "analysis": plan.tree,
         "fingerprint": id_of("live", "" if recording is None else recording.header.tape),
         "plugins": plan.plugins.described(),
+        "lateness_s": {name: plan.lateness_s(name) for name in universe.instruments},
         "reused": None,
     }
 

@@ -145,6 +145,7 @@ class LiveRun(Backtest):
                 run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
         except TidewaxError:
             if anew and not tape.end:
+                self.upkeep.stop()  # it has a file of its own there
                 tape.discard()
                 shutil.rmtree(self.directory.path / MARKETS, ignore_errors=True)
                 self.directory.clear()

@@ -12,7 +12,7 @@ from commands import command
 from packaging.requirements import Requirement
 from test_live_sentences import INSTRUMENTS, nobody, silent
 
-from config import resolve
+from config import Settings, resolve
 from connectors.live import universe_of
 from connectors.simulator.exchange import Exchange
 from connectors.tape import Tape
@@ -148,7 +148,7 @@ def live_run(exchange, out, **more):
     """The settings of a live run that has begun in a directory."""
     section = {"symbols": SYMBOLS, "addresses": dict.fromkeys(SYMBOLS, exchange.url.removeprefix("http://"))}
     with RunDirectory(out) as directory:
-        run = LiveRun(resolve(None, {"exchange": section, **more}).settings, directory)
+        run = LiveRun(resolve(None, {"exchange": section, **more}).settings, directory, store=directory.recovery)
         run.begin()
         run.inputs.tape.close()
     yield
@@ -180,7 +180,10 @@ def test_a_store_that_a_live_run_would_refuse_is_wrong(exchange, tmp_path, broke
         if broken == "tape":
             for file in (tmp_path / "tape").glob("*.tape"):
                 file.unlink()
-            Tape(tmp_path / "tape", universe_of({name: tuple(listed) for name, listed in SYMBOLS.items()})).close()
+            Tape(
+                tmp_path / "tape",
+                universe_of({name: tuple(listed) for name, listed in SYMBOLS.items()}, preloaded=True),
+            ).close()
         state, said = findings(exchange, tmp_path)["run directory"]
     assert state == "wrong"
     told = {"analysis": "bars.max_fill is", "schema": "schema 0", "store": "cannot be read", "tape": "another tape"}
@@ -188,16 +191,18 @@ def test_a_store_that_a_live_run_would_refuse_is_wrong(exchange, tmp_path, broke
 
 
 def test_a_port_that_is_taken_is_wrong():
-    assert ports(wanted_ports({})) == [("ports", "ok", "a run opens none", "")]
+    settings = Settings()
+    assert ports(wanted_ports(settings, {})) == [("ports", "ok", "a run opens none", "")]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         environ = {"BYTEWAX_DATAFLOW_API_ENABLED": "0", "BYTEWAX_DATAFLOW_API_PORT": str(port)}
-        (finding,) = ports(wanted_ports(environ))
-        assert (finding.state, f"port {port} " in finding.found) == ("wrong", True)
-    assert ports(wanted_ports(environ))[0].state == "ok"
-    assert ports(wanted_ports(environ | {"BYTEWAX_DATAFLOW_API_PORT": "http"}))[0].state == "wrong"
+        metrics = Settings(metrics={"port": port})
+        for finding in (*ports(wanted_ports(settings, environ)), *ports(wanted_ports(metrics, {}))):
+            assert (finding.state, f"port {port} " in finding.found) == ("wrong", True)
+    assert ports(wanted_ports(settings, environ))[0].state == "ok"
+    assert ports(wanted_ports(settings, environ | {"BYTEWAX_DATAFLOW_API_PORT": "http"}))[0].state == "wrong"
 
 
 def test_what_is_out_of_range_is_named_with_what_to_install():
