@@ -90,7 +90,8 @@ class OkxHistory(Klines, Okx):
         for at in opens[::-1][: min(int(query["limit"]), self.most)]:
             *prices, volume, quote = self.kline(at)
             closed = str(int(at + length <= self.now_ns))
-            rows.append([str(at // MS), *map(str, prices), str(volume), str(quote), str(quote), closed])
+            volumes = (volume * 100, volume, quote) if query["instId"].endswith("-SWAP") else (volume, quote, quote)
+            rows.append([str(at // MS), *map(str, (*prices, *volumes)), closed])
         return web.json_response({"code": "0", "msg": "", "data": rows})
 
     def perpetual(self):

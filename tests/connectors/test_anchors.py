@@ -124,7 +124,7 @@ def test_venues_that_go_backwards(server_class):
             server._now_ns += server.random.randrange(3) * 10**6
             server.make(symbol)
         trades = [(trade["id"], trade["ns"]) for trade in server.traded[symbol]]
-        times = [ns for ns in around(trades, [1, 99, 100, 101, 777, 4_999, 5_001, -400, -1]) if ns > trades[0][1]]
+        times = [ns for ns in around(trades, [1, 100, 777, 5_001, -1]) if ns > trades[0][1]]
         assert first(exchange, server.address, symbol, times) == expected(trades, times)
         assert first(exchange, server.address, symbol, [trades[-1][1] + 1]) == [None]
         assert first(exchange, server.address, server.symbols[1], [1, 10**18]) == [None, None]
@@ -142,7 +142,7 @@ def test_ids_that_there_are_not_are_passed_over():
             server._now_ns += 10**9
             server.traded[symbol][700:] = [trade | {"ns": server._now_ns} for trade in server.traded[symbol][700:]]
             trades = [(trade["id"], trade["ns"]) for trade in server.traded[symbol]]
-            times = [trades[1][1] + 1, trades[300][1], trades[699][1], trades[699][1] + 1, server._now_ns]
+            times = [trades[1][1] + 1, trades[699][1], trades[699][1] + 1]
             assert first(exchange, server.address, symbol, times) == expected(trades, times)
 
 

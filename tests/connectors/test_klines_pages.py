@@ -197,6 +197,13 @@ def test_a_venue_that_gives_shorter_pages_than_it_is_asked_for_loses_nothing():
         compare(server, "okx", "1m", server.listed_ns, server.now_ns)
 
 
+def test_the_volume_of_contracts_is_in_base_units():
+    with served("okx", minutes=50) as server:
+        rows = ask("okx", server.address, server.contract, "1m", server.listed_ns, server.now_ns)
+        expected = server.truth(MINUTE_NS, server.listed_ns, server.now_ns)
+        assert rows[["volume", "quote_volume"]].tolist() == [row[5:] for row in expected]
+
+
 @pytest.mark.parametrize("exchange", ["okx", "bybit"])
 def test_the_forming_one_is_not_given_by_venues_that_go_backwards(exchange):
     with served(exchange, minutes=50) as server:

@@ -190,14 +190,18 @@ def test_nothing_is_written_of_a_span_without_trades(fetch, tmp_path):
             "--until .* is too late: at binance it is 2025-06-15T15:07:20Z",
         ),
         (SPOT, {"since": START_NS, "until": None}, SettingsError, "--since .* is too late: at binance it is"),
-        ("okx:BTC/USDT", {}, InputError, "okx did not answer within .* s; tried 127.0.0.1:9.*tidewax simulate"),
     ],
 )
-def test_what_cannot_be_fetched_is_a_sentence(fetch, tmp_path, monkeypatch, instrument, given, error, said):
-    monkeypatch.setattr("connectors.exchange.history._CONTACT_S", 0.5)
+def test_what_cannot_be_fetched_is_a_sentence(fetch, tmp_path, instrument, given, error, said):
     with pytest.raises(error, match=said):
         fetch(instrument, tmp_path / "a.parquet", **given)
     assert not list(tmp_path.glob("*parquet*"))
+
+
+def test_without_an_answer_it_says_what_it_tried(fetch, tmp_path, monkeypatch):
+    monkeypatch.setattr("connectors.exchange.history._CONTACT_S", 0.5)
+    with pytest.raises(InputError, match=r"okx did not answer within 0\.5 s; tried 127\.0\.0\.1:9.*tidewax simulate"):
+        fetch("okx:BTC/USDT", tmp_path / "a.parquet")
 
 
 def test_the_status_line_says_how_far_it_has_come(market, tmp_path):
