@@ -113,16 +113,17 @@ class LiveRun(Backtest):
         beside = showing(self.inputs, self.console) if self.console else None
         epoch_s = min(_EPOCH_S, self.settings.run.epoch_s)
         try:
-            with stopped_by_signals(self.inputs):
-                run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
+            try:
+                with stopped_by_signals(self.inputs):
+                    run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
+            finally:
+                self.upkeep.stop()
         except InputError:
             if not resumed and not tape.end:
                 tape.discard()
                 shutil.rmtree(self.directory.path / MARKETS, ignore_errors=True)
                 self.directory.clear()
             raise
-        finally:
-            self.upkeep.stop()
         return self.finish()
 
     def finish(self) -> dict[str, Any]:

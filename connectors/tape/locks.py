@@ -13,7 +13,7 @@ from typing import Final
 from connectors.storage import storage_errors
 from events.errors import RunError
 
-_UPKEEP: Final = "upkeep.lock"
+UPKEEP_LOCK: Final = "upkeep.lock"
 
 
 class Busy(RunError):
@@ -70,7 +70,7 @@ def looking_after(directory: Path) -> Iterator[None]:
         RunError: the directory cannot be written.
     """
     with storage_errors(directory):
-        lock = (directory / _UPKEEP).open("w")
+        lock = (directory / UPKEEP_LOCK).open("w")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from connectors.storage import replacing, storage_errors
 from connectors.tape.header import Universe, new_header
-from connectors.tape.locks import Hold
+from connectors.tape.locks import UPKEEP_LOCK, Hold
 from connectors.tape.recording import Part, parts_of, read_parts
 from connectors.tape.records import Items, encode
 from connectors.tape.segment import Segment, open_segment, segment_path
@@ -173,7 +173,8 @@ class Tape:
         """Close it and remove it, as nothing was ever recorded; other files in its directory stay."""
         assert self.end == 0, "a tape that holds something"
         self._segment.path.unlink()
-        (self.directory / "lock").unlink()
+        for name in ("lock", UPKEEP_LOCK):
+            (self.directory / name).unlink(missing_ok=True)
         self.close()
         with suppress(OSError):  # it stays unless nothing is in it
             self.directory.rmdir()
