@@ -150,8 +150,6 @@ class LiveRun(Backtest):
                 shutil.rmtree(self.directory.path / MARKETS, ignore_errors=True)
                 self.directory.clear()
             raise
-        finally:
-            self.upkeep.stop()
         return self.finish()
 
     def finish(self) -> dict[str, Any]:

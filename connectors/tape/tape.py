@@ -173,8 +173,8 @@ class Tape:
         """Close it and remove it, as nothing was ever recorded; other files in its directory stay."""
         assert self.end == 0, "a tape that holds something"
         self._segment.path.unlink()
-        (self.directory / "lock").unlink()
-        (self.directory / UPKEEP_LOCK).unlink(missing_ok=True)
+        for name in ("lock", UPKEEP_LOCK):
+            (self.directory / name).unlink(missing_ok=True)
         self.close()
         with suppress(OSError):  # it stays unless nothing is in it
             self.directory.rmdir()
