@@ -89,8 +89,14 @@ def test_what_ended_a_feed_is_the_reason_at_once(feed, clock):
     assert told(health, clock, 100) == []
 
 
+def instrument():
+    one = Instrument("BTC/USD", KEY, lambda *_: None)
+    one.order = Sequencer(KEY, print, print)
+    return one
+
+
 def test_a_quiet_feed_is_up_as_long_as_rest_knows_of_no_trade_that_was_not_pushed(feed, clock):
-    one = feed.instruments["BTC/USD"] = Instrument("BTC/USD", KEY, Sequencer(KEY, print, print), lambda *_: None)
+    one = feed.instruments["BTC/USD"] = instrument()
     health = Health(feed, clock)
     feed.broken[0] = (clock.ns, NOT_YET)
     clock.seconds = 1
@@ -104,7 +110,7 @@ def test_a_quiet_feed_is_up_as_long_as_rest_knows_of_no_trade_that_was_not_pushe
 
 
 def test_an_instrument_is_degraded_when_too_little_is_known_of_it_while_its_feed_is_up(feed, clock):
-    one = feed.instruments["BTC/USD"] = Instrument("BTC/USD", KEY, Sequencer(KEY, print, print), lambda *_: None)
+    one = feed.instruments["BTC/USD"] = instrument()
     one.order.resume(7, T)
     connected(feed, clock)
     health = Health(feed, clock)

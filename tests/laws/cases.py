@@ -14,7 +14,7 @@ from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
 
 import operators
 from events.frames import Array, control
-from events.rows import BAR, FUNDING
+from events.rows import BAR, FUNDING, OHLCV
 from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
@@ -26,6 +26,7 @@ from operators.indicators import Indicator
 from operators.indicators.regime import LOW_LIQUIDITY
 from operators.klines import KlineBars
 from operators.latest import Input, Latest
+from operators.preload import PreloadedBars
 from operators.signals import Signals, SignalSettings
 
 NEEDED = ("atr_14", "regime", "swing.high", "swing.low")
@@ -119,6 +120,20 @@ def made() -> dict[str, Any]:
     return {"trades": ticks, **out}
 
 
+def history(bars: dict[str, Array], until: int) -> Array:
+    """Klines of all timeframes up to a time, as a venue has them, and some after it."""
+    rows = [
+        (bar["ts_close"], 0, 0, bar["ts_open"], *bar[["open", "high", "low", "close", "volume"]].item(), np.nan, 1, 0)
+        for name, _ in TIMEFRAMES
+        for bar in bars[f"bars.{name}"]
+        if bar["ts_close"] <= until + 20 * MINUTE_NS and bar["n_trades"]
+    ]
+    out = np.array(rows, OHLCV)
+    out = out[np.lexsort((-out["ts_open"], out["available_at"]))]
+    out["seq"] = np.arange(len(out))
+    return out
+
+
 def cases() -> dict[str, Case]:
     """All cases, by name; the name begins with that of the core."""
     m = made()
@@ -144,6 +159,7 @@ def cases() -> dict[str, Case]:
     paid["predicted"] = np.random.default_rng(6).random(len(paid)) < 0.3
     minutes = klines(3_000, 4, quiet=0.02, quoted=True)
     minutes = np.delete(minutes, slice(400, 420))
+    began = START // MINUTE_NS * MINUTE_NS + 143 * MINUTE_NS
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
     return {
         "Bars": Case(
@@ -154,6 +170,12 @@ def cases() -> dict[str, Case]:
         ),
         "Bars, with statements": Case(
             lambda: Bars(TIMEFRAMES, 5), {"trades": holed}, {"trades": said}, ("bars.1m", "gaps")
+        ),
+        "PreloadedBars": Case(
+            lambda: PreloadedBars(TIMEFRAMES, 60),
+            {"trades": ticks[ticks["available_at"] >= began + 7 * SECOND_NS], "preload": history(m, began)},
+            {"preload": control(COVERAGE, NEVER, began + 7 * SECOND_NS, began)},
+            ("bars.1m", "bars.5m", "bars.30m", "gaps"),
         ),
         "KlineBars": Case(
             lambda: KlineBars(TIMEFRAMES, 60),

@@ -104,17 +104,19 @@ def test_a_bar_of_trades_wins_over_a_kline():
     assert not (early[early["ts_open"] < until - 2 * MINUTE_NS]["flags"] & FROM_OHLCV == 0).any()
 
 
-def test_nothing_leaves_before_trades_have_passed_the_end_of_it():
+def test_a_kline_is_certain_only_when_trades_have_passed_its_close():
     until = FIRST + 303 * MINUTE_NS
     stage = Ordered(PreloadedBars(TIMEFRAMES, 60), ("trades", "preload"))
     stage.push(preload(klines_of(whole(), until), until))
     stage.push(Frame(KEY, "trades", NO_ROWS, until))
-    assert stage.advance() == []
+    out = {frame.name: frame for frame in stage.advance()}
+    assert out["bars.1m"].rows["ts_close"][-1] == until - MINUTE_NS
+    assert out["bars.1m"].watermark == until - MINUTE_NS + 1
     stage.push(Frame(KEY, "trades", NO_ROWS, until + 1))
     out = {frame.name: frame for frame in stage.advance()}
-    assert len(out["bars.1m"].rows) > 300
+    assert out["bars.1m"].rows["ts_close"].tolist() == [until]
     assert out["bars.1m"].watermark == until + 1
-    assert out["bars.5m"].watermark == until + 2 * MINUTE_NS
+    assert "bars.5m" not in out
 
 
 def test_a_quiet_market_goes_on_from_the_last_close():
