@@ -24,7 +24,7 @@ from connectors.retry import Backoff, Breaker
 from events.errors import TidewaxError
 
 if TYPE_CHECKING:
-    from connectors.exchange.feed import Options
+    from connectors.exchange.options import Options
 
 _T = TypeVar("_T")
 _STRANGE = 10

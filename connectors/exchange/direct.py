@@ -18,7 +18,8 @@ from connectors.exchange.sequencer import Arrival
 from connectors.exchange.taps import id_of, iso_ns
 
 if TYPE_CHECKING:
-    from connectors.exchange.feed import Feed, Instrument
+    from connectors.exchange.feed import Feed
+    from connectors.exchange.instrument import Instrument
 
 log = logging.getLogger(__name__)
 _MS: Final = 1_000_000

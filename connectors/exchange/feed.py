@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,13 @@ from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected
 from connectors.exchange.frames import Item, Position, Said
 from connectors.exchange.health import NOT_YET
 from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
+from connectors.exchange.instrument import Instrument
+from connectors.exchange.options import Options
 from connectors.exchange.overlap import Overlap
 from connectors.exchange.preload import Preload
 from connectors.exchange.refill import Refill
 from connectors.exchange.sequencer import AVAILABLE_AT, Arrival, Hole, Row, Sequencer
-from connectors.exchange.taps import Tap, Trade, TradeReader
+from connectors.exchange.taps import Tap, Trade
 from connectors.exchange.venues import VENUES, Market
 from connectors.retry import Backoff
 from events.frames import NO_CONTROL, control
@@ -35,94 +35,8 @@ from events.schema import BEACON, HOLE, ID_HOLE, NEVER, RECONNECT
 from events.times import SECOND_NS
 
 log = logging.getLogger(__name__)
-_CLOCK_S = 60.0
 _TICK_S = 0.2
 _REWATCH_S = 0.05  # what comes meanwhile goes through the taps
-
-
-@dataclass(frozen=True)
-class Options:
-    """How feeds behave; in seconds and numbers of trades.
-
-    Attributes:
-        queue: trades that wait to be handed out before the stream is let go, to be refilled over REST later.
-        waiting: trades of one instrument that wait for a missing one.
-        stale_s: a connection without any message for so long is dead.
-        mute_s: a connection that pushes no trades for so long while REST has some is mute.
-        grid_s: heartbeats are multiples of it, and a quiet instrument is audited once in it.
-        settle_s: an audit so soon after a connection proves nothing, since REST may be behind.
-        contact_s: an exchange that has not answered at all for so long at the start is unreachable.
-        refill_s: an absence longer than this is not refilled but stated as a hole.
-        keep_alive_s: how often connections are pinged.
-        clock_s: how far this machine's clock may be off; None for a minute, and for as far as it likes from that of a server that
-            stands for an exchange, whose time may be its own.
-        preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for none.
-        void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
-        down_after_s: a feed that should push and has not for so long is down.
-    """
-
-    queue: int = 50_000
-    waiting: int = 20_000
-    stale_s: float = 30.0
-    mute_s: float = 5.0
-    grid_s: float = 60.0
-    settle_s: float = 5.0
-    contact_s: float = 12.0
-    refill_s: float = 6 * 3600.0
-    keep_alive_s: float = 15.0
-    clock_s: float | None = None
-    void_after_s: float = 2.0
-    down_after_s: float = 60.0
-    preload: tuple[tuple[str, int], ...] = ()
-
-    def clock_limit_s(self, address: str | None) -> float:
-        """How far the clock may be off at the exchange, or at the server at `address` that stands for it.
-
-        >>> Options().clock_limit_s(None), Options().clock_limit_s("127.0.0.1:9000"), Options(clock_s=5.0).clock_limit_s("b:1")
-        (60.0, inf, 5.0)
-        """
-        if self.clock_s is not None:
-            return self.clock_s
-        return _CLOCK_S if address is None else math.inf
-
-
-@dataclass
-class Instrument:
-    """One instrument of a feed, and how far it has come.
-
-    Attributes:
-        subscription: which connection pushes it.
-        promised_ns: the newest heartbeat.
-        asked_ns: when REST was asked last for trades after the last one.
-        audited_ns: up to when the connection had pushed when REST was asked last so that it is a proof.
-        quiet_ns: when REST was last known to have none that were not pushed.
-        left: where it stood before an absence too long to be refilled.
-        ask, task: whether the running refill must ask REST once more; that refill.
-        covered_ns: from when on its trades are complete, once that is said by this run.
-        held: what waits for its preload to be handed out, None if nothing has to.
-        may_begin: whether it may begin with whatever trade comes; not while its preload looks for a better one.
-    """
-
-    symbol: str
-    key: str
-    read: TradeReader
-    order: Sequencer | Overlap = field(init=False)
-    subscription: int = 0
-    promised_ns: int = NEVER
-    audited_ns: int = NEVER
-    asked_ns: int = NEVER
-    quiet_ns: int = NEVER
-    left: Position | None = None
-    ask: bool = False
-    task: asyncio.Task[None] | None = None
-    covered_ns: int = NEVER
-    held: list[Item] | None = None
-    may_begin: bool = True
-
-    @property
-    def watermark_ns(self) -> int:
-        """Up to where the stream is known to be complete."""
-        return max(self.promised_ns, self.order.last_ns)
 
 
 class Feed:

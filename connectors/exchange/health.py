@@ -12,7 +12,8 @@ from events.schema import NEVER
 from events.times import SECOND_NS, iso
 
 if TYPE_CHECKING:
-    from connectors.exchange.feed import Feed, Instrument
+    from connectors.exchange.feed import Feed
+    from connectors.exchange.instrument import Instrument
 
 COMPONENTS: Final = ComponentStatus.stream
 NOT_YET: Final = "it is not connected yet"

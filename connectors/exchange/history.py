@@ -12,9 +12,9 @@ import numpy as np
 from connectors.exchange.anchors import first_at
 from connectors.exchange.calls import Calls
 from connectors.exchange.client import load_markets, make_client
-from connectors.exchange.feed import Options
 from connectors.exchange.funding import funding
 from connectors.exchange.klines import kline_chunks
+from connectors.exchange.options import Options
 from connectors.exchange.pagers import OKX_PAGE, PAGE, Pages
 from connectors.exchange.sequencer import AVAILABLE_AT, Arrival, Hole
 from connectors.exchange.venues import VENUES

@@ -19,7 +19,8 @@ from events.schema import COVERAGE, FOREVER, NEVER
 from events.times import SECOND_NS, timeframe_ns
 
 if TYPE_CHECKING:
-    from connectors.exchange.feed import Feed, Instrument
+    from connectors.exchange.feed import Feed
+    from connectors.exchange.instrument import Instrument
 
 log = logging.getLogger(__name__)
 _AT_ONCE: Final = 4

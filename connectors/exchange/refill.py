@@ -16,7 +16,8 @@ from events.schema import COVERAGE, NEVER
 from events.times import SECOND_NS
 
 if TYPE_CHECKING:
-    from connectors.exchange.feed import Feed, Instrument
+    from connectors.exchange.feed import Feed
+    from connectors.exchange.instrument import Instrument
 
 _SUBSCRIBED_S = 0.2  # after a connection, until the stream is likely to push
 

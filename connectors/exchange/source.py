@@ -9,9 +9,10 @@ from typing import Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.exchange.feed import Feed, Options
+from connectors.exchange.feed import Feed
 from connectors.exchange.frames import Position, advanced, frames_of
 from connectors.exchange.hub import Hub
+from connectors.exchange.options import Options
 from connectors.exchange.venues import VENUES
 from events.errors import InputError
 from events.frames import Frame

@@ -13,7 +13,7 @@ from test_recorded_sessions import BinanceUsdM, Bybit, Okx
 from connectors.exchange import direct
 from connectors.exchange.client import make_client
 from connectors.exchange.direct import READERS, Direct, arrival
-from connectors.exchange.feed import Instrument
+from connectors.exchange.instrument import Instrument
 from connectors.exchange.taps import Tap
 from connectors.exchange.venues import VENUES
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from connectors.exchange import Health, Options, Standing, voids
-from connectors.exchange.feed import Feed, Instrument
+from connectors.exchange.feed import Feed
 from connectors.exchange.health import NOT_YET
+from connectors.exchange.instrument import Instrument
 from connectors.exchange.sequencer import Sequencer
 from events.errors import InputError
 from events.identity import id_hash

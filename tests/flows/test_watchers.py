@@ -13,7 +13,8 @@ from sink_samples import dead_letter, outcome, signal
 
 from config.sections import Metrics
 from connectors.exchange import ExchangeSource, Health
-from connectors.exchange.feed import Feed, Options
+from connectors.exchange.feed import Feed
+from connectors.exchange.options import Options
 from connectors.live import LiveSource, universe_of
 from connectors.tape import Tape
 from connectors.watch import WatchSink

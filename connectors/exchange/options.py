@@ -1,0 +1,55 @@
+"""How the feeds of exchanges behave."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+_CLOCK_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How feeds behave; in seconds and numbers of trades.
+
+    Attributes:
+        queue: trades that wait to be handed out before the stream is let go, to be refilled over REST later.
+        waiting: trades of one instrument that wait for a missing one.
+        stale_s: a connection without any message for so long is dead.
+        mute_s: a connection that pushes no trades for so long while REST has some is mute.
+        grid_s: heartbeats are multiples of it, and a quiet instrument is audited once in it.
+        settle_s: an audit so soon after a connection proves nothing, since REST may be behind.
+        contact_s: an exchange that has not answered at all for so long at the start is unreachable.
+        refill_s: an absence longer than this is not refilled but stated as a hole.
+        keep_alive_s: how often connections are pinged.
+        clock_s: how far this machine's clock may be off; None for a minute, and for as far as it likes from that of a server that
+            stands for an exchange, whose time may be its own.
+        preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for none.
+        void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
+        down_after_s: a feed that should push and has not for so long is down.
+    """
+
+    queue: int = 50_000
+    waiting: int = 20_000
+    stale_s: float = 30.0
+    mute_s: float = 5.0
+    grid_s: float = 60.0
+    settle_s: float = 5.0
+    contact_s: float = 12.0
+    refill_s: float = 6 * 3600.0
+    keep_alive_s: float = 15.0
+    clock_s: float | None = None
+    void_after_s: float = 2.0
+    down_after_s: float = 60.0
+    preload: tuple[tuple[str, int], ...] = ()
+
+    def clock_limit_s(self, address: str | None) -> float:
+        """How far the clock may be off at the exchange, or at the server at `address` that stands for it.
+
+        >>> Options().clock_limit_s(None), Options().clock_limit_s("127.0.0.1:9000"), Options(clock_s=5.0).clock_limit_s("b:1")
+        (60.0, inf, 5.0)
+        """
+        if self.clock_s is not None:
+            return self.clock_s
+        return _CLOCK_S if address is None else math.inf
