@@ -24,7 +24,7 @@ from benchmarks.pushing import FIRST_ID, Made, Plan, pushing
 from benchmarks.tables import Budget, show, show_rows
 from benchmarks.timing import Contender, Took, measure
 from connectors.exchange import ExchangeSource, Options
-from events.frames import Frame, concat
+from events.frames import Array, Frame, concat
 from events.times import DAY_NS, SECOND_NS
 
 BASES = ("BTC", "ETH", "SOL", "LTC", "ADA", "DOGE", "XYZ", "ABC")
@@ -144,23 +144,28 @@ def latency(console: Console, quick: bool) -> list[Budget]:
         settings = settings_of(address, symbols, Path(folder) / "markets", **SIGNALLING)
         seconds = 15.0 if quick else 60.0
         found: dict[str, Latencies] = apart(watch, settings, Path(folder), seconds, step_ns, _RATE, _AT_ONCE)
-    rows = []
-    for stream, of in found.items():
-        for what, spent in zip(("its last trade received", "its bar's end", "its last trade, until in SQLite"), of):
-            marks = np.percentile(spent * 1e3, (50, 99, 100)) if len(spent) else [np.nan] * 3
-            since, until = (
-                (what, "leaves the graph") if "until" not in what else ("its last trade received", "in SQLite")
-            )
-            rows.append((stream, since, until, f"{len(spent):,}", *(f"{mark:,.1f}" for mark in marks)))
+    spans = (
+        ("its last trade received", "leaves the graph"),
+        ("its bar's end", "leaves the graph"),
+        ("its last trade received", "in SQLite"),
+    )
+    rows = [
+        (stream, *span, f"{len(spent):,}", *(f"{mark:,.1f}" for mark in _marks(spent, 50, 99, 100)))
+        for stream, of in found.items()
+        for span, spent in zip(spans, of)
+    ]
     title = f"Latency at {_RATE:,.0f} trades/s over {_MANY} instruments; a bar of 1m every {60 / _PACE:g} s"
     show_rows(console, title, ("a row of", "since", "until it", "rows", "p50 ms", "p99 ms", "worst"), rows)
-    median, late = (
-        np.percentile(found["signals"].record * 1e3, (50, 99)) if len(found["signals"].record) else (np.nan,) * 2
-    )
+    median, late = _marks(found["signals"].record, 50, 99)
     return [
-        Budget("last trade to signal, 1,000 trades/s, p50", float(median), 15, "ms", at_most=True),
-        Budget("last trade to signal, 1,000 trades/s, p99", float(late), 60, "ms", at_most=True),
+        Budget("last trade to signal, 1,000 trades/s, p50", median, 15, "ms", at_most=True),
+        Budget("last trade to signal, 1,000 trades/s, p99", late, 60, "ms", at_most=True),
     ]
+
+
+def _marks(spent: Array, *percents: int) -> list[float]:
+    """Percentiles in ms; none where there was nothing."""
+    return [float(np.percentile(spent * 1e3, percent)) if len(spent) else float("nan") for percent in percents]
 
 
 def idling(console: Console, quick: bool) -> list[Budget]:
@@ -184,7 +189,7 @@ def holding(console: Console, quick: bool) -> list[Budget]:
     thirds = [mb[(at >= count * k / 3) & (at < count * (k + 1) / 3)] for k in range(3)]
     rate = (at[-1] - at[0]) / (seconds[-1] - seconds[0])
     rows = [
-        (f"third {k + 1}", *(f"{f(third):,.0f}" for f in (np.min, np.mean, np.max))) for k, third in enumerate(thirds)
+        (f"third {k + 1}", *(f"{of(third):,.0f}" for of in (np.min, np.mean, np.max))) for k, third in enumerate(thirds)
     ]
     title = f"Memory of a live run over {count:,} trades of 8 instruments, {rate:,.0f} a second by the clock"
     show_rows(console, title, ("of the trades", "least MB", "mean MB", "most MB"), rows)
@@ -196,27 +201,18 @@ def restarting(console: Console, quick: bool) -> list[Budget]:
     """Killed, and started again."""
     many, days = (100, 2) if quick else (1_000, 60)
     symbols = ("BTC/USDT", *(f"C{k:03}/USDT" for k in range(1, many)))
-    begin_ns, minutes = (
-        START + (days + 1) * DAY_NS,
-        round(_RATE) * 125,
-    )  # two minutes of the market at once, so that bars close
-    plan = Plan("binance", symbols, 1 << 40, _RATE, round(SECOND_NS / _RATE), begin_ns=begin_ns, at_once=minutes)
+    at_once = round(_RATE) * 125  # two minutes of the market, so that bars close
+    begin_ns, step_ns = START + (days + 1) * DAY_NS, round(SECOND_NS / _RATE)
+    plan = Plan("binance", symbols, 1 << 40, _RATE, step_ns, begin_ns=begin_ns, at_once=at_once)
     with tempfile.TemporaryDirectory() as folder, pushing(plan) as address:
         settings = settings_of(address, symbols, Path(folder) / "markets")
-        killed(settings, Path(folder), minutes + 2_000)
+        killed(settings, Path(folder), at_once + 2_000)
         state = apart(warmed, Path(folder), float(days))
         found = apart(restart, settings, Path(folder), time.time())
-    rows = [
-        ("the program is imported", f"{found.imported:.1f}"),
-        (
-            f"the state is back ({many * state / 1e6:,.0f} MB), and {found.tape_rows:,} trades of the tape are read",
-            f"{found.read:.1f}",
-        ),
-        ("the first new trade is handed out", f"{found.first:.1f}"),
-    ]
-    show_rows(
-        console, f"Restart of a killed live run of {many:,} instruments after {days} days", ("until", "seconds"), rows
-    )
+    back = f"{many * state / 1e6:,.0f} MB of state are back, {found.tape_rows:,} trades of the tape read"
+    steps = ("the program is imported", back, "the first new trade is handed out")
+    title = f"Restart of a killed live run of {many:,} instruments after {days} days"
+    show_rows(console, title, ("until", "seconds"), [(step, f"{s:.1f}") for step, s in zip(steps, found)])
     return [Budget(f"restart with {many:,} instruments", found.first, 20, "s", at_most=True)]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +23,7 @@ import numpy as np
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from benchmarks.agreement import Disagreement
 from benchmarks.material import KEY, Memory, default_plan, frames, run, trades
 from config import Settings
 from connectors.recovery import forget_what_was_not_reached
@@ -39,6 +40,7 @@ from operators.keyed import Frames
 
 T = TypeVar("T")
 _LOOK_S = 0.05
+_GIVE_UP_S = 3_600.0
 _INSERT = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)"
 
 
@@ -139,7 +141,7 @@ def watch(
     with RunDirectory(folder / "run") as directory:
         live = Watched(settings, directory)
         with _beside(live, lambda: _let_pass(live, at_once, seconds)):
-            live.run()
+            _nothing_refused(live.run())
     (feed,) = live.inputs.exchange.feeds.values()
     came = {name: np.concatenate(parts, axis=1) for name, parts in live.came.items()}
     return {
@@ -154,9 +156,8 @@ def _latencies(
     every = np.concatenate(list(came.values()), axis=1)
     every = every[:, np.argsort(every[0], kind="stable")]
     paced = every[:, at_once:]
-    origin_ns = np.min(
-        paced[1] - (paced[0] - paced[0, 0]) / pace
-    )  # when the first of them was made, in time of receipt
+    # when the first of them was made, in time of receipt; what REST served has the time at which it was asked for
+    origin_ns = np.percentile(paced[1] - (paced[0] - paced[0, 0]) / pace, 5)
     lateness_ns = live.plan.lateness_ns["trades"]
     commits = np.array(live.visible.commits) + offset_ns
     found = []
@@ -193,10 +194,11 @@ def memory(settings: Settings, folder: Path, count: int) -> list[tuple[int, floa
     samples: list[tuple[int, float, float]] = []
 
     def look(live: LiveRun) -> None:
-        while live.inputs.rows < count:
-            time.sleep(_LOOK_S)
+        def sample() -> None:
             if not samples or live.inputs.rows - samples[-1][0] >= count // 200:
                 samples.append((live.inputs.rows, resident_mb(), time.monotonic()))
+
+        _until(lambda: live.inputs.rows >= count, sample)
 
     _run(settings, folder, look)
     return samples
@@ -284,16 +286,27 @@ def _run(settings: Settings, folder: Path, look: Callable[[LiveRun], None]) -> N
     with RunDirectory(folder / "run") as directory:
         live = LiveRun(settings, directory)
         with _beside(live, lambda: look(live)):
-            live.run()
+            _nothing_refused(live.run())
+
+
+def _nothing_refused(found: dict[str, Any]) -> None:
+    refused = found["rows"].get("dead_letters", 0)
+    if refused:
+        raise Disagreement(
+            f"the run refused {refused} of what the venue pushed, so it is not the run that was to be measured"
+        )
 
 
 @contextmanager
 def _beside(live: LiveRun, look: Callable[[], None]) -> Iterator[None]:
     """Call a function in a thread, and stop the run when it is done."""
+    failures: list[BaseException] = []
 
     def watching() -> None:
         try:
             look()
+        except BaseException as error:
+            failures.append(error)
         finally:
             live.inputs.stopping.set()
 
@@ -301,6 +314,8 @@ def _beside(live: LiveRun, look: Callable[[], None]) -> Iterator[None]:
     thread.start()
     yield
     thread.join(10)
+    if failures:
+        raise failures[0]
 
 
 def _begun(live: LiveRun) -> bool:
@@ -317,6 +332,11 @@ def _let_pass(live: LiveRun, rows: int, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _until(reached: Callable[[], bool]) -> None:
+def _until(reached: Callable[[], bool], look: Callable[[], None] = lambda: None) -> None:
+    """Wait until something is so, and `look` meanwhile; not for ever, and not longer than the benchmark itself."""
+    ends, parent = time.monotonic() + _GIVE_UP_S, parent_process()
     while not reached():
+        if time.monotonic() > ends or (parent is not None and not parent.is_alive()):
+            raise TimeoutError(f"a live run has not come to where it is measured in {_GIVE_UP_S:.0f} s")
+        look()
         time.sleep(_LOOK_S)

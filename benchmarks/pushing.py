@@ -230,7 +230,7 @@ class Server:
         for symbol, text in self.made.texts(since, pushed):
             frame = framed(text)
             for transport, heard in self.heard.items():
-                if symbol in heard:
+                if symbol in heard and not transport.is_closing():
                     transport.write(frame)
 
     async def rest(self, request: web.Request) -> web.Response:
@@ -240,7 +240,7 @@ class Server:
     def answer(self, name: str, query: Mapping[str, str]) -> Any:
         """What it is answered."""
         listings = list(self.made.listings.values())
-        now_ns = self.plan.begin_ns + self.pushed * self.plan.step_ns if self.plan.rate else time.time_ns()
+        now_ns = self.plan.begin_ns + self.pushed * self.plan.step_ns
         if name == "time":
             return {"serverTime": now_ns // _MS}
         if name == "exchangeInfo":
