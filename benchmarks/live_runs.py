@@ -24,17 +24,20 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from benchmarks.agreement import Disagreement
-from benchmarks.material import KEY, Memory, default_plan, frames, run, trades
+from benchmarks.material import KEY, Memory, frames, run, trades
 from config import Settings
 from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink
 from connectors.sqlite import SqliteSink
 from connectors.sqlite.sink import SqlitePartition, SqliteState
+from events.feeds import FEEDS, PRELOAD, TRADES
 from events.frames import Array, Frame
+from events.schema import FOREVER
 from events.times import MINUTE_NS
 from flows.engine import dataflow
-from flows.graph import build
+from flows.graph import build, build_live
 from flows.live import LiveRun
+from flows.plan import Plan
 from flows.rundir import RunDirectory
 from operators.keyed import Frames
 
@@ -52,7 +55,12 @@ def apart(function: Callable[..., T], *given: Any) -> T:
 
 def settings_of(address: str, symbols: Sequence[str], cache: Path, **sections: Any) -> Settings:
     """Settings of a live run on a server that stands for Binance."""
-    exchange = {"symbols": {"binance": list(symbols)}, "addresses": {"binance": address}, "cache": str(cache)}
+    exchange = {
+        "symbols": {"binance": list(symbols)},
+        "addresses": {"binance": address},
+        "cache": str(cache),
+        "preload": 0,
+    }
     return Settings.model_validate({"exchange": exchange, **sections})
 
 
@@ -87,7 +95,7 @@ class Watched(LiveRun):
     """
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
-        super().__init__(settings, directory)
+        super().__init__(settings, directory, store=directory.recovery)
         self.came: dict[str, list[Array]] = {}
         self.left: list[tuple[int, str, str, int]] = []
         self.visible = Visible(self.directory.sqlite, self.streams, self.plan.analysis_hash)
@@ -97,14 +105,15 @@ class Watched(LiveRun):
         segments = SegmentSink(self.directory.path, self.streams, self.plan.analysis_hash)
 
         def graph(market: Frames) -> Frames:
-            return op.map("left", build(op.map("came", market, self._came), self.plan), self._left)
+            return op.map("left", build_live(op.map("came", market, self._came), self.plan), self._left)
 
         return dataflow("backtest", self.inputs, graph, segments, self.visible)
 
     def _came(self, item: tuple[str, Frame]) -> tuple[str, Frame]:
-        rows = item[1].rows
-        if len(rows):
-            self.came.setdefault(item[0], []).append(np.stack((rows["available_at"], rows["ts_recv"])))
+        instrument, frame = item
+        if frame.name == TRADES and len(frame.rows):
+            times = np.stack((frame.rows["available_at"], frame.rows["ts_recv"]))
+            self.came.setdefault(instrument, []).append(times)
         return item
 
     def _left(self, item: tuple[str, Frame]) -> tuple[str, Frame]:
@@ -237,10 +246,11 @@ def warmed(folder: Path, days: float) -> int:
 
     Bars and source keep theirs, so the run goes on where it was.
     """
-    plan, rows = default_plan(), trades(days, 2.0)
+    plan, rows = Plan(Settings(), feeds=frozenset({TRADES, PRELOAD})), trades(days, 2.0)
     with tempfile.TemporaryDirectory() as store:
         init_db_dir(store, 1)  # type: ignore[no-untyped-call]
-        data = frames(rows, 10_000, int(rows["available_at"][-1]))
+        nothing_before = Frame(KEY, PRELOAD, FEEDS[PRELOAD].empty, FOREVER)
+        data = [nothing_before, *frames(rows, 10_000, int(rows["available_at"][-1]))]
         config = RecoveryConfig(store)  # type: ignore[no-untyped-call]
         run(Memory(data), lambda market: build(market, plan), epoch_interval=timedelta(hours=1), recovery_config=config)
         with closing(sqlite3.connect(next(Path(store).glob("*.sqlite3")))) as warm:
@@ -284,7 +294,7 @@ def restart(settings: Settings, folder: Path, started: float) -> Restart:
 
 def _run(settings: Settings, folder: Path, look: Callable[[LiveRun], None]) -> None:
     with RunDirectory(folder / "run") as directory:
-        live = LiveRun(settings, directory)
+        live = LiveRun(settings, directory, store=directory.recovery)
         with _beside(live, lambda: look(live)):
             _nothing_refused(live.run())
 

@@ -132,7 +132,7 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
 
     @property
     def _universe(self) -> Universe:
-        return universe_of(self.exchange.exchanges, bool(self.exchange.options.preload))
+        return universe_of(self.exchange.exchanges, self.exchange.options.preload is not None)
 
     @property
     def total_bytes(self) -> int:

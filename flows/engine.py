@@ -48,7 +48,7 @@ def dataflow(
     out = graph(op.input(step, flow, source))
     outputs = {SegmentSink: "segments", SqliteSink: "sqlite", WatchSink: "watch"}
     for sink in sinks:
-        op.output(outputs[type(sink)], out, sink)
+        op.output(next(step for kind, step in outputs.items() if isinstance(sink, kind)), out, sink)
     return flow
 
 

@@ -76,10 +76,12 @@ class LiveRun(Backtest):
         )
         cache = directory.path / MARKETS if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache)
-        kept, preloaded = settings.tape, bool(options.preload)
+        kept = settings.tape
         path = directory.path / TAPE if kept.directory is None else Path(kept.directory)
         self.upkeep = Upkeep(Task(path, kept.roll, kept.keep_days, kept.keep_bytes, store))
-        tape = Tape(path, universe_of(source.exchanges, preloaded), kept.segment_bytes, kept.sync, self.upkeep.start)
+        tape = Tape(
+            path, universe_of(source.exchanges, preloaded=True), kept.segment_bytes, kept.sync, self.upkeep.start
+        )
         super().__init__(settings, LiveSource(source, tape), directory, console)
         self.tally = Tally()
         self.metrics = RunMetrics(self.inputs, self.tally, self.plan.analysis_hash, settings.metrics.per_key)

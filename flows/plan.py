@@ -70,7 +70,7 @@ class Plan:
         self.settings, self.sequenced, self.feeds = settings.for_feeds(feeds), sequenced, feeds
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
-        lateness_s = dict.fromkeys(feeds, settings.sources.lateness_s or 0.0)
+        lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
         if live and TRADES in feeds and settings.sources.lateness_s is None:
             lateness_s[TRADES] = EXCHANGE_LATENESS_S
         self.lateness_ns = {name: round(seconds * SECOND_NS) for name, seconds in lateness_s.items()}

@@ -175,7 +175,8 @@ class Feed:
         order = Sequencer if self.venue.counts else Overlap
         one.order = order(key, partial(self.put, one), partial(self.hole, one), most_waiting=self.options.waiting)
         if position is None:
-            one.held, one.may_begin = ([], False) if self.options.preload else (None, True)
+            one.held = None if self.options.preload is None else []
+            one.may_begin = not self.options.preload
         elif self.clock.now() - position.last_ns > self.options.refill_s * SECOND_NS:
             one.left = position
         else:

@@ -25,7 +25,8 @@ class Options:
         keep_alive_s: how often connections are pinged.
         clock_s: how far this machine's clock may be off; None for a minute, and for as far as it likes from that of a server that
             stands for an exchange, whose time may be its own.
-        preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for none.
+        preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for a
+            preload that says that there are none, None for no preload.
         void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
         down_after_s: a feed that should push and has not for so long is down.
     """
@@ -42,7 +43,7 @@ class Options:
     clock_s: float | None = None
     void_after_s: float = 2.0
     down_after_s: float = 60.0
-    preload: tuple[tuple[str, int], ...] = ()
+    preload: tuple[tuple[str, int], ...] | None = None
 
     def clock_limit_s(self, address: str | None) -> float:
         """How far the clock may be off at the exchange, or at the server at `address` that stands for it.

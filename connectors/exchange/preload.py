@@ -41,13 +41,15 @@ class Preload:
 
     @property
     def _base_ns(self) -> int:
+        assert self._feed.options.preload, "no timeframes"
         return timeframe_ns(self._feed.options.preload[0][0])
 
     async def run(self, one: Instrument) -> None:
         """Preload an instrument that has just been made, and let its trades go."""
-        while self._feed.connected_ns == NEVER:
-            await asyncio.sleep(_TICK_S)
-        await self._begin(one)
+        if not one.may_begin:
+            while self._feed.connected_ns == NEVER:
+                await asyncio.sleep(_TICK_S)
+            await self._begin(one)
         while one.covered_ns == NEVER:
             await asyncio.sleep(_TICK_S)
         async with self._few:
@@ -75,6 +77,8 @@ class Preload:
     async def _history(self, one: Instrument) -> tuple[Array, int]:
         """(klines of all timeframes, in order of their closes; where they end)."""
         feed, wanted = self._feed, self._feed.options.preload
+        if not wanted:
+            return FEEDS[PRELOAD].empty, NEVER
         until = one.covered_ns // self._base_ns * self._base_ns
         settled_ns = until + round(feed.options.settle_s * SECOND_NS)
         while max(feed.clock.now(), one.order.last_ns) < settled_ns:  # REST may be behind

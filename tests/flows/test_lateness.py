@@ -101,7 +101,7 @@ def test_live_and_replay_agree_on_what_was_late(tmp_path, more, refused):
     live, tape = tmp_path / "run", tmp_path / "run" / "tape"
     with Bybit() as server, trading(server):
         server.swap = 0.3  # frames change places; their times are less than 2 s apart
-        config = settings(tmp_path, f"exchange: {{addresses: {{bybit: '{server.address}'}}}}\n{more}")
+        config = settings(tmp_path, f"exchange: {{addresses: {{bybit: '{server.address}'}}, preload: 0}}\n{more}")
         process = start("live", BYBIT, "--config", config, "--out", live)
         wait_for(lambda: any(file.stat().st_size > 300_000 for file in tape.glob("*.tape")), process)
         end(process)
