@@ -33,7 +33,7 @@ from connectors.sqlite.sink import SqlitePartition, SqliteState
 from events.feeds import FEEDS, PRELOAD, TRADES
 from events.frames import Array, Frame
 from events.schema import FOREVER
-from events.times import MINUTE_NS
+from events.times import MINUTE_NS, SECOND_NS
 from flows.engine import dataflow
 from flows.graph import build, build_live
 from flows.live import LiveRun
@@ -167,13 +167,12 @@ def _latencies(
     paced = every[:, at_once:]
     # when the first of them was made, in time of receipt; what REST served has the time at which it was asked for
     origin_ns = np.percentile(paced[1] - (paced[0] - paced[0, 0]) / pace, 5)
-    lateness_ns = live.plan.lateness_ns["trades"]
     commits = np.array(live.visible.commits) + offset_ns
     found = []
     for left_ns, instrument, name, ts in live.left:
         if name != stream or ts <= paced[0, 0] + 2 * MINUTE_NS:
             continue
-        rows = came[instrument]
+        rows, lateness_ns = came[instrument], round(live.plan.lateness_s(instrument)[TRADES] * SECOND_NS)
         closing = int(np.searchsorted(np.maximum.accumulate(rows[0]), ts + lateness_ns))
         received, left = rows[1, closing], left_ns + offset_ns
         commit = int(np.searchsorted(commits[:, 0], left))
