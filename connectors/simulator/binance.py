@@ -10,7 +10,7 @@ from aiohttp import web
 
 from connectors.simulator import binance_frames as made
 from connectors.simulator.ledger import Ledger
-from connectors.simulator.quotes import book, funding_rate
+from connectors.simulator.quotes import book, funding_rate, liquidations
 from connectors.simulator.session import Session
 from connectors.simulator.venue import Refused, Venue
 from events.frames import Array
@@ -29,7 +29,8 @@ class Binance(Venue):
         self._by_id = {(ledger.listing.linear, ledger.listing.market_id): ledger for ledger in self.ledgers.values()}
         self._streams: dict[str, tuple[Ledger, str]] = {}
         for ledger in self.ledgers.values():
-            for kind in ("aggTrade", "trade", "bookTicker", *(f"kline_{name}" for name in made.INTERVALS)):
+            forced = ("forceOrder",) * ledger.listing.linear
+            for kind in ("aggTrade", "trade", "bookTicker", *forced, *(f"kline_{name}" for name in made.INTERVALS)):
                 self._streams[_stream(ledger, kind)] = ledger, kind
         self._versions: dict[str, int] = dict.fromkeys(self.ledgers, 1)
         self._told_ns: dict[str, int] = {}
@@ -97,6 +98,11 @@ class Binance(Venue):
                 since = self._told_ns.get(stream, now)
                 self._told_ns[stream] = now
                 out[stream] = list(made.kline_frames(ledger, kind[6:], since, now, rows is not None, event_ms))
+            elif kind == "forceOrder":
+                closed = () if rows is None else liquidations(rows, self.world.seed).tolist()
+                if closed and now - self._told_ns.get(stream, 0) >= SECOND_NS:  # the newest in a second, no more
+                    self._told_ns[stream] = now
+                    out[stream] = [made.liquidation_frame(ledger.listing, closed[-1], event_ms)]
             elif rows is not None:
                 make = made.aggregate_frames if kind == "aggTrade" else made.trade_frames
                 out[stream] = make(ledger.listing, rows, event_ms)

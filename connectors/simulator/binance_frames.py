@@ -71,6 +71,15 @@ def trade_frames(listing: Listing, rows: Array, event_ms: int) -> list[str]:
     ]
 
 
+def liquidation_frame(listing: Listing, row: Row, event_ms: int) -> str:
+    """A frame of `@forceOrder`; its side is that of the order which closed the position."""
+    time_ns, _, _, _, price, qty, side, _ = row
+    text, size = listing.price_text(price), listing.qty_text(qty)
+    order = {"s": listing.market_id, "S": "BUY" if side > 0 else "SELL", "o": "LIMIT", "f": "IOC", "q": size, "p": text}
+    order |= {"ap": text, "X": "FILLED", "l": size, "z": size, "T": time_ns // _MS}
+    return _text({"e": "forceOrder", "E": event_ms, "o": order})
+
+
 def _levels(listing: Listing, levels: Sequence[Level]) -> list[list[str]]:
     return [[listing.price_text(price), listing.qty_text(qty)] for price, qty in levels]
 

@@ -1,4 +1,4 @@
-"""What stands around the trades: a simple book, and funding rates of perpetuals; the same whenever they are asked for."""
+"""What stands around the trades: a simple book, and of perpetuals funding rates and liquidations; the same whenever asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.model import generator
+from events.frames import Array
 
+_ONE_OF = 200
 Level = tuple[float, float]
 """Price and quantity."""
 
@@ -30,6 +32,19 @@ def book(ledger: Ledger, seed: int, update: int, depth: int) -> tuple[list[Level
     bids = [((ticks - k) / scale, float(sizes[0, k])) for k in range(min(depth, ticks))]
     asks = [((ticks + 1 + k) / scale, float(sizes[1, k])) for k in range(depth)]
     return bids, asks
+
+
+def liquidations(rows: Array, seed: int) -> Array:
+    """Those of these trades that liquidated a position, about one of two hundred: a buyer was short, a seller long.
+
+    >>> rows = np.zeros(10_000, [("trade_id", "i8")])
+    >>> rows["trade_id"] = np.arange(10_000)
+    >>> 20 < len(liquidations(rows, 1)) < 100
+    True
+    """
+    mixed = (rows["trade_id"].astype(np.uint64) + np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
+    found: Array = rows[(mixed >> np.uint64(40)) % np.uint64(_ONE_OF) == 0]
+    return found
 
 
 def funding_rate(ledger: Ledger, seed: int, interval: int) -> float:

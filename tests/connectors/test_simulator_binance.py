@@ -171,6 +171,32 @@ def test_funding():
     asyncio.run(run())
 
 
+def test_liquidations_are_some_of_the_trades():
+    async def run():
+        with by_hand(LINEAR, activity=50, history_days=0.1) as exchange:
+            async with unified(exchange, "binance", enableRateLimit=False) as c:
+                await c.load_markets()
+                watching = asyncio.create_task(c.watch_liquidations("BTC/USDT:USDT"))
+                while not watching.done():  # until it is subscribed, and one comes
+                    await asyncio.to_thread(exchange.advance, 5)
+                    await asyncio.sleep(0.01)
+                found = watching.result()
+            traded = {
+                (
+                    row["available_at"] // MS,
+                    row["price"],
+                    round(float(row["qty"]), 5),
+                    "buy" if row["side"] > 0 else "sell",
+                )
+                for row in exchange.traded(LINEAR)
+            }
+        assert found
+        for one in found:
+            assert (one["timestamp"], one["price"], one["contracts"], one["side"].lower()) in traded
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
 @pytest.mark.parametrize(("client", "instrument"), CLIENTS)
 @pytest.mark.parametrize("name", ["aggTrade", "trade"])
 def test_ccxt_watches_trades(client, instrument, name):
