@@ -12,7 +12,7 @@ from connectors.exchange.client import load_markets, make_client
 from events.errors import InputError
 from events.times import DAY_NS, HOUR_NS
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback_only")]
 
 
 def first(exchange, address, symbol, times, call=once):

@@ -18,7 +18,7 @@ from events.rows import FUNDING, TRADE
 from events.schema import NEVER
 from events.times import HOUR_NS
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback_only")]
 FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
 
 

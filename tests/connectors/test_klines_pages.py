@@ -15,7 +15,7 @@ from events.errors import InputError
 from events.rows import OHLCV
 from events.times import timeframe_ns
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback_only")]
 LISTED_NS = 1_700_000_040 * 10**9
 NOW_NS = LISTED_NS + 2_000 * MINUTE_NS  # of the machine that asks
 COLUMNS = ["ts_open", "open", "high", "low", "close", "volume"]

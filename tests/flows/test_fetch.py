@@ -21,6 +21,8 @@ from events.times import HOUR_NS, MINUTE_NS, SECOND_NS, iso
 from flows.fetch import Fetch, status_line
 from flows.verify import verify
 
+pytestmark = pytest.mark.slow
+
 WITHIN_S = 60.0
 HALF_NS = HOUR_NS // 2
 FIELDS = ["available_at", "trade_id", "price", "qty", "side"]
@@ -215,7 +217,6 @@ def test_the_status_line_says_how_far_it_has_come(market, tmp_path):
     assert status_line(wanted) == f"a.parquet: {len(traded):,} rows, at {at}"
 
 
-@pytest.mark.slow
 def test_a_backtest_of_what_was_fetched_is_that_of_the_ledger(market, settings, tmp_path):
     span = ("--since", iso(SINCE_NS), "--until", str(UNTIL_NS), "--config", settings)
     done = command("fetch", "binance", "BTC/USDT:USDT", *span, "--out", tmp_path / "trades.parquet")
@@ -236,7 +237,6 @@ def test_a_backtest_of_what_was_fetched_is_that_of_the_ledger(market, settings, 
     assert done.stderr.startswith("tidewax: --since: 'soon' is no time: write a date or a time such as 2024-01-31")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_it_leaves_no_file_and_begins_anew(market, settings, tmp_path, how):
     out = tmp_path / "d"

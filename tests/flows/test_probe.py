@@ -22,6 +22,8 @@ from events.times import SECOND_NS
 from flows.probe import Probe
 from flows.probe_checks import Heard, judged, missing_ids
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 3.0
 BASIC = {"stream", "one trade", "pings", "subscription"}
 COUNTING = BASIC | {"ids", "completeness"}
@@ -184,7 +186,6 @@ def test_ids_that_overlap_or_swap_are_not_missing():
     assert missing_ids([arrival(1, 2), arrival(6, 6)]) == 3
 
 
-@pytest.mark.slow
 def test_the_command_ends_with_1_if_something_differs_and_ctrl_c_judges_what_was_seen(exchange, address, tmp_path):
     config = tmp_path / "live.yaml"
     config.write_text(f'exchange: {{addresses: {{binance: "{address}"}}}}\n')
