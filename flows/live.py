@@ -140,14 +140,16 @@ class LiveRun(Backtest):
         try:
             with serving(self.metrics, self.settings.metrics) as port, stopped_by_signals(self.inputs):
                 self.begin()
-                self.upkeep.start()
                 if console is not None and port is not None:
                     console.print(f"metrics: http://{HOST}:{port}/metrics", soft_wrap=True)
                 beside = showing(status, console, self.settings.run.status_s) if console is not None else None
-                run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
+                try:
+                    self.upkeep.start()
+                    run_flow(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery, beside)
+                finally:
+                    self.upkeep.stop()  # before the tape is closed, or removed with what it has there
         except TidewaxError:
             if anew and not tape.end:
-                self.upkeep.stop()  # it has a file of its own there
                 tape.discard()
                 shutil.rmtree(self.directory.path / MARKETS, ignore_errors=True)
                 self.directory.clear()
