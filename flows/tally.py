@@ -54,9 +54,9 @@ class Tally:
                 self._count(record)
 
     def _count_bars(self, timeframe: str, flags: Any) -> None:
-        for flag in flags.tolist():
+        for flag, n in Counter(flags.tolist()).items():
             kind = next(kind for bit, kind in BAR_KINDS.items() if flag & bit or not bit)
-            self.bars[timeframe, kind] += 1
+            self.bars[timeframe, kind] += n
 
     def _count_gaps(self, exchange: str, rows: Any) -> None:
         for since, until, reason in rows[["since", "until", "reason"]].tolist():

@@ -246,10 +246,7 @@ class Feed:
                 backoff.reset()
                 await asyncio.sleep(_REWATCH_S)
                 continue
-            except (
-                ccxt.NetworkError,
-                OSError,
-            ) as error:  # ccxt lets through that a connection is gone as it subscribes
+            except (ccxt.NetworkError, OSError) as error:  # the latter where a connection is gone as it subscribes
                 failure: BaseException = error
             except ccxt.BaseError as error:
                 raise unexpected(self.exchange, error) from None

@@ -43,17 +43,17 @@ def settings(folder, address, symbols=SYMBOLS):
 
 
 @contextmanager
-def trading(server):
-    """An exchange that trades all the time, its clock running ahead so that bars close."""
+def trading(server, most=5, step_ms=2_000, pause_s=0.002):
+    """A stand-in that trades all the time in each of its symbols, its clock running ahead so that bars close."""
     ends = False
 
     async def trade():
         r = random.Random(3)
         while not ends:
             for symbol in server.symbols:
-                server._now_ns += r.randrange(2_000) * 1_000_000
-                await server.trade(symbol, r.randrange(1, 6))
-            await asyncio.sleep(0.002)
+                server._now_ns += r.randrange(step_ms) * 1_000_000
+                await server.trade(symbol, r.randrange(1, most + 1))
+            await asyncio.sleep(pause_s)
 
     for symbol in server.symbols:
         server.make(symbol, 20)

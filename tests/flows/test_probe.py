@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import signal
-from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from commands import command, start
 from exchange_bench import SERVERS
 from stand_in import Coinbase, Kraken, Okx
+from test_live import trading as trading_at
 from test_live_sentences import nobody, silent
 
 from connectors.exchange.sequencer import Arrival
@@ -36,26 +36,7 @@ CHECKS = {
 }
 
 
-@contextmanager
-def trading(server):
-    """A stand-in that trades all the time, in each of its symbols."""
-    ends = False
-
-    async def trade():
-        r = random.Random(3)
-        while not ends:
-            for symbol in server.symbols:
-                await server.trade(symbol, r.randrange(1, 4))
-            await asyncio.sleep(0.02)
-
-    for symbol in server.symbols:
-        server.make(symbol, 20)
-    task = asyncio.run_coroutine_threadsafe(trade(), server.loop)
-    try:
-        yield
-    finally:
-        ends = True
-        task.result(60)
+trading = partial(trading_at, most=3, step_ms=1, pause_s=0.02)  # as slowly as the clock of this machine goes
 
 
 def probed(exchange, address, *symbols, seconds=SECONDS):
