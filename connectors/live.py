@@ -131,6 +131,11 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
         return self._universe.feeds
 
     @property
+    def lacking(self) -> Mapping[str, frozenset[str]]:
+        """The streams of the run that an instrument does not have, where there are any."""
+        return self._universe.lacking
+
+    @property
     def _universe(self) -> Universe:
         return universe_of(self.exchange.exchanges, self.exchange.options.preload is not None)
 

@@ -7,14 +7,37 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from events.frames import Array
-from events.rows import FUNDING, OHLCV, TRADE
+from events.rows import (
+    BOOK,
+    CONTEXT_ROW,
+    FUNDING,
+    LIQUIDATION,
+    LONG_SHORT_ROW,
+    OHLCV,
+    OPEN_INTEREST_ROW,
+    TICKER,
+    TOP,
+    TRADE,
+    UNIVERSE_ROW,
+)
 from events.times import MINUTE_NS
 
 TRADES: Final = "trades"
+LIQUIDATIONS: Final = "liquidations"
+BOOKS: Final = "book"
+TOPS: Final = "top"
+TICKERS: Final = "ticker"
 RATES: Final = "funding"
+OPEN_INTEREST: Final = "open_interest"
+LONG_SHORT: Final = "long_short"
+CONTEXT: Final = "context"
 KLINES: Final = "klines.1m"
 PRELOAD: Final = "preload"
 """Closed klines of all timeframes, before the first trade of a live run: the length of each is `available_at - ts_open`."""
+CHECKS: Final = "check.1m"
+"""Closed klines of an instrument whose bars are made of its trades: they are held against those bars, nothing else."""
+UNIVERSE: Final = "universe"
+"""Which instruments join and leave a run, each under its own key."""
 KLINE_NS: Final = MINUTE_NS
 """The one length of klines that bars are made of; longer bars are folds of it."""
 
@@ -43,9 +66,18 @@ def _feed(rank: int, dtype: np.dtype[Any], noun: str) -> Feed:
 
 FEEDS: Final = {
     TRADES: _feed(1, TRADE, "trades"),
+    LIQUIDATIONS: _feed(2, LIQUIDATION, "liquidations"),
+    BOOKS: _feed(3, BOOK, "book levels"),
+    TOPS: _feed(4, TOP, "best quotes"),
+    TICKERS: _feed(5, TICKER, "tickers"),
     RATES: _feed(6, FUNDING, "funding rates"),
+    OPEN_INTEREST: _feed(7, OPEN_INTEREST_ROW, "open interest"),
+    LONG_SHORT: _feed(8, LONG_SHORT_ROW, "long/short ratios"),
+    CONTEXT: _feed(9, CONTEXT_ROW, "context figures"),
     KLINES: _feed(10, OHLCV, "klines"),
     PRELOAD: _feed(11, OHLCV, "preloaded klines"),
+    CHECKS: _feed(12, OHLCV, "klines to check bars by"),
+    UNIVERSE: _feed(13, UNIVERSE_ROW, "changes of the universe"),
 }
 """By stream, in canonical order."""
 

@@ -60,6 +60,124 @@ FUNDING: Final = np.dtype(
     ]
 )
 
+BOOK: Final = np.dtype(
+    [
+        (
+            "available_at",
+            "i8",
+        ),  # the venue's time of the update; of a snapshot without one, that of the update before it
+        ("ts_recv", "i8"),
+        ("seq", "i8"),  # the source's counter, one per row
+        (
+            "u_first",
+            "i8",
+        ),  # update ids of the update that the row is of; of a snapshot all but `u_last`, its nonce, are NEVER
+        ("u_last", "i8"),
+        ("u_prev", "i8"),  # id that the update before it must have ended with, NEVER where the venue does not say
+        ("price", "f8"),
+        ("qty", "f8"),  # base units at that price now; 0 deletes the level
+        ("side", "i2"),  # +1 bid, -1 ask; 0: a row of an update or snapshot that changes no level
+        ("kind", "u2"),  # BOOK_DELTA or BOOK_SNAPSHOT of events.schema
+        ("last", "u2"),  # 1: the last row of its update
+        ("flags", "u2"),  # MALFORMED: the source could not decode the record
+    ]
+)
+"""A row per level change. All rows of an update share their times and ids and stand in one frame, one behind the other."""
+
+TOP: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),  # the venue's update id, or the source's counter
+        ("bid", "f8"),
+        ("bid_qty", "f8"),
+        ("ask", "f8"),
+        ("ask_qty", "f8"),
+        ("no_event_time", "i4"),  # 1: the venue states no time, so that of receipt stands for it
+        ("flags", "u4"),
+    ]
+)
+
+TICKER: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_event", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),
+        ("last", "f8"),  # each price or volume NaN where the venue does not say it
+        ("high_24h", "f8"),
+        ("low_24h", "f8"),
+        ("volume_24h", "f8"),  # base
+        ("quote_volume_24h", "f8"),
+        ("pct_24h", "f8"),  # fraction
+        ("mark", "f8"),
+        ("index", "f8"),
+        ("flags", "u8"),
+    ]
+)
+
+OPEN_INTEREST_ROW: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_event", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),
+        ("oi_base", "f8"),
+        ("oi_usd", "f8"),  # NaN where unknown
+        ("flags", "u8"),
+    ]
+)
+
+LONG_SHORT_ROW: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_event", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),
+        ("long_frac", "f8"),  # in (0, 1); of a ratio r it is r / (1 + r)
+        ("period_s", "i8"),
+        ("basis", "i4"),  # place in events.schema.LONG_SHORT_BASES
+        ("flags", "u4"),
+    ]
+)
+
+LIQUIDATION: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),
+        ("liq_id", "i8"),  # a hash of the venue's id, or of its parts where it gives none
+        ("price", "f8"),
+        ("qty", "f8"),  # base units
+        ("pos", "i4"),  # the position that was liquidated: +1 a long, -1 a short
+        ("complete", "u2"),  # 1: the venue pushes all of them
+        ("flags", "u2"),
+    ]
+)
+
+CONTEXT_ROW: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_event", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),
+        ("value", "f8"),
+        ("name", "i4"),  # place in events.schema.CONTEXT_NAMES
+        ("flags", "u4"),
+    ]
+)
+
+UNIVERSE_ROW: Final = np.dtype(
+    [
+        ("available_at", "i8"),
+        ("ts_recv", "i8"),
+        ("seq", "i8"),
+        ("turnover", "f8"),  # of 24 h in quote units, by which it was chosen; NaN where it was named
+        ("change", "i4"),  # +1 joins, -1 leaves
+        ("flags", "u4"),
+    ]
+)
+
 BAR: Final = np.dtype(
     [
         ("available_at", "i8"),  # = ts_close

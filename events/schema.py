@@ -48,6 +48,13 @@ BAR_FLAG_NAMES: Final = {
 # Flags of an input row (bits).
 MALFORMED: Final = 1
 
+# Kinds of book rows.
+BOOK_DELTA: Final = 0
+BOOK_SNAPSHOT: Final = 1
+
+LONG_SHORT_BASES: Final = ("accounts", "positions", "taker")
+CONTEXT_NAMES: Final = ("fear_greed", "btc_dominance", "custom")
+
 # Kinds of control rows.
 VOID: Final = 1
 HOLE: Final = 2

@@ -39,6 +39,7 @@ BAD_SIDE: Final = 6
 OHLC_INCONSISTENT: Final = 7
 MISALIGNED: Final = 8
 NOT_CLOSED: Final = 9
+CROSSED: Final = 10
 DUPLICATE: Final = 11
 LATE: Final = 12
 

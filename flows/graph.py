@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import DRIVING, KLINES, PRELOAD, RATES, TRADES
+from events.feeds import DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
 from events.records import ComponentStatus
 from flows.plan import Plan
 from operators.bars import Bars
@@ -87,4 +87,4 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     taken = Signals(*given).streams
     scores = pick("scores", confluence, *taken)
     signals = keyed("signals", Signals, given, taken, scores, *rates)
-    return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes", RATES)
+    return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes", *FEEDS)

@@ -48,6 +48,8 @@ class Plan:
         feeds: the streams of the run.
         plugins: those of a finished run; the files that the settings name are run, if not given.
         live: whether exchanges send the trades, now or when the tape was recorded.
+        lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
+            it, rather than missing.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -65,9 +67,11 @@ class Plan:
         feeds: frozenset[str] = ONLY_TRADES,
         plugins: Plugins | None = None,
         live: bool = False,
+        lacking: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self._plugins = plugins
         self.settings, self.sequenced, self.feeds = settings.for_feeds(feeds), sequenced, feeds
+        self.lacking = dict(sorted((lacking or {}).items()))
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
@@ -249,7 +253,7 @@ def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
     if isinstance(inputs, Inputs):
         inputs.check_driven()
     sequenced = frozenset(name for name in inputs.instruments if inputs.sequenced(name))
-    return Plan(settings, sequenced, inputs.feeds, live=not isinstance(inputs, Inputs))
+    return Plan(settings, sequenced, inputs.feeds, live=not isinstance(inputs, Inputs), lacking=inputs.lacking)
 
 
 def plan_of_run(run: Mapping[str, Any]) -> Plan:
@@ -262,4 +266,5 @@ def plan_of_run(run: Mapping[str, Any]) -> Plan:
     # What the table said is in the signals; the file may be gone.
     signals = settings.signals.model_copy(update={"calibration": None})
     settings = settings.model_copy(update={"signals": signals})
-    return Plan(settings, feeds=frozenset(run["feeds"]), plugins=stored_plugins(run))
+    lacking = {name: frozenset(feeds) for name, feeds in run["lacking"].items()}
+    return Plan(settings, feeds=frozenset(run["feeds"]), plugins=stored_plugins(run), lacking=lacking)

@@ -52,6 +52,7 @@ def run_header(settings: Settings, inputs: Origin, plan: Plan) -> dict[str, Any]
         "settings": settings.model_dump(mode="json"),
         "settings_hash": tree_hash(settings.model_dump(mode="json")),
         "feeds": sorted(plan.feeds),
+        "lacking": {name: sorted(feeds) for name, feeds in plan.lacking.items()},
         "lateness_s": {name: plan.lateness_s(name) for name in inputs.instruments},
         "presets": dict.fromkeys(inputs.instruments, plan.preset),
         "inputs": inputs.describe(),

@@ -44,7 +44,7 @@ def new_state() -> Array:
 
 
 @kernel
-def _find(ids: Array, key: int) -> int:
+def find(ids: Array, key: int) -> int:
     """The place of a key in the open-addressing table `ids`, or the free place where it belongs."""
     mask = len(ids) - 1
     at = (key ^ (key >> 32)) * 0x9E3779B1 & mask
@@ -57,13 +57,13 @@ def _find(ids: Array, key: int) -> int:
 def remember(ids: Array, times: Array, table_ids: Array, table_times: Array) -> int:
     """Put ids into an empty table; how many there are."""
     for i in range(len(ids)):
-        at = _find(table_ids, ids[i])
+        at = find(table_ids, ids[i])
         table_ids[at], table_times[at] = ids[i], times[i]
     return len(ids)
 
 
 @kernel
-def _sweep(ids: Array, times: Array, watermark: int) -> int:
+def sweep(ids: Array, times: Array, watermark: int) -> int:
     """Drop, in place, the ids that cannot be repeated any more; how many stay."""
     live = 0
     for i in range(len(ids)):
@@ -111,10 +111,10 @@ def admit_trades(
                     reason = DUPLICATE
             elif trade_id != NEVER:
                 if 2 * used >= len(ids):
-                    used = _sweep(ids, times, watermark)
+                    used = sweep(ids, times, watermark)
                     if 4 * used >= len(ids):
                         break
-                place = _find(ids, trade_id)
+                place = find(ids, trade_id)
                 if ids[place] == trade_id and times[place] >= watermark:
                     reason = DUPLICATE
             if reason == ACCEPTED and at < watermark:
@@ -195,10 +195,10 @@ def admit_klines(
         )
         if reason == ACCEPTED:
             if 2 * s.used >= len(ids):
-                s.used = _sweep(ids, times, s.watermark)
+                s.used = sweep(ids, times, s.watermark)
                 if 4 * s.used >= len(ids):
                     break
-            place = _find(ids, ts_open)
+            place = find(ids, ts_open)
             if ids[place] == ts_open and times[place] >= s.watermark:
                 reason = DUPLICATE
             elif at < s.watermark:

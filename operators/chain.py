@@ -42,6 +42,39 @@ class Chain:
         self.second.restore(snapshot[1])
 
 
+class Beside:
+    """A stage. Stages that stand beside each other, each with streams of its own.
+
+    Args:
+        stages: each stage by the streams that it takes; no stream is of two of them.
+    """
+
+    def __init__(self, stages: Mapping[tuple[str, ...], Stage]) -> None:
+        self.stages = tuple(stages.values())
+        self.place = {name: k for k, names in enumerate(stages) for name in names}
+        self.pushed: set[int] = set()
+
+    def push(self, frame: Frame) -> None:
+        """Take a frame into the stage that it is of."""
+        place = self.place[frame.name]
+        self.pushed.add(place)
+        self.stages[place].push(frame)
+
+    def advance(self) -> list[Frame]:
+        """What comes out of each that something was pushed into."""
+        places, self.pushed = sorted(self.pushed), set()
+        return [frame for place in places for frame in self.stages[place].advance()]
+
+    def snapshot(self) -> Any:
+        """Those of all."""
+        return tuple(stage.snapshot() for stage in self.stages)
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        for stage, held in zip(self.stages, snapshot):
+            stage.restore(held)
+
+
 class Either:
     """A stage. Which of several it is, the first frame decides by its stream.
 

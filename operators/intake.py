@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from events.feeds import KLINE_NS, KLINES, PRELOAD, RATES, TRADES
+from events.faults import faults
+from events.feeds import BOOKS, CHECKS, FEEDS, KLINE_NS, KLINES, LIQUIDATIONS, PRELOAD, RATES, TRADES
 from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.records import DeadLetter, IntakeCounts
 from events.schema import END, HOLE, ID_HOLE, NEVER
 from events.validation import COUNTED, REASONS
 from operators.admission import HOLE_SPAN, admit_funding, admit_klines, admit_preload, admit_trades, new_state, remember
+from operators.admission_beside import admit_book, admit_events, admit_samples
 
 STEP = "intake"
-RULED = (TRADES, RATES, KLINES, PRELOAD)
-"""The streams that it can judge."""
 _TABLE = 2048  # ids, for a start
 _NO_HOLES = np.empty(0, HOLE_SPAN)
 
@@ -43,8 +43,11 @@ class _Stream:
             return reasons, admit_funding(rows, self.lateness_ns, self.state, reasons), _NO_HOLES
         if self.name == PRELOAD:
             return reasons, admit_preload(rows, self.state, reasons), _NO_HOLES
-        if self.name == KLINES:
+        if self.name in (KLINES, CHECKS):
             return reasons, self._judge_klines(rows, reasons), _NO_HOLES
+        if self.name != TRADES:
+            reasons = faults(self.name, rows)
+            return reasons, self._judge_beside(rows, reasons), _NO_HOLES
         holes, found, refused, at = np.empty(len(rows) if self.sequenced else 0, HOLE_SPAN), 0, 0, 0
         while at < len(rows):
             at, n, bad = admit_trades(
@@ -62,6 +65,21 @@ class _Stream:
             if at < len(rows):
                 self._memorise(*self._live())
         return reasons, refused, holes[:found]
+
+    def _judge_beside(self, rows: Array, reasons: Array) -> int:
+        if self.name == BOOKS:
+            return admit_book(rows, self.lateness_ns, self.state, reasons)
+        at_ns = np.ascontiguousarray(rows["available_at"])
+        if self.name != LIQUIDATIONS:
+            keys = np.ascontiguousarray(rows["ts_event" if "ts_event" in (rows.dtype.names or ()) else "seq"])
+            return admit_samples(at_ns, keys, self.lateness_ns, self.state, reasons)
+        keys, refused, at = np.ascontiguousarray(rows["liq_id"]), 0, 0
+        while at < len(rows):
+            at, bad = admit_events(at_ns, at, keys, self.lateness_ns, self.state, self.ids, self.times, reasons)
+            refused += bad
+            if at < len(rows):
+                self._memorise(*self._live())
+        return refused
 
     def _judge_klines(self, rows: Array, reasons: Array) -> int:
         refused = at = 0
@@ -170,7 +188,7 @@ class Intake:
 
     def _stream(self, name: str) -> _Stream:
         if name not in self.streams:
-            if name not in RULED:
+            if name not in FEEDS:
                 raise ValueError(f"there are no rules of admission for a stream {name!r}")
             sequenced = name == TRADES and self.instrument in self.sequenced
             punctual = name == TRADES and self.instrument in self.punctual

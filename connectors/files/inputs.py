@@ -53,6 +53,15 @@ class Inputs:
         return frozenset(file.feed for file in self.files)
 
     @property
+    def lacking(self) -> dict[str, frozenset[str]]:
+        """The streams beside bars that an instrument has no file of, though the run has; empty while rows may bring them."""
+        if any(file.instrument is None for file in self.files):
+            return {}
+        beside = self.feeds - set(DRIVING)
+        found = {name: beside - {file.feed for file in self._files_of(name)} for name in self.instruments}
+        return {name: feeds for name, feeds in found.items() if feeds}
+
+    @property
     def rows_per_block(self) -> int:
         """How many rows of a file are read at a time: fewer if so many instruments are read at once that it adds up."""
         share = max(_FEWEST_ROWS, BLOCK_ROWS * _FULL_BLOCKS // max(1, len(self.instruments)))

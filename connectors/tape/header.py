@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 from events.errors import InputError
@@ -26,11 +27,13 @@ class Universe:
         instruments: `exchange:SYMBOL`, in the order of the run.
         sequenced: those whose trades have consecutive integer ids.
         feeds: the streams of the run, names of `events.feeds.FEEDS`.
+        lacking: those of them that an instrument does not have, where there are any.
     """
 
     instruments: tuple[str, ...]
     sequenced: frozenset[str]
     feeds: frozenset[str]
+    lacking: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Header:
     def to_json(self) -> str:
         """The header as JSON."""
         tree = asdict(self)
-        of_lists = {"sequenced": sorted(self.universe.sequenced), "feeds": sorted(self.universe.feeds)}
+        of_lists: dict[str, Any] = {name: sorted(getattr(self.universe, name)) for name in ("sequenced", "feeds")}
+        of_lists["lacking"] = {name: sorted(feeds) for name, feeds in self.universe.lacking.items()}
         tree["universe"] = tree["universe"] | of_lists
         return json.dumps(tree, sort_keys=True)
 
@@ -113,5 +117,6 @@ def header_of(path: Path, text: str) -> Header:
             f"{why}. Replay it with the version that wrote it."
         )
     given = tree["universe"]
-    tree["universe"] = Universe(tuple(given["instruments"]), frozenset(given["sequenced"]), frozenset(feeds))
+    lacking = {name: frozenset(feeds) for name, feeds in given.get("lacking", {}).items()}
+    tree["universe"] = Universe(tuple(given["instruments"]), frozenset(given["sequenced"]), frozenset(feeds), lacking)
     return Header(**tree)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -135,6 +135,11 @@ class Recording:
     def feeds(self) -> frozenset[str]:
         """The streams of the run that wrote it."""
         return self.header.universe.feeds
+
+    @property
+    def lacking(self) -> Mapping[str, frozenset[str]]:
+        """The streams of that run that an instrument did not have, where there were any."""
+        return self.header.universe.lacking
 
     def sequenced(self, instrument: str) -> bool:
         """Whether the trades of an instrument have consecutive ids."""

@@ -207,8 +207,8 @@ def test_what_is_no_tape_is_told(tmp_path):
     [
         ({"schema_v": 99}, r"schema version 99; this one has 1\) and has other row types"),
         (
-            {"universe": Universe(KEYS, frozenset(), frozenset({"book"}))},
-            r"streams that this one does not know \(book\)",
+            {"universe": Universe(KEYS, frozenset(), frozenset({"auctions"}))},
+            r"streams that this one does not know \(auctions\)",
         ),
     ],
 )
