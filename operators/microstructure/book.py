@@ -12,7 +12,7 @@ from events.feeds import BOOKS, FEEDS
 from events.frames import Array, Rows
 from events.records import DeadLetter
 from events.rows import BOOK_MINUTE, GAP_ROW
-from events.schema import BOOK_SEQUENCE, BOOK_SNAPSHOT, BUFFERING, END, NEVER, VOID
+from events.schema import BOOK_SEQUENCE, BOOK_SNAPSHOT, END, LEAVE, NEVER, VOID
 from events.times import MINUTE_NS
 from events.validation import CROSSED, REASONS
 from operators.microstructure.book_kernels import (
@@ -97,7 +97,7 @@ class BookMinutes:
         taken = rows.get(BOOKS, FEEDS[BOOKS].empty)
         said = control[BOOKS].tolist() if BOOKS in control else ()
         boundary = watermark // MINUTE_NS * MINUTE_NS
-        for ts in (c[0] for c in said if c[1] == END):  # time that passed since is not the stream's
+        for ts in (c[0] for c in said if c[1] in (END, LEAVE)):  # time that passed since is not the stream's
             boundary, self.ended = min(boundary, (ts + 1) // MINUTE_NS * MINUTE_NS), True
         if boundary <= self.boundary and not said and not len(taken):
             return
@@ -146,7 +146,6 @@ class BookMinutes:
         """Keep updates for a snapshot. Gives the row of the next one."""
         snapshots = np.flatnonzero(rows["kind"][at:] == BOOK_SNAPSHOT)
         end = at + int(snapshots[0]) if len(snapshots) else len(rows)
-        self.state["state"] = BUFFERING
         self.waiting.add(rows[at:end])
         return end
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from events.frames import Array
-from events.schema import BOOK_SNAPSHOT, NEVER, STALE, SYNCED
+from events.schema import BOOK_SNAPSHOT, BUFFERING, NEVER, STALE, SYNCED
 from events.times import MINUTE_NS, SECOND_NS
 from operators.maths import kernel
 from operators.microstructure.columns import LASTS, MEANS, OFI_LEVELS
@@ -287,20 +287,20 @@ def take(
             end += 1
         end += 1
         at, u_last, snapshot = rows[i].available_at, rows[i].u_last, rows[i].kind == BOOK_SNAPSHOT
-        if not snapshot:
-            if s.state != SYNCED:
-                return i, n, WAITS
-            if u_last != NEVER and u_last <= s.u:
-                i = end
-                continue
+        if not snapshot and s.state == SYNCED and u_last != NEVER and u_last <= s.u:
+            i = end
+            continue
         now = max(at, s.now)
         s.now = now
         if s.close == NEVER:
             _open(s, now)
         elif s.close <= now:
             n = pass_time(state, levels, depth, cap_multiple, means, sums, now, out, n)
-        _look(s, levels, depth, cap_multiple, means, now)
         waited = s.state != SYNCED
+        if waited and not snapshot:
+            s.state = BUFFERING
+            return i, n, WAITS
+        _look(s, levels, depth, cap_multiple, means, now)
         if not snapshot and not _continues(s, rows[i].u_first, u_last, rows[i].u_prev):
             _weigh(s, means, sums, now)
             _drop(s, at)
