@@ -136,7 +136,7 @@ def test_sizes_are_capped_by_the_median():
 def test_a_cap_on_the_best_level_moves_the_weighted_mid_but_not_what_is_displayed():
     row = minute([update(BOOK_SNAPSHOT, LATE, NO_IDS, [(100.0, 900), *BIDS[1:]], ASKS)], BookSettings(cap_mult=2.0))
     assert row["bid_qty"] == 900
-    assert row["imb_1"] == row["micro_dev"] == (55 - 10) / 65
+    assert row["imb_1"] == row["micro_dev"] == (65 - 10) / (65 + 10)  # the median is 32.5
 
 
 def test_means_weigh_states_by_their_time():
