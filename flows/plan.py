@@ -13,9 +13,9 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import PRELOAD, RATES, TRADES
+from events.feeds import BOOKS, PRELOAD, RATES, TRADES
 from events.identity import analysis_hash
-from events.rows import confluence_row
+from events.rows import GAP_ROW, confluence_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
@@ -25,7 +25,7 @@ from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
-from operators.microstructure.book import BookSettings
+from operators.microstructure.book import BOOK_GAPS, BookSettings
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -233,7 +233,10 @@ class Plan:
         row = confluence_row(len(dimensions), len(GATES))
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
-        return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
+        others = {name: stream for name, stream in base.items() if name not in bars}
+        if BOOKS in self.feeds:
+            others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
+        return bars | features | confluence | others
 
 
 def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:

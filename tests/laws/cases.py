@@ -231,13 +231,13 @@ def cases() -> dict[str, Case]:
         "BookMinutes, breaking": Case(
             lambda: BookMinutes(BookSettings(depth=20, cap_mult=None)),
             {"book": fine_book(1_500, 22, skips=0.01, crossed=0.01)},
-            outputs=("book.1m", "gaps", "dead_letters"),
+            outputs=("book.1m", "gaps.book", "dead_letters"),
         ),
         "BookMinutes, not known for a while": Case(
             lambda: BookMinutes(BookSettings()),
             {"book": fine_book(1_500, 23, skips=0.002)},
             {"book": np.concatenate(blind)},
-            ("book.1m", "gaps"),
+            ("book.1m", "gaps.book"),
         ),
         "Latest": Case(lambda: Latest("funding", 30 * MINUTE_NS), {"funding": rates}, outputs=("funding",)),
         "Joined": Case(

@@ -46,7 +46,7 @@ def run(*parts, until_s=600, controls=()):
     core.instrument = "lab:BTC/USDT"
     said = {"book": concat(list(controls))} if controls else {}
     made = dict(core.advance(MINUTE + until_s * SECOND_NS, {"book": concat(list(parts))} if parts else {}, said))
-    return core, made["book.1m"], [tuple(gap) for gap in made["gaps"].tolist()], made["dead_letters"]
+    return core, made["book.1m"], [tuple(gap) for gap in made["gaps.book"].tolist()], made["dead_letters"]
 
 
 def value(row, name):

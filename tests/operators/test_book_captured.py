@@ -36,7 +36,7 @@ def rebuild(updates, quotes):
     gaps, letters = [], []
     for part in updates:
         made = dict(core.advance(int(part["available_at"][0]) + 1, {"book": part}, {}))
-        gaps += made["gaps"].tolist()
+        gaps += made["gaps.book"].tolist()
         letters += made["dead_letters"]
         known, u = core.state["state"][0] == SYNCED, int(core.state["u"][0])
         stale += not known
