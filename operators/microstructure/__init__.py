@@ -1,0 +1,1 @@
+"""Microstructure: what books, quotes, funding, open interest, ratios and liquidations say."""
