@@ -178,6 +178,22 @@ UNIVERSE_ROW: Final = np.dtype(
     ]
 )
 
+BOOK_MINUTE: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # = t, the boundary; the row is of [t - 60 s, t)
+        ("synced_ns", "i8"),  # for how long of it the book was known and had both sides: the weight of its means
+        ("age_ns", "i8"),  # t less the time of the last update that took effect, NEVER if none did
+        ("updates", "i8"),  # that took effect in it
+        ("state", "i4"),  # at t: SYNCED or another state of a book of events.schema
+        ("voided", "i4"),  # 1: a void of the book meets the minute
+        ("values", "f8", (33,)),  # named by BOOK_COLUMNS of operators.microstructure.columns
+    ]
+)
+"""What a base bar keeps of its book. It folds: sums add, means average by `synced_ns`, of last values the last counts.
+
+A minute in which the book neither was known nor changed has no row, nor has one whose end lies in a void of the book.
+"""
+
 BAR: Final = np.dtype(
     [
         ("available_at", "i8"),  # = ts_close

@@ -1,1 +1,1 @@
-"""Microstructure: what books, quotes, funding, open interest, ratios and liquidations say."""
+"""Microstructure: what books, quotes and the streams beside trades say about the next minutes."""
