@@ -77,11 +77,24 @@ class TalibCall(Section):
     )
 
 
+class Book(Section):
+    """How the shape of an order book is measured."""
+
+    depth: int = Field(50, ge=20, le=1000, description="Best levels of either side that count.")
+    cap_mult: float | None = Field(
+        10.0,
+        gt=0,
+        description="A level counts with at most so many times the median size of the best 20 levels of both sides; "
+        "with all of it, if null.",
+    )
+
+
 class Indicators(Section):
     """Indicators of every timeframe, beside those that the scores need, which are always there."""
 
     talib: tuple[TalibCall, ...] = Field((), description="TA-Lib functions, each with its parameters.")
     builtin: tuple[str, ...] = Field((), description="The project's own indicators, by name.")
+    book: Book = Field(Book(), description="How the shape of an order book is measured.")
 
 
 class Dimensions(Section):

@@ -25,6 +25,7 @@ from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
+from operators.microstructure.book import BookSettings
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -99,6 +100,11 @@ class Plan:
     def preloaded(self) -> bool:
         """Whether instruments begin with klines of the time before their first trade."""
         return PRELOAD in self.feeds
+
+    @property
+    def book(self) -> BookSettings:
+        """How the shape of books is measured."""
+        return BookSettings(**self.settings.indicators.book.model_dump())
 
     @cached_property
     def plugins(self) -> Plugins:
