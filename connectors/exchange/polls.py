@@ -1,6 +1,6 @@
 """What REST is asked for beside trades: samples that venues do not push, settlements of funding, and what was before the run.
 
-Its calls have a breaker of their own, so that an endpoint that fails keeps nobody from asking for trades.
+Its calls have breakers of their own, so that an endpoint that fails keeps nobody from asking for trades, nor for other streams.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Polls:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._calls = Calls(feed)
+        self._calls = {stream: Calls(feed) for stream in _DERIVED}
         self._begun = 0
         self._settled: dict[str, int] = {}  # by symbol, of when the newest settlement was
 
@@ -112,7 +112,7 @@ class Polls:
                 self._failed(line, error)
                 raise
 
-        return await self._calls.call(watched, *given)
+        return await self._calls[line.stream].call(watched, *given)
 
     # ---- the past
 
