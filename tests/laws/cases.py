@@ -10,39 +10,32 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from beside import book
+from beside import feature_rows
+from book_cases import book_cases
 from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
+from micro_cases import micro_cases
 
 import operators
 from events.frames import Array, control
-from events.rows import BAR, FUNDING, OHLCV
-from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
+from events.rows import BAR, FUNDING, OHLCV, feature_row
+from events.schema import BEACON, COLD, COVERAGE, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
+from operators.ballot import BesideFeatures
 from operators.bars import Bars
-from operators.confluence import Confluence, ConfluenceSettings
-from operators.dimensions import SCORES
+from operators.confluence import Confluence, ConfluenceSettings, Voters
+from operators.dimensions import SCORES, UNBLENDED
 from operators.history import Features
 from operators.indicators import Indicator
 from operators.indicators.regime import LOW_LIQUIDITY
 from operators.klines import KlineBars
 from operators.latest import Input, Latest
-from operators.microstructure.book import BookMinutes, BookSettings
+from operators.microstructure.scores import MICRO_SCORES, MicroScore
 from operators.preload import PreloadedBars
 from operators.signals import Signals, SignalSettings
 
 NEEDED = ("atr_14", "regime", "swing.high", "swing.low")
 TIMEFRAMES = (("1m", MINUTE_NS), ("5m", 5 * MINUTE_NS), ("30m", 30 * MINUTE_NS))
-
-MINUTE = START // MINUTE_NS * MINUTE_NS
-VOIDS = (
-    (MINUTE + 61 * MINUTE_NS + 7, MINUTE + 62 * MINUTE_NS),
-    (MINUTE + 62 * MINUTE_NS + 1, MINUTE + 63 * MINUTE_NS),  # where the one before ends
-    (MINUTE + 70 * MINUTE_NS, MINUTE + 71 * MINUTE_NS),  # from a boundary on
-    (MINUTE + 80 * MINUTE_NS + 20 * SECOND_NS, MINUTE + 80 * MINUTE_NS + 30 * SECOND_NS),  # within a minute
-    (MINUTE + 100 * MINUTE_NS + 30 * SECOND_NS, MINUTE + 126 * MINUTE_NS),
-)
-"""Spans in which a book is not known, though its updates come later."""
 
 
 class Case(NamedTuple):
@@ -108,6 +101,29 @@ SIGNALS = SignalSettings(
     analysis_hash="0" * 16,
 )
 
+MICRO = BesideFeatures(
+    "micro",
+    ("spread_bps", "spread_pctl", "book_synced", "book_age_s", *(score.column for score in MICRO_SCORES))
+    + tuple(score.freshness for score in MICRO_SCORES if score.freshness),
+    MICRO_SCORES,
+)
+BETA = BesideFeatures(
+    "beta",
+    ("beta", "bitcoin_beta.residual_momentum"),
+    (MicroScore("residual_momentum", "bitcoin_beta", 1.0, "bitcoin_beta.residual_momentum", None, ("trades",)),),
+)
+"""Streams beside the features as the cores of them make them, of columns that matter to the score."""
+WHOLE = CONFLUENCE._replace(
+    dimensions=(
+        ("order_flow", 0.18), ("liquidity", 0.14), ("sentiment", 0.10), ("bitcoin_beta", 0.10), *CONFLUENCE.dimensions,
+    ),
+    unblended=UNBLENDED,
+    instruments={
+        KEY: Voters((0.18, 0.14, 0.10, 0.10, *(w for _, w in CONFLUENCE.dimensions)), 12.0, (), ("book", "spread"))
+    },
+)  # fmt: skip
+"""All dimensions that there are; the lab's instrument is judged by the gates of the market."""
+
 TABLE = {
     "n": 300, "wins": 100, "ts_to": START + HOUR_NS,
     "buckets": [
@@ -115,6 +131,21 @@ TABLE = {
         for s in range(8) for t in range(3)
     ],
 }  # fmt: skip
+
+
+@cache
+def beside_features() -> dict[str, Array]:
+    """Rows of `MICRO` and `BETA` on every timeframe, beside the lab's bars."""
+    found = {}
+    for seed, (name, _) in enumerate(TIMEFRAMES):
+        bars = made()[f"bars.{name}"]
+        micro = found[f"micro.{name}"] = feature_rows(bars, len(MICRO.columns), 20 + seed)
+        micro["values"][:, :4] = np.random.default_rng(seed).uniform(0, 1, (len(micro), 4)) * (20.0, 1.2, 1.0, 40.0)
+        micro["values"][:, :4][micro["status"][:, :4] >= COLD] = np.nan
+        fresh = slice(4 + len(MICRO_SCORES), None)
+        micro["values"][:, fresh] = 2.0 ** -np.abs(micro["values"][:, fresh])
+        found[f"beta.{name}"] = feature_rows(bars, len(BETA.columns), 40 + seed)
+    return found
 
 
 @cache
@@ -146,13 +177,6 @@ def history(bars: dict[str, Array], until: int) -> Array:
     return out
 
 
-def fine_book(n: int, seed: int, **how: float) -> Array:
-    """A random book of ticks that are half a basis point, so that there is depth within every band."""
-    rows = book(n, seed, 8 * SECOND_NS, **how)
-    rows["price"][rows["side"] != 0] += 9900
-    return rows
-
-
 def cases() -> dict[str, Case]:
     """All cases, by name; the name begins with that of the core."""
     m = made()
@@ -179,7 +203,6 @@ def cases() -> dict[str, Case]:
     minutes = klines(3_000, 4, quiet=0.02, quoted=True)
     minutes = np.delete(minutes, slice(400, 420))
     began = START // MINUTE_NS * MINUTE_NS + 143 * MINUTE_NS
-    blind = [control(VOID, since, since, until) for since, until in VOIDS]
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
     return {
         "Bars": Case(
@@ -227,18 +250,6 @@ def cases() -> dict[str, Case]:
         "Features, 5m": Case(
             lambda: Features("5m", 5 * MINUTE_NS, analysis()), {"bars.5m": m["bars.5m"]}, outputs=("features.5m",)
         ),
-        "BookMinutes": Case(lambda: BookMinutes(BookSettings()), {"book": fine_book(1_500, 21)}, outputs=("book.1m",)),
-        "BookMinutes, breaking": Case(
-            lambda: BookMinutes(BookSettings(depth=20, cap_mult=None)),
-            {"book": fine_book(1_500, 22, skips=0.01, crossed=0.01)},
-            outputs=("book.1m", "gaps.book", "dead_letters"),
-        ),
-        "BookMinutes, not known for a while": Case(
-            lambda: BookMinutes(BookSettings()),
-            {"book": fine_book(1_500, 23, skips=0.002)},
-            {"book": np.concatenate(blind)},
-            ("book.1m", "gaps.book"),
-        ),
         "Latest": Case(lambda: Latest("funding", 30 * MINUTE_NS), {"funding": rates}, outputs=("funding",)),
         "Joined": Case(
             lambda: Joined("joined", "bars.1m", inputs),
@@ -247,6 +258,17 @@ def cases() -> dict[str, Case]:
             ("joined",),
         ),
         "Confluence": Case(lambda: Confluence(CONFLUENCE, analysis()), joined, outputs=("confluence", "votes")),
+        "Confluence, all dimensions": Case(
+            lambda: Confluence(WHOLE, analysis(), beside=(MICRO, BETA)),
+            joined | beside_features(),
+            {"micro.1m": down, "beta.5m": down},
+            ("confluence", "votes"),
+        ),
+        "Confluence, one beside it absent": Case(
+            lambda: Confluence(WHOLE, analysis(), beside=(MICRO, BETA)),
+            joined | beside_features() | {f"beta.{n}": np.empty(0, feature_row(2)) for n, _ in TIMEFRAMES},
+            outputs=("confluence", "votes"),
+        ),
         "Signals, gates shut": Case(
             lambda: Signals(SIGNALS), {"confluence": shut, "votes": m["votes"]}, outputs=("signals", "updates")
         ),
@@ -260,6 +282,7 @@ def cases() -> dict[str, Case]:
             {"confluence": illiquid, "votes": m["votes"], "funding": paid},
             outputs=("signals", "updates", "outcomes"),
         ),
+        **{name: Case(*given) for name, given in (book_cases() | micro_cases()).items()},
     }
 
 

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from beside import book
-from cases import fine_book
+from book_cases import fine_book
 from lab import ALL, END_OF_TIME, KEY, START, Joined, deliver, drive, together, trades
 
 from events.feeds import BOOKS, FEEDS, TRADES
