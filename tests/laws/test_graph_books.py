@@ -1,18 +1,19 @@
-"""Books in the whole graph, in the engine: what is made of trades is the same with them, however they come; their gaps are told."""
+"""Books and trades in one step, in the engine: what is made of each is the same however the other comes; gaps are told."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from beside import book
-from lab import ALL, END_OF_TIME, Frame, deliver, digest, run, trades
+from lab import ALL, END_OF_TIME, Frame, deliver, digest, drive, run, trades
 from test_graph import SETTINGS, crashing
 
 from events.feeds import BOOKS, TRADES
 from events.schema import BOOK_SEQUENCE, NEVER
 from events.times import SECOND_NS
-from flows.graph import build
+from flows.graph import enter
 from flows.plan import Plan
+from operators.microstructure.book import BookMinutes
 
 KEY = "lab:BUSY"
 TICKS = trades(3_000, 11)
@@ -21,7 +22,7 @@ PLAN = Plan(SETTINGS, feeds=frozenset({TRADES, BOOKS}))
 
 
 def graph(market):
-    return build(market, PLAN)
+    return enter(market, PLAN)
 
 
 def books(per, lag_ns=0):
@@ -50,12 +51,18 @@ def whole():
 
 
 def test_what_is_made_of_trades_is_the_same(whole):
-    alone = run(lambda market: build(market, Plan(SETTINGS)), {KEY: deliver({TRADES: TICKS}, ALL, key=KEY)})[KEY]
-    beside = {name: rows for name, rows in whole.items() if name not in ("gaps.book", "dead_letters", "counts")}
-    assert len(alone["bars.1m"]) > 100
-    assert digest(beside) == {name: d for name, d in digest(alone).items() if name in beside}
-    assert set(alone) <= set(whole), "a stream is gone"
-    assert "book.1m" not in whole, "it stays inside"
+    alone = run(lambda market: enter(market, Plan(SETTINGS)), {KEY: deliver({TRADES: TICKS}, ALL, key=KEY)})[KEY]
+    of_trades = {name: rows for name, rows in alone.items() if name != "counts"}
+    assert len(of_trades["bars.1m"]) > 100
+    assert digest({name: whole[name] for name in of_trades}) == digest(of_trades)
+
+
+def test_minutes_of_the_book_are_those_of_the_core_alone(whole):
+    alone = drive(lambda: BookMinutes(PLAN.book), [BOOKS], deliver({BOOKS: UPDATES}, ALL, key=KEY))
+    assert len(alone["book.1m"]) > 100
+    for name, rows in alone.items():
+        assert digest({name: whole[name]}) == digest({name: rows}), name
+    assert BOOKS not in whole, "updates end in the step"
 
 
 def test_gaps_of_the_book_are_told(whole):
