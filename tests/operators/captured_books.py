@@ -55,7 +55,7 @@ def captured(folder: Path, name: str) -> Captured:
                 said = json.loads(line.split(" ", 1)[1])
                 data = said.get("data", said)
                 if "lastUpdateId" in said:
-                    at = said["E"] * 10**6 if "E" in said else int(updates[-1]["available_at"][0])
+                    at = int(updates[-1]["available_at"][0])  # when it was asked for, updates went on
                     ids = (NEVER, said["lastUpdateId"], NEVER)
                     updates.append(update(BOOK_SNAPSHOT, at, ids, said["bids"], said["asks"]))
                 elif said["stream"].endswith("@bookTicker"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cache
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_the_best_bid_and_ask_are_those_that_were_stated(market_data, name):
     assert (wrong, gaps, letters) == (0, [], [])
     assert checked > LEAST[name]
     assert stale < 20, "only what came before the snapshot waits"
+
+
+@pytest.mark.parametrize(("name", "untold"), [("spot BTC", 2), ("spot ETH", 0), ("USD-M BTC", 0)])
+def test_every_state_is_that_of_the_newest_quote(market_data, name, untold):
+    """The quote with the newest id up to that of the book; twice the venue sent none of the newest change."""
+    found, different, checked = capture(market_data, name), 0, 0
+    ids, core = sorted(found.quotes), BookMinutes(BookSettings())
+    for part in found.updates:
+        list(core.advance(int(part["available_at"][0]) + 1, {"book": part}, {}))
+        newest = bisect_right(ids, int(core.state["u"][0])) - 1
+        if core.state["state"][0] == SYNCED and newest >= 0:
+            bids, asks = sides(core)
+            checked, different = checked + 1, different + ((*bids[0], *asks[0]) != found.quotes[ids[newest]])
+    assert checked > 6_000
+    assert different == untold
 
 
 def healing(found, at):
@@ -119,7 +135,7 @@ def whole(folder, name):
 
 @pytest.mark.parametrize("name", CAPTURES)
 def test_its_minutes_do_not_depend_on_how_it_came(market_data, name):
-    """Seven updates at a time, the watermark two seconds behind: futures send some of them out of order."""
+    """Seven updates at a time, the watermark two seconds behind, against all at once."""
     found = capture(market_data, name)
     rows, ends = found.rows, np.cumsum([len(part) for part in found.updates])
     frames = [Frame(KEY, "book", rows[:0], int(rows["available_at"].max()) + 1)]
