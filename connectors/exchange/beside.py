@@ -239,8 +239,8 @@ class Beside:
         lines = self.lines[symbol]
         both = (TOPS,) if self._feed.exchange == "kraken" else ()
         for stream in _STREAMS[cache] + both:
-            if (line := lines.get(stream)) is None or not line.ready:
-                continue  # what was before comes first
+            if (line := lines.get(stream)) is None:
+                continue
             try:
                 for sample in self._samples(stream, line, parsed, received):
                     self._told[symbol, stream] = sample.at_ns
