@@ -64,8 +64,8 @@ def stamp(parsed: Parsed) -> int:
             return int(info["T"]) * _MS
         if isinstance(info.get("time"), str):
             return iso_ns(info["time"])
-        if "E" in info:
-            return int(info["E"]) * _MS
+        if "E" in info or "ts" in info:
+            return int(info.get("E") or info["ts"]) * _MS
     return NEVER if parsed.get("timestamp") is None else int(parsed["timestamp"]) * _MS
 
 
@@ -95,8 +95,9 @@ def update_ticker(state: dict[str, float], parsed: Parsed, read: TradeReader) ->
     >>> state
     {'last': 9.0, 'pct_24h': 0.5}
     """
+    index_alone = "idxPx" in parsed.get("info", ())  # of OKX, with the extremes of the index
     for name, column in TICKER_FIELDS.items():
-        value = parsed.get(name)
+        value = parsed.get(name) if name == "indexPrice" or not index_alone else None
         if value is not None:
             state[column] = float(value)
             if name == "percentage":

@@ -101,13 +101,24 @@ def test_tickers_of_bybit_give_tickers_funding_and_open_interest(market_data):
 
     def enough(rows):
         return all(
-            len(rows.get((key, "ticker"), ())) == len(kept) and (key, "funding") in rows and (key, "open_interest") in rows
+            len(rows.get((key, "ticker"), ())) == len(kept)
+            and (key, "funding") in rows
+            and (key, "open_interest") in rows
             for key, kept in tickers.items()
         )
 
     path, streams = "/v5/public/linear", ("ticker", "funding", "open_interest")
     rows = handed_out(session, path, sent, "bybit", list(symbols.values()), streams, enough)
-    names = ("lastPrice", "highPrice24h", "lowPrice24h", "volume24h", "turnover24h", "price24hPcnt", "markPrice", "indexPrice")
+    names = (
+        "lastPrice",
+        "highPrice24h",
+        "lowPrice24h",
+        "volume24h",
+        "turnover24h",
+        "price24hPcnt",
+        "markPrice",
+        "indexPrice",
+    )
     columns = ["last", "high_24h", "low_24h", "volume_24h", "quote_volume_24h", "pct_24h", "mark", "index"]
     for key, kept in tickers.items():
         found = rows[key, "ticker"]
