@@ -14,7 +14,6 @@ from recorded_sessions import Session, played
 from simulator_clients import loopback_only  # noqa: F401
 
 from events.faults import faults
-from events.times import SECOND_NS
 
 pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.data]
 MS = 1_000_000
