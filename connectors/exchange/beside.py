@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from connectors.exchange.instrument import Instrument
 
 log = logging.getLogger(__name__)
-_TICKER_NS: Final = SECOND_NS
+_TICKER_NS: Final = SECOND_NS // 2
 """Tickers and mark prices are handed out no more often than this."""
 _UNTIMED: Final = {
     ("binance", "spot"): frozenset({TOPS}),
@@ -112,9 +112,7 @@ class Beside:
             tuple[str, str], int
         ] = {}  # by symbol and stream, of when the row was that was handed out last
         self._next: dict[str, int] = {}  # by symbol, the next settlement as predicted last
-        self._pushers: dict[
-            tuple[str, bool, str], list[Channel]
-        ] = {}  # by cache, whether it is a mark price, and symbol
+        self._pushers: dict[tuple[str, str, str], list[Channel]] = {}  # by cache, what is told, symbol
         self._proofs: dict[tuple[str, str], Beacon] = {}  # by symbol and stream
 
     def start(self, tasks: asyncio.TaskGroup, markets: Mapping[str, Any]) -> None:
