@@ -36,7 +36,6 @@ def symbol(key):
 
 def accepted(key, stream, rows: Array):
     """How many rows the intake of a live run takes, and why it does not take the others."""
-    from events.frames import Frame
 
     intake = Intake({stream: 2 * SECOND_NS})
     intake.push(Frame(key, stream, rows, NEVER))
