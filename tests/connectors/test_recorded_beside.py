@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from math import isnan
 
+import ccxt.pro
 import pytest
 from beside_clients import beside_of, rows_of, until
 from recorded_sessions import Session, played
@@ -164,3 +165,27 @@ def test_tickers_of_okx(market_data):
     assert quotes[["bid", "bid_qty", "ask", "ask_qty"]].tolist() == [
         tuple(float(data[name]) for name in ("bidPx", "bidSz", "askPx", "askSz")) for data in frames
     ]
+
+
+def test_quotes_that_ccxt_reads_otherwise_are_left_to_it(market_data, monkeypatch):
+    parse = ccxt.pro.binance.parse_ws_ticker
+
+    def changed(client, message, kind):
+        told = parse(client, message, kind)
+        return told | {"bidVolume": 2.0 * told["bidVolume"]}
+
+    monkeypatch.setattr(ccxt.pro.binance, "parse_ws_ticker", changed)
+    session = session_of("BINANCE_FUTURES", market_data)
+
+    def sent(frame):
+        return frame["data"] if frame["stream"] == "sushiusdt@bookTicker" else None
+
+    frames = list(filter(None, map(sent, session.frames["/stream"])))
+    assert len(frames) > 20
+    key = ("binance:SUSHI/USDT:USDT", "top")
+
+    def enough(rows):
+        return len(rows.get(key, ())) == len(frames)
+
+    rows = handed_out(session, "/stream", sent, "binance", ["SUSHI/USDT:USDT"], ("top",), enough)[key]
+    assert rows["bid_qty"].tolist() == [2.0 * float(frame["B"]) for frame in frames]
