@@ -64,7 +64,7 @@ class Polls:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._calls = {stream: Calls(feed) for stream in _DERIVED}
+        self._calls = {stream: Calls(feed, answered=True) for stream in _DERIVED}
         self._begun = 0
         self._settled: dict[str, int] = {}  # by symbol, of when the newest settlement was
 
