@@ -26,6 +26,7 @@ from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
 from operators.microstructure.book import BookSettings
+from operators.microstructure.part import INPUTS, MicroSettings
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -107,6 +108,22 @@ class Plan:
     def book(self) -> BookSettings:
         """How the shape of books is measured."""
         return BookSettings(**self.settings.indicators.book.model_dump())
+
+    @cached_property
+    def micro(self) -> MicroSettings:
+        """Parameters of microstructure."""
+        indicators, streams = self.settings.indicators, tuple(name for name in INPUTS if name in self.feeds)
+        lacking = {name: tuple(feed for feed in streams if feed in feeds) for name, feeds in self.lacking.items()}
+        return MicroSettings(
+            streams=streams,
+            lacking=tuple((name, feeds) for name, feeds in lacking.items() if feeds),
+            base_ns=self.timeframes[0][1],
+            liq_floor_usd=indicators.liquidations.floor_usd,
+            liq_mode=indicators.liquidations.mode,
+            oi_unwind=indicators.open_interest.unwind,
+            invert=tuple(sorted(indicators.sentiment.invert)),
+            long_short_basis=indicators.sentiment.long_short,
+        )
 
     @cached_property
     def plugins(self) -> Plugins:
