@@ -45,6 +45,7 @@ def _stream(name: str) -> str:
     return name
 
 
+Preset = Literal["core6", "full9", "price6", "bars3"]
 Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
@@ -166,13 +167,21 @@ class Gates(Section):
     coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
     agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
     require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+    spread_bps: float = Field(
+        10.0, ge=0, description="Largest mean spread of a bar, in basis points, where there is a book or best quotes."
+    )
+    spread_pctl: float = Field(
+        0.95, ge=0, le=1, description="Rank of a larger spread among those of the bars before, up to which it will do."
+    )
 
 
 class Confluence(Section):
     """The score over dimensions and timeframes, and what it takes to enter."""
 
-    preset: Literal["auto", "core6", "full9", "price6", "bars3"] = Field(
-        "auto", description="Weights of the dimensions; auto is price6 for trades, bars3 for klines."
+    preset: Literal["auto"] | Preset | dict[str, Preset] = Field(
+        "auto",
+        description="Weights of the dimensions, for all or by exchange:BASE/QUOTE; auto is full9 for trades with a book and one of "
+        "funding, open interest, long/short ratio and liquidations, else price6 for trades and bars3 for klines.",
     )
     theta: Literal["auto", "prior"] | float = Field(
         "auto",
