@@ -28,7 +28,7 @@ T = 1_700_006_400 * SECOND_NS
 CASES = micro_cases()
 UNDIRECTED = {
     "spread_bps", "spread_pctl", "depth_pctl", "wmid", "book_synced", "book_age_s", "oi_base", "oi_change", "oi_change_z",
-    "liq_intensity_z", "liq_complete", "long_frac", "fear_greed",
+    "liq_intensity_z", "liq_complete", "liq_cascade", "long_frac", "fear_greed",
     *(score.freshness for score in MICRO_SCORES if score.freshness),
     *(name for name in MICRO_COLUMNS if name.startswith(("depth_", "ctt_", "book_slope_"))),
 }  # fmt: skip

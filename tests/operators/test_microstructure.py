@@ -15,6 +15,7 @@ from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes, BookSettings
 from operators.microstructure.columns import BOOK_COLUMNS
 from operators.microstructure.derivatives import contrarian, fear_greed_score, log_odds
+from operators.microstructure.histogram import bin_of, quantile
 from operators.microstructure.interest import quadrant
 from operators.microstructure.liquidation_kernels import imbalance
 from operators.microstructure.micro import MICRO_COLUMNS, MICRO_INDEX, micro_streams, needs_quotes
@@ -437,6 +438,45 @@ def test_a_flush_that_goes_on_is_not_faded():
     assert u[:at].tobytes() == cut[:at].tobytes()
     assert np.isfinite(u[at : hot + 31]).all()
     assert np.isnan(cut[at:]).all()
+
+
+def test_the_vector_of_the_histogram():
+    counts = np.zeros(512, np.int64)
+    for x in (3.0, 5.0, 8.0, 8.0, 13.0, 21.0, 34.0, 55.0, 89.0, 144.0):
+        counts[bin_of(x)] += 1
+    assert [bin_of(x) for x in (3.0, 8.0, 89.0)] == [12, 24, 51]
+    assert quantile(counts, 0.9) == pytest.approx(90.50966799187809, **EXACT)
+
+
+def cascading(side=1, other=0.0, held=None):
+    """Flags of two days, with a burst at noon of the second; T is midnight."""
+    n, r, noon = 2 * 1440, np.random.default_rng(7), 1440 + 720
+    usual = [(60.0 * k - 30, int(r.choice([-1, 1])), float(r.uniform(500, 1500))) for k in range(n)]
+    burst = [(60.0 * noon - 20, side, 1e6), (60.0 * noon - 10, -side, 1e6 * other)][: 1 + (other > 0)]
+    streams = {LIQUIDATIONS: liquidated(*sorted(usual + burst))}
+    if held is not None:
+        streams[OPEN_INTEREST] = rows(OPEN_INTEREST, T + MINUTE_NS * np.arange(n) - SECOND_NS, oi_base=held)
+    out = micro(bars(np.ones(n)), streams)
+    return noon, column(out, "liq_cascade"), status(out, "liq_cascade")
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_cascade_lasts_as_long_as_its_burst(side):
+    noon, flag, marks = cascading(side)
+    assert np.flatnonzero(flag[1440:] == 1.0).tolist() == [noon - 1440 + k for k in range(5)]
+    assert (marks[:1000] == COLD).all()
+    assert (marks[1001:] == WARMING).all()
+
+
+def test_a_cascade_is_one_sided_and_closes_positions_where_open_interest_is_known():
+    n = 2 * 1440
+    calm = 1e6 + np.random.default_rng(8).normal(0, 10, n)
+    fell = calm - 1000.0 * (np.arange(n) >= 1440 + 720)
+    found = [
+        np.nansum(cascading(other=other, held=held)[1][1440:])
+        for other, held in ((0.2, None), (0.3, None), (0.0, calm), (0.0, fell))
+    ]
+    assert found == [5.0, 0.0, 0.0, 5.0]
 
 
 def test_what_votes_of_liquidations_is_a_setting():
