@@ -79,6 +79,8 @@ class OpenInterest:
         """See `Part`."""
         times = np.ascontiguousarray(bars["available_at"])
         found, _ = self.newest.advance(watermark, times, self.newest.taken(rows), control)
+        if not len(times):
+            return
         interest, close = np.ascontiguousarray(found["oi_base"]), np.ascontiguousarray(bars["close"])
         change, moved = follow_changes(np.ascontiguousarray(bars["g"]), close, interest, self.before)
         out.put("oi_base", interest)
