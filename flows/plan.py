@@ -22,7 +22,7 @@ from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
 from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
-from flows.voters import voters
+from flows.voters import voters, why_not
 from operators.analysis import Analysis, completed
 from operators.ballot import BesideFeatures, of_features
 from operators.confluence import GATES, ConfluenceSettings, Voters
@@ -206,6 +206,16 @@ class Plan:
             disabled = ", ".join(self.settings.dimensions.disabled)
             raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {disabled}")
         return found
+
+    def why_not(self, instrument: str, dimension: str) -> str | None:
+        """Why a dimension is not applicable to an instrument, as a phrase; None where it is."""
+        known = [
+            *(score for stream in BESIDE for score in stream.scores),
+            *map(of_features, (*SCORES, *self.plugins.scores)),
+        ]
+        why = why_not(dimension, known, self.streams_of(instrument), is_spot(instrument))
+        voting = any(score.dimension == dimension for score in self.voting)
+        return why or (None if voting else "none of its features has a weight")
 
     def voters(self, instrument: str) -> Voters:
         """Who votes for an instrument."""
