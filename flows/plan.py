@@ -14,7 +14,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import PRELOAD, RATES, TRADES
+from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
 from events.identity import analysis_hash, is_spot
 from events.rows import confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
@@ -28,6 +28,7 @@ from operators.ballot import BesideFeatures, of_features
 from operators.confluence import GATES, ConfluenceSettings, Voters
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
+from operators.microstructure.book import BookSettings
 from operators.microstructure.scores import MicroScore
 from operators.risk import RiskSettings
 from operators.rules import Rule
@@ -37,7 +38,9 @@ Origin = Inputs | Recording | LiveSource
 """Where the market data of a run comes from."""
 
 EXCHANGE_LATENESS_S: Final = 2.0
-"""Allowed lateness of trades of exchanges that do not number them, if the settings do not say."""
+"""Allowed lateness of trades of exchanges that do not number them, and of what is beside trades, if the settings do not say; not of
+books, whose updates come in order.
+"""
 
 NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 """What gates and stops need, whatever the scores do."""
@@ -52,7 +55,7 @@ class Registered(NamedTuple):
     streams: frozenset[str]
 
 
-BESIDE: Final[tuple[Registered, ...]] = ()
+REGISTRY: Final[tuple[Registered, ...]] = ()
 """In registry order: sums of the score run in this order."""
 
 
@@ -95,8 +98,8 @@ class Plan:
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
-        if live and TRADES in feeds and settings.sources.lateness_s is None:
-            lateness_s[TRADES] = EXCHANGE_LATENESS_S
+        if live and settings.sources.lateness_s is None:
+            lateness_s |= dict.fromkeys(feeds & {TRADES, *BESIDE} - {BOOKS}, EXCHANGE_LATENESS_S)
         self.lateness_ns = {name: round(seconds * SECOND_NS) for name, seconds in lateness_s.items()}
         self.punctual = sequenced if live else frozenset()
 
@@ -143,6 +146,11 @@ class Plan:
         """Whether instruments begin with klines of the time before their first trade."""
         return PRELOAD in self.feeds
 
+    @property
+    def book(self) -> BookSettings:
+        """How the shape of books is measured."""
+        return BookSettings(**self.settings.indicators.book.model_dump())
+
     @cached_property
     def plugins(self) -> Plugins:
         """What the plugin files declare."""
@@ -184,7 +192,7 @@ class Plan:
     @cached_property
     def beside(self) -> tuple[BesideFeatures, ...]:
         """The streams beside the features, and the scores among them, as `scores`, that the streams of the run allow."""
-        there = (registered for registered in BESIDE if self.feeds & registered.streams)
+        there = (registered for registered in REGISTRY if self.feeds & registered.streams)
         return tuple(BesideFeatures(name, columns, tuple(self._beside(scores))) for name, columns, scores, _ in there)
 
     def _beside(self, scores: Iterable[MicroScore]) -> Iterator[MicroScore]:

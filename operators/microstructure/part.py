@@ -9,11 +9,11 @@ import numpy as np
 
 from events.frames import Array
 from events.rows import feature_row
-from events.schema import COLD, MISSING, SETTLED
+from events.schema import COLD, MISSING, SETTLED, SILENT
 from operators.latest import AsOf, Input
 
 
-class Settings(NamedTuple):
+class MicroSettings(NamedTuple):
     """What decides the columns, as plain data.
 
     Attributes:
@@ -56,7 +56,7 @@ class Out:
             self.rows[field] = bars[field]
         self.values, self.status = self.rows["values"], self.rows["status"]
         self.values[:] = np.nan
-        self.status[:] = 5  # SILENT
+        self.status[:] = SILENT
 
     def put(self, name: str, values: Array, status: Array | int = SETTLED) -> None:
         """A column. A value that is NaN is MISSING, unless its status says what else it is without; one of a status from COLD on

@@ -154,7 +154,8 @@ class Voids:
         """Whether a void meets each of the intervals [since, until]; those that end before `watermark` are then forgotten.
 
         Args:
-            since, until: ns, not going back from call to call.
+            since: where each begins, ns, not going back from call to call.
+            until: where each ends.
             control: as cores get it.
             watermark: no later interval begins before it.
         """

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from beside import feature_rows
 from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
+from micro_cases import micro_cases
 
 import operators
 from events.frames import Array, control
@@ -280,6 +281,7 @@ def cases() -> dict[str, Case]:
             {"confluence": illiquid, "votes": m["votes"], "funding": paid},
             outputs=("signals", "updates", "outcomes"),
         ),
+        **{name: Case(*given) for name, given in micro_cases().items()},
     }
 
 
