@@ -39,6 +39,8 @@ class Features:
         others: dict[str, list[str]] = {name: [] for name in ("also voting", *STATUS_NAMES[WARMING + 1 :])}
         for stream, score in self._scores():
             for timeframe, length in self._timeframes(score) if score.column not in silent else ():
+                if timeframe not in stream.timeframes:
+                    continue
                 feature, row = f"{score.name}@{timeframe}", self._row(f"{stream.name}.{timeframe}", length)
                 at = stream.columns.index(score.column)
                 status = MISSING if row is None else int(row["status"][at])
@@ -72,7 +74,8 @@ class Features:
     def _scores(self) -> Iterator[tuple[BesideFeatures, MicroScore]]:
         plan = self.run.plan
         own = plan.voting[sum(len(stream.scores) for stream in plan.beside) :]
-        for stream in (*plan.beside, BesideFeatures("features", plan.analysis.columns, own)):
+        every = tuple(name for name, _ in plan.timeframes)
+        for stream in (*plan.beside, BesideFeatures("features", plan.analysis.columns, own, every)):
             for score in stream.scores:
                 yield stream, score
 

@@ -275,8 +275,10 @@ def test_who_votes_hangs_on_the_instrument():
 def test_without_other_streams_nothing_is_beside():
     core = Confluence(CONFLUENCE, analysis())
     assert core.streams == ("bars.1m", *(f"features.{name}" for name, _ in TIMEFRAMES))
-    empty = BesideFeatures("micro", ("spread_bps",), ())
-    assert "micro.5m" in Confluence(CONFLUENCE, analysis(), beside=(empty,)).streams
+    empty = BesideFeatures("micro", ("spread_bps",), (), ("1m",))
+    streams = Confluence(CONFLUENCE, analysis(), beside=(empty,)).streams
+    assert "micro.1m" in streams
+    assert "micro.5m" not in streams
 
 
 def test_a_row_lives_two_bars():
