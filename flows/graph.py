@@ -23,7 +23,7 @@ from operators.klines import KlineBars
 from operators.latest import Latest
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes
 from operators.microstructure.derivatives import both_prices
-from operators.microstructure.micro import needs_quotes
+from operators.microstructure.micro import Micro, micro_streams, needs_quotes
 from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
@@ -90,7 +90,13 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 
 def watch(bars: Frames, plan: Plan) -> dict[str, Frames]:
     """What stands beside the features, by stream and timeframe."""
-    return {}
+    lengths, found = dict(plan.timeframes), dict[str, Frames]()
+    for stream in plan.beside:
+        for name in stream.timeframes:
+            taken = micro_streams(name, lengths[name], plan.micro)
+            rows = pick(f"micro_{name}_of", bars, *taken)
+            found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
+    return found
 
 
 def build(market: Frames, plan: Plan) -> Frames:
@@ -125,10 +131,5 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     taken = Signals(*asked).streams
     scores = pick("scores", confluence, *taken)
     signals = keyed("signals", Signals, asked, taken, scores, *rates)
-    return omit(
-        "results",
-        merge("all", bars, *features.values(), *beside.values(), confluence, signals),
-        "votes",
-        *MINUTES,
-        *FEEDS,
-    )
+    every = merge("all", bars, *features.values(), *beside.values(), confluence, signals)
+    return omit("results", every, "votes", *MINUTES, *FEEDS)

@@ -113,14 +113,16 @@ SIGNALS = SignalSettings(
 
 MICRO = BesideFeatures(
     "micro",
-    ("spread_bps", "spread_pctl", "book_synced", "book_age_s", *(score.column for score in MICRO_SCORES))
+    ("spread_bps", "spread_pctl", "book_age_s", *(score.column for score in MICRO_SCORES))
     + tuple(score.freshness for score in MICRO_SCORES if score.freshness),
     MICRO_SCORES,
+    tuple(name for name, _ in TIMEFRAMES),
 )
 BETA = BesideFeatures(
     "beta",
     ("beta", "bitcoin_beta.residual_momentum"),
     (MicroScore("residual_momentum", "bitcoin_beta", 1.0, "bitcoin_beta.residual_momentum", None, ("trades",)),),
+    MICRO.timeframes,
 )
 """Streams beside the features as the cores of them make them, of columns that matter to the score."""
 WHOLE = CONFLUENCE._replace(
@@ -150,9 +152,9 @@ def beside_features() -> dict[str, Array]:
     for seed, (name, _) in enumerate(TIMEFRAMES):
         bars = made()[f"bars.{name}"]
         micro = found[f"micro.{name}"] = feature_rows(bars, len(MICRO.columns), 20 + seed)
-        micro["values"][:, :4] = np.random.default_rng(seed).uniform(0, 1, (len(micro), 4)) * (20.0, 1.2, 1.0, 40.0)
-        micro["values"][:, :4][micro["status"][:, :4] >= COLD] = np.nan
-        fresh = slice(4 + len(MICRO_SCORES), None)
+        micro["values"][:, :3] = np.random.default_rng(seed).uniform(0, 1, (len(micro), 3)) * (20.0, 1.2, 40.0)
+        micro["values"][:, :3][micro["status"][:, :3] >= COLD] = np.nan
+        fresh = slice(3 + len(MICRO_SCORES), None)
         micro["values"][:, fresh] = 2.0 ** -np.abs(micro["values"][:, fresh])
         found[f"beta.{name}"] = feature_rows(bars, len(BETA.columns), 40 + seed)
     return found
