@@ -9,26 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
+from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
 from flows.plan import Plan
 from operators.bars import Bars
 from operators.chain import Beside, Chain, Either
 from operators.confluence import ATR, Confluence
+from operators.core import Core, Stage
 from operators.history import Features
 from operators.intake import Intake
 from operators.keyed import Frames, keyed, merge, omit, part, pick, staged
 from operators.klines import KlineBars
+from operators.latest import Latest
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes
+from operators.microstructure.derivatives import both_prices
+from operators.microstructure.micro import Micro, micro_streams, needs_quotes
+from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
 from operators.signals import Signals
 
+MINUTES = (BOOK_MINUTES, QUOTE_MINUTES)
+"""What books and best quotes become; it goes to no sink."""
+
 
 def enter(market: Frames, plan: Plan) -> Frames:
-    """All that the sources send, validated: trades or klines as bars, books as a row a minute, the rest as it is; with the gaps,
-    dead letters and counts of the intake. Intake, bars and books share a step: every trade passes two of them, every update of a
-    book too, which ends here. Books are driven by themselves, so trades that stall hold up none of their updates.
+    """All that the sources send, validated: trades or klines as bars, books, best quotes and tickers as a row a minute, the rest as
+    it is; with the gaps, dead letters and counts of the intake. All this shares a step: every trade passes two parts of it, every
+    update of a book too, which ends here. What is reduced is driven by itself, so trades that stall hold up none of it.
     """
 
     def stages() -> Chain:
@@ -39,16 +47,30 @@ def enter(market: Frames, plan: Plan) -> Frames:
             (KLINES,): lambda: Ordered(KlineBars(*given), (KLINES,)),
         }
         intake, driving = Intake(plan.lateness_ns, plan.sequenced, plan.punctual), (*DRIVING, PRELOAD)
-        if BOOKS not in plan.feeds:
+        reduced = reducers(plan)
+        if not reduced:
             return Chain(intake, Either(bars), driving)
-        books = Ordered(BookMinutes(plan.book), (BOOKS,))
-        return Chain(intake, Beside({driving: Either(bars), (BOOKS,): books}), (*driving, BOOKS))
+        beside: dict[tuple[str, ...], Stage] = {(name,): Ordered(core, (name,)) for name, core in reduced.items()}
+        return Chain(intake, Beside({driving: Either(bars), **beside}), (*driving, *reduced))
 
     order = [sorted(plan.sequenced), sorted(plan.punctual), plan.lateness_ns]
     identity = ["bars", plan.timeframes, plan.max_fill, *order, *["preload"] * plan.preloaded]
     if BOOKS in plan.feeds:
         identity.append(["book", *plan.book])
+    identity += [name for name in reducers(plan) if name != BOOKS]
     return staged("bars", stages, identity, market)
+
+
+def reducers(plan: Plan) -> dict[str, Core]:
+    """What makes a row a minute of streams of any rate, by stream."""
+    base_ns, out = plan.timeframes[0][1], dict[str, Core]()
+    if BOOKS in plan.feeds:
+        out[BOOKS] = BookMinutes(plan.book)
+    if needs_quotes(plan.micro):
+        out[TOPS] = QuoteMinutes(base_ns)
+    if TICKERS in plan.feeds:
+        out[TICKERS] = Latest(TICKERS, base_ns, both_prices)
+    return out
 
 
 def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Frames]:
@@ -68,7 +90,13 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 
 def watch(bars: Frames, plan: Plan) -> dict[str, Frames]:
     """What stands beside the features, by stream and timeframe."""
-    return {}
+    lengths, found = dict(plan.timeframes), dict[str, Frames]()
+    for stream in plan.beside:
+        for name in stream.timeframes:
+            taken = micro_streams(name, lengths[name], plan.micro)
+            rows = pick(f"micro_{name}_of", bars, *taken)
+            found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
+    return found
 
 
 def build(market: Frames, plan: Plan) -> Frames:
@@ -103,10 +131,5 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     taken = Signals(*asked).streams
     scores = pick("scores", confluence, *taken)
     signals = keyed("signals", Signals, asked, taken, scores, *rates)
-    return omit(
-        "results",
-        merge("all", bars, *features.values(), *beside.values(), confluence, signals),
-        "votes",
-        BOOK_MINUTES,
-        *FEEDS,
-    )
+    every = merge("all", bars, *features.values(), *beside.values(), confluence, signals)
+    return omit("results", every, "votes", *MINUTES, *FEEDS)
