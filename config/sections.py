@@ -84,6 +84,16 @@ class Indicators(Section):
     builtin: tuple[str, ...] = Field((), description="The project's own indicators, by name.")
 
 
+class Beta(Section):
+    """Bitcoin beta: what of an instrument's moves a reference does not explain."""
+
+    reference: str = Field(
+        "binance:BTC/USDT",
+        pattern=r"^[a-z0-9]+:[^:/\s]+/\S+$",
+        description="The reference, exchange:BASE/QUOTE. Where it is no instrument of the run, bitcoin_beta is not applicable.",
+    )
+
+
 class Dimensions(Section):
     """Dimensions of the score."""
 

@@ -11,13 +11,16 @@ from collections.abc import Collection
 
 from events.feeds import DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
 from events.records import ComponentStatus
+from events.times import MINUTE_NS
 from flows.plan import Plan
 from operators.bars import Bars
+from operators.beta import PAIRS, Beta
+from operators.broadcast import Relay, to_reference
 from operators.chain import Chain, Either
 from operators.confluence import Confluence
 from operators.history import Features
 from operators.intake import Intake
-from operators.keyed import Frames, keyed, merge, omit, part, pick, staged
+from operators.keyed import Frames, home, keyed, merge, omit, part, pick, route, staged
 from operators.klines import KlineBars
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
@@ -58,6 +61,29 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
     }
 
 
+def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
+    """How each instrument moves with the reference, by timeframe; nothing where there is none to compare with."""
+    if not plan.followers:
+        return {}
+    reference, names = plan.settings.beta.reference, [name for name, _ in plan.timeframes]
+    heard = route("to_reference", bars, to_reference(reference, names))
+    relay = staged(
+        "reference", lambda: Relay(reference, plan.instruments, names), ["reference", reference, names], heard
+    )
+    told = home("to_followers", relay)
+    return {
+        name: keyed(
+            f"beta_{name}",
+            Beta,
+            (name, length, PAIRS.get(length, PAIRS[MINUTE_NS])),
+            (f"bars.{name}", f"reference.{name}"),
+            pick(f"beta_bars_{name}", bars, f"bars.{name}"),
+            pick(f"beta_reference_{name}", told, f"reference.{name}"),
+        )
+        for name, length in plan.timeframes
+    }
+
+
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
     return conclude(enter(market, plan), plan)
@@ -87,4 +113,7 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     taken = Signals(*given).streams
     scores = pick("scores", confluence, *taken)
     signals = keyed("signals", Signals, given, taken, scores, *rates)
-    return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes", *FEEDS)
+    betas = compare(bars, plan)
+    return omit(
+        "results", merge("all", bars, *features.values(), *betas.values(), confluence, signals), "votes", *FEEDS
+    )

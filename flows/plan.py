@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
@@ -15,13 +15,14 @@ from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import PRELOAD, RATES, TRADES
 from events.identity import analysis_hash
-from events.rows import confluence_row
+from events.rows import confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
 from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
 from operators.analysis import Analysis, completed
+from operators.beta import BETA_COLUMNS
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
@@ -50,6 +51,7 @@ class Plan:
         live: whether exchanges send the trades, now or when the tape was recorded.
         lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
             it, rather than missing.
+        instruments: those that the run has from its beginning on; what compares instruments takes them alone.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -68,10 +70,12 @@ class Plan:
         plugins: Plugins | None = None,
         live: bool = False,
         lacking: Mapping[str, frozenset[str]] | None = None,
+        instruments: Iterable[str] = (),
     ) -> None:
         self._plugins = plugins
         self.settings, self.sequenced, self.feeds = settings.for_feeds(feeds), sequenced, feeds
         self.lacking = dict(sorted((lacking or {}).items()))
+        self.instruments = tuple(sorted(instruments))
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
@@ -99,6 +103,14 @@ class Plan:
     def preloaded(self) -> bool:
         """Whether instruments begin with klines of the time before their first trade."""
         return PRELOAD in self.feeds
+
+    @cached_property
+    def followers(self) -> tuple[str, ...]:
+        """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
+        reference = self.settings.beta.reference
+        if reference not in self.instruments or "bitcoin_beta" in self.settings.dimensions.disabled:
+            return ()
+        return tuple(name for name in self.instruments if name != reference)
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -225,6 +237,10 @@ class Plan:
         per_dimension = {f: [f"{d}.{f}" for d in dimensions] for f in ("u", "weight", "q", "contribution", "status")}
         gates = {"gates": [f"gate.{name}" for name in GATES]}
         row = confluence_row(len(dimensions), len(GATES))
+        if self.followers:
+            told = {"values": BETA_COLUMNS, "status": [f"{column}.status" for column in BETA_COLUMNS]}
+            row = feature_row(len(BETA_COLUMNS))
+            features |= {f"beta.{name}": Columns(f"beta.{name}", row, told) for name in names}
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
         return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
@@ -253,7 +269,8 @@ def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
     if isinstance(inputs, Inputs):
         inputs.check_driven()
     sequenced = frozenset(name for name in inputs.instruments if inputs.sequenced(name))
-    return Plan(settings, sequenced, inputs.feeds, live=not isinstance(inputs, Inputs), lacking=inputs.lacking)
+    live, instruments = not isinstance(inputs, Inputs), inputs.instruments
+    return Plan(settings, sequenced, inputs.feeds, live=live, lacking=inputs.lacking, instruments=instruments)
 
 
 def plan_of_run(run: Mapping[str, Any]) -> Plan:
@@ -267,4 +284,5 @@ def plan_of_run(run: Mapping[str, Any]) -> Plan:
     signals = settings.signals.model_copy(update={"calibration": None})
     settings = settings.model_copy(update={"signals": signals})
     lacking = {name: frozenset(feeds) for name, feeds in run["lacking"].items()}
-    return Plan(settings, feeds=frozenset(run["feeds"]), plugins=stored_plugins(run), lacking=lacking)
+    feeds, plugins = frozenset(run["feeds"]), stored_plugins(run)
+    return Plan(settings, feeds=feeds, plugins=plugins, lacking=lacking, instruments=run["presets"])

@@ -19,6 +19,8 @@ from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, RECONNECT, VOI
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
 from operators.bars import Bars
+from operators.beta import Beta
+from operators.broadcast import closes
 from operators.confluence import Confluence, ConfluenceSettings
 from operators.dimensions import SCORES
 from operators.history import Features
@@ -161,6 +163,8 @@ def cases() -> dict[str, Case]:
     minutes = np.delete(minutes, slice(400, 420))
     began = START // MINUTE_NS * MINUTE_NS + 143 * MINUTE_NS
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
+    other = drive(lambda: Bars(TIMEFRAMES, 60), ["trades"], deliver({"trades": trades(8_000, 21)}, ALL))["bars.1m"]
+    other = np.delete(closes(other), slice(150, 155))
     return {
         "Bars": Case(
             lambda: Bars(TIMEFRAMES, 60), {"trades": ticks}, outputs=("bars.1m", "bars.5m", "bars.30m", "gaps")
@@ -213,6 +217,12 @@ def cases() -> dict[str, Case]:
             {"bars.1m": m["bars.1m"], "bars.5m": m["bars.5m"], "funding": rates},
             {"funding": down},
             ("joined",),
+        ),
+        "Beta": Case(
+            lambda: Beta("1m", MINUTE_NS, 120),
+            {"bars.1m": m["bars.1m"], "reference.1m": other},
+            {"reference.1m": down},
+            ("beta.1m",),
         ),
         "Confluence": Case(lambda: Confluence(CONFLUENCE, analysis()), joined, outputs=("confluence", "votes")),
         "Signals, gates shut": Case(
