@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from config.presets import PRESETS
+from events.schema import MARKET_REGIME_NAMES
 from events.times import timeframe_ns
 
 
@@ -36,6 +37,15 @@ def _dimension(name: str) -> str:
 
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
+
+
+def _market_regime(name: str) -> str:
+    if name not in MARKET_REGIME_NAMES.values():
+        raise ValueError(f"there is no regime of the market {name!r}, only {', '.join(MARKET_REGIME_NAMES.values())}")
+    return name
+
+
+MarketRegime = Annotated[str, AfterValidator(_market_regime)]
 
 
 class Bars(Section):
@@ -114,6 +124,9 @@ class Gates(Section):
     coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
     agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
     require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+    market: tuple[MarketRegime, ...] = Field(
+        (), description="Regimes of the whole market in which no long begins, such as [BROAD_DOWN_HIGH_VOL]."
+    )
 
 
 class Confluence(Section):

@@ -22,6 +22,7 @@ from operators.history import Features
 from operators.intake import Intake
 from operators.keyed import Frames, home, keyed, merge, omit, part, pick, route, staged
 from operators.klines import KlineBars
+from operators.market import AVERAGE, EARLIER, MarketStage, to_market
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
 from operators.signals import Signals
@@ -84,6 +85,16 @@ def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
     }
 
 
+def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frames, ...]:
+    """The figures of all instruments together, under the key GLOBAL, and what each instrument gets of them; nothing of too few."""
+    if not plan.compared:
+        return ()
+    column = plan.analysis.index[AVERAGE] if plan.averaged else None
+    heard = route("to_market", merge("market_in", bars, *features.values()), to_market(column))
+    given = (plan.instruments, plan.settings.beta.reference, plan.averaged)
+    return (home("from_market", staged("together", lambda: MarketStage(*given), ["together", *given], heard)),)
+
+
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
     return conclude(enter(market, plan), plan)
@@ -109,11 +120,12 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
-    given = (plan.signals, plan.funding, plan.preloaded)
+    together = gather(bars, features, plan)
+    given = (plan.signals, plan.funding, plan.preloaded, plan.compared)
     taken = Signals(*given).streams
     scores = pick("scores", confluence, *taken)
-    signals = keyed("signals", Signals, given, taken, scores, *rates)
+    earlier = (pick("market_rows", rows, EARLIER) for rows in together)
+    signals = keyed("signals", Signals, given, taken, scores, *rates, *earlier)
     betas = compare(bars, plan)
-    return omit(
-        "results", merge("all", bars, *features.values(), *betas.values(), confluence, signals), "votes", *FEEDS
-    )
+    made = merge("all", bars, *features.values(), *betas.values(), confluence, *together, signals)
+    return omit("results", made, "votes", EARLIER, *FEEDS)

@@ -15,7 +15,7 @@ from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import PRELOAD, RATES, TRADES
 from events.identity import analysis_hash
-from events.rows import confluence_row, feature_row
+from events.rows import MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
@@ -26,6 +26,8 @@ from operators.beta import BETA_COLUMNS
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
+from operators.market import AVERAGE, AVERAGED, TOGETHER
+from operators.market_kernels import LEAST_KEYS
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -113,6 +115,16 @@ class Plan:
         return tuple(name for name in self.instruments if name != reference)
 
     @cached_property
+    def compared(self) -> bool:
+        """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
+        return len(self.instruments) >= LEAST_KEYS
+
+    @cached_property
+    def averaged(self) -> bool:
+        """Whether these figures have averages to hold closes against."""
+        return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
+
+    @cached_property
     def plugins(self) -> Plugins:
         """What the plugin files declare."""
         if self._plugins is not None:
@@ -168,7 +180,9 @@ class Plan:
             indicators = (*configured_indicators(self.settings), *self.plugins.indicators)
             voting = {score.column for score in self.scores}
             ruled = [column for column in self.rule.columns if column not in voting] if self.rule else []
-            return Analysis(completed(indicators, self.scores, (*NEEDED, *ruled)), self.scores)
+            return Analysis(
+                completed(indicators, self.scores, (*NEEDED, *ruled, *[AVERAGE] * self.averaged)), self.scores
+            )
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
 
@@ -220,6 +234,7 @@ class Plan:
             ),
             lots={name: instrument.lot for name, instrument in self.settings.instruments.items()},
             close_on_illiquid=settings.close_on_illiquid,
+            shut_markets=self.settings.confluence.gates.market,
             calibration=read_table(self.settings),
         )
 
@@ -243,6 +258,8 @@ class Plan:
             features |= {f"beta.{name}": Columns(f"beta.{name}", row, told) for name in names}
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
+        if self.compared:
+            confluence |= {TOGETHER: Columns(TOGETHER, MARKET_ROW)}
         return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
 
 
