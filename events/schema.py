@@ -65,6 +65,12 @@ MARKET_REGIME_NAMES: Final = {
     MIXED + HIGHLY_VOLATILE: "MIXED_HIGH_VOL",
     BROAD_UP + HIGHLY_VOLATILE: "BROAD_UP_HIGH_VOL",
 }
+# States of a book.
+EMPTY: Final = 0
+BUFFERING: Final = 1
+SYNCED: Final = 2
+STALE: Final = 3
+BOOK_STATE_NAMES: Final = ("empty", "buffering", "synced", "stale")
 
 LONG_SHORT_BASES: Final = ("accounts", "positions", "taker")
 CONTEXT_NAMES: Final = ("fear_greed", "btc_dominance", "custom")
