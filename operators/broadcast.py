@@ -87,23 +87,26 @@ class Fanout:
         self.active = dict.fromkeys(members)
         self.known = dict.fromkeys(self.streams, NEVER)  # up to where each stream was sent, or is void
         self.leaving: dict[str, int] = {}  # members that have left, while some stream is not known up to then
+        self.later: dict[str, list[Frame]] = {}  # what was heard of them since: that they are there again, and leave
         self.told: set[str] = set()  # others that know that there is nothing for them
-
-    def takes_part(self, instrument: str) -> bool:
-        """Whether an instrument is a member that has not left."""
-        return instrument in self.active and instrument not in self.leaving
 
     def hear(self, frame: Frame) -> list[Frame]:
         """Take note of a frame of an instrument; what that instrument is to be told."""
-        instrument = frame.instrument
-        if len(frame.control) and END in frame.control["kind"]:
-            ts = int(frame.control["available_at"][frame.control["kind"] == END][-1])
-            if self.takes_part(instrument):
+        instrument, ends = frame.instrument, len(frame.control) > 0 and END in frame.control["kind"]
+        if instrument in self.leaving:  # it may join and leave again meanwhile
+            held = self.later.setdefault(instrument, [])
+            if ends or not held or len(held[-1].control):
+                held.append(frame._replace(rows=NO_ROWS, control=frame.control if ends else NO_CONTROL))
+            return []
+        ts = int(frame.control["available_at"][frame.control["kind"] == END][-1]) if ends else NEVER
+        if instrument in self.active:
+            if ends:
                 self.leaving[instrument] = ts
-                return self._let_go()
+            return self._let_go() if ends else []
+        if ends:
             self.told.discard(instrument)
             return [self._leave(instrument, name, ts) for name in self.streams]
-        if self.takes_part(instrument) or instrument in self.told:
+        if instrument in self.told:
             return []
         self.told.add(instrument)
         return [Frame(instrument, name, NO_ROWS, FOREVER, control(END, NEVER)) for name in self.streams]
@@ -123,6 +126,8 @@ class Fanout:
             if certain > ts:
                 del self.leaving[instrument], self.active[instrument]
                 out += [self._leave(instrument, name, ts) for name in self.streams]
+                for held in self.later.pop(instrument, ()):
+                    out += self.hear(held)
         return out
 
     def _leave(self, instrument: str, name: str, ts: int) -> Frame:
@@ -130,11 +135,13 @@ class Fanout:
 
     def snapshot(self) -> Any:
         """Who takes part, and how far the streams are known."""
-        return tuple(self.active), dict(self.known), dict(self.leaving), tuple(sorted(self.told))
+        later = {instrument: tuple(frames) for instrument, frames in self.later.items()}
+        return tuple(self.active), dict(self.known), dict(self.leaving), later, tuple(sorted(self.told))
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        active, self.known, self.leaving, told = snapshot
+        active, self.known, self.leaving, later, told = snapshot
+        self.later = {instrument: list(frames) for instrument, frames in later.items()}
         self.active, self.told = dict.fromkeys(active), set(told)
         self.known, self.leaving = dict(self.known), dict(self.leaving)
 
