@@ -112,12 +112,49 @@ class Book(Section):
     )
 
 
+class Liquidations(Section):
+    """What liquidations say."""
+
+    floor_usd: float = Field(
+        10_000.0, ge=0, description="Quote value of liquidations in a window below which they have no opinion."
+    )
+    mode: Literal["exhaustion", "momentum"] = Field(
+        "exhaustion",
+        description="What votes: the end of a flush, against it, or the imbalance of 30 minutes, along with it.",
+    )
+
+
+class OpenInterest(Section):
+    """What open interest says of a move of the price."""
+
+    unwind: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Weight of a move during which open interest did not rise; one during which it rose has 1.",
+    )
+
+
+class Sentiment(Section):
+    """What derivatives say of the crowd."""
+
+    invert: tuple[Literal["funding", "liquidations", "long_short", "basis", "fear_greed"], ...] = Field(
+        (), description="Features of the dimension sentiment whose sign is turned."
+    )
+    long_short: Literal["accounts", "positions", "taker"] = Field(
+        "accounts", description="Whose long/short ratio is read, where a venue has several."
+    )
+
+
 class Indicators(Section):
     """Indicators of every timeframe, beside those that the scores need, which are always there."""
 
     talib: tuple[TalibCall, ...] = Field((), description="TA-Lib functions, each with its parameters.")
     builtin: tuple[str, ...] = Field((), description="The project's own indicators, by name.")
     book: Book = Field(Book(), description="How the shape of an order book is measured.")
+    liquidations: Liquidations = Field(Liquidations(), description="What liquidations say.")
+    open_interest: OpenInterest = Field(OpenInterest(), description="What open interest says of a move of the price.")
+    sentiment: Sentiment = Field(Sentiment(), description="What derivatives say of the crowd.")
 
 
 class Beta(Section):

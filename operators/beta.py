@@ -8,7 +8,7 @@ section 5.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,25 +18,28 @@ from events.schema import COLD, END, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETT
 from events.times import HOUR_NS, MINUTE_NS
 from operators.beta_kernels import COEFFICIENTS, LEAST_PAIRS, LEAST_Z, MOMENTUM_PAIRS, Z_PAIRS, follow, log_returns
 from operators.broadcast import CLOSE_ROW
+from operators.microstructure.scores import MicroScore
 
 PAIRS: Final = {MINUTE_NS: 240, 5 * MINUTE_NS: 288, 30 * MINUTE_NS: 336, 4 * HOUR_NS: 180}
 """N, how many pairs a window has, by timeframe; 240 for others."""
 _YEAR_NS: Final = 525_600 * MINUTE_NS
 
 
-class BetaScore(NamedTuple):
-    """A direction u in [-1, 1], a column of the rows of `beta.{timeframe}`; fields as those of MicroScore."""
+REFERENCE: Final = "reference"
+"""Stands among the streams of an instrument that is compared with a reference."""
 
-    name: str
-    dimension: str
-    weight: float
-    column: str
-    freshness: str | None
-    streams: tuple[str, ...]
-
-
-BETA_SCORES: Final = (BetaScore("residual_momentum", "bitcoin_beta", 1.0, "bitcoin_beta.residual_momentum", None, ()),)
-"""The score columns, on all timeframes; applicable where the run has a reference that is another instrument."""
+BETA_SCORES: Final = (
+    MicroScore(
+        "residual_momentum",
+        "bitcoin_beta",
+        1.0,
+        "bitcoin_beta.residual_momentum",
+        None,
+        (REFERENCE,),
+        ("beta", "residual_z"),
+    ),
+)
+"""The score columns, on all timeframes."""
 
 BETA_COLUMNS: Final = (
     "beta",  # slope on the reference

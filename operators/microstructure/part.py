@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
+from events.feeds import BESIDE, CONTEXT
 from events.frames import Array
 from events.rows import feature_row
 from events.schema import COLD, MISSING, SETTLED, SILENT
 from operators.latest import AsOf, Input
+
+INPUTS: Final = (*BESIDE, CONTEXT)
+"""The streams that columns are made of, in canonical order."""
 
 
 class MicroSettings(NamedTuple):
     """What decides the columns, as plain data.
 
     Attributes:
-        streams: those of `events.feeds` that the run has beside its bars.
+        streams: those of `INPUTS` that the run has.
         lacking: (instrument, those of them that it does not have); columns that need them are SILENT.
         base_ns: length of the base bars.
         liq_floor_usd: quote value below which liquidations have no opinion.
