@@ -12,6 +12,7 @@ from typing import Final
 
 from config.presets import DERIVATIVES
 from events.feeds import BOOKS, FEEDS, TOPS
+from operators.beta import REFERENCE
 from operators.confluence import Voters
 from operators.microstructure.scores import MicroScore
 
@@ -52,6 +53,8 @@ def why_not(dimension: str, known: Sequence[MicroScore], streams: Set[str], spot
     if dimension == SENTIMENT and spot:
         return "it is a spot market without the streams of a perpetual"
     needed = dict.fromkeys(name for score in scores for name in score.streams)
+    if REFERENCE in needed:
+        return "beta.reference is no other instrument of the run"
     return f"it has {', '.join(f'no {FEEDS[name].noun}' for name in needed)}" if needed else "it is off"
 
 
