@@ -9,24 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
+from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
 from events.records import ComponentStatus
 from flows.plan import Plan
 from operators.bars import Bars
-from operators.chain import Chain, Either
+from operators.chain import Beside, Chain, Either
 from operators.confluence import Confluence
 from operators.history import Features
 from operators.intake import Intake
 from operators.keyed import Frames, keyed, merge, omit, part, pick, staged
 from operators.klines import KlineBars
+from operators.microstructure.book import BOOK_MINUTES, BookMinutes
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
 from operators.signals import Signals
 
 
 def enter(market: Frames, plan: Plan) -> Frames:
-    """All that the sources send, validated: trades or klines as bars, the rest as it is; with the gaps, dead letters and counts of
-    the intake. Intake and bars share a step, because every trade passes both.
+    """All that the sources send, validated: trades or klines as bars, books as a row a minute, the rest as it is; with the gaps,
+    dead letters and counts of the intake. Intake, bars and books share a step: every trade passes two of them, every update of a
+    book too, which ends here. Books are driven by themselves, so trades that stall hold up none of their updates.
     """
 
     def stages() -> Chain:
@@ -36,10 +38,16 @@ def enter(market: Frames, plan: Plan) -> Frames:
             traded: lambda: Ordered(PreloadedBars(*given) if plan.preloaded else Bars(*given), traded),
             (KLINES,): lambda: Ordered(KlineBars(*given), (KLINES,)),
         }
-        return Chain(Intake(plan.lateness_ns, plan.sequenced, plan.punctual), Either(bars), (*DRIVING, PRELOAD))
+        intake, driving = Intake(plan.lateness_ns, plan.sequenced, plan.punctual), (*DRIVING, PRELOAD)
+        if BOOKS not in plan.feeds:
+            return Chain(intake, Either(bars), driving)
+        books = Ordered(BookMinutes(plan.book), (BOOKS,))
+        return Chain(intake, Beside({driving: Either(bars), (BOOKS,): books}), (*driving, BOOKS))
 
     order = [sorted(plan.sequenced), sorted(plan.punctual), plan.lateness_ns]
     identity = ["bars", plan.timeframes, plan.max_fill, *order, *["preload"] * plan.preloaded]
+    if BOOKS in plan.feeds:
+        identity.append(["book", *plan.book])
     return staged("bars", stages, identity, market)
 
 
@@ -87,4 +95,4 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     taken = Signals(*given).streams
     scores = pick("scores", confluence, *taken)
     signals = keyed("signals", Signals, given, taken, scores, *rates)
-    return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes", *FEEDS)
+    return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes", BOOK_MINUTES, *FEEDS)

@@ -13,7 +13,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import PRELOAD, RATES, TRADES
+from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
 from events.identity import analysis_hash
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
@@ -25,6 +25,7 @@ from operators.analysis import Analysis, completed
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
+from operators.microstructure.book import BookSettings
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -33,7 +34,9 @@ Origin = Inputs | Recording | LiveSource
 """Where the market data of a run comes from."""
 
 EXCHANGE_LATENESS_S: Final = 2.0
-"""Allowed lateness of trades of exchanges that do not number them, if the settings do not say."""
+"""Allowed lateness of trades of exchanges that do not number them, and of what is beside trades, if the settings do not say; not of
+books, whose updates come in order.
+"""
 
 NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 """What gates and stops need, whatever the scores do."""
@@ -75,8 +78,8 @@ class Plan:
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
-        if live and TRADES in feeds and settings.sources.lateness_s is None:
-            lateness_s[TRADES] = EXCHANGE_LATENESS_S
+        if live and settings.sources.lateness_s is None:
+            lateness_s |= dict.fromkeys(feeds & {TRADES, *BESIDE} - {BOOKS}, EXCHANGE_LATENESS_S)
         self.lateness_ns = {name: round(seconds * SECOND_NS) for name, seconds in lateness_s.items()}
         self.punctual = sequenced if live else frozenset()
 
@@ -99,6 +102,11 @@ class Plan:
     def preloaded(self) -> bool:
         """Whether instruments begin with klines of the time before their first trade."""
         return PRELOAD in self.feeds
+
+    @property
+    def book(self) -> BookSettings:
+        """How the shape of books is measured."""
+        return BookSettings(**self.settings.indicators.book.model_dump())
 
     @cached_property
     def plugins(self) -> Plugins:

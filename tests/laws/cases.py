@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
+from micro_cases import micro_cases
 
 import operators
 from events.frames import Array, control
@@ -228,6 +229,7 @@ def cases() -> dict[str, Case]:
             {"confluence": illiquid, "votes": m["votes"], "funding": paid},
             outputs=("signals", "updates", "outcomes"),
         ),
+        **{name: Case(*given) for name, given in micro_cases().items()},
     }
 
 
