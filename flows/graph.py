@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
+from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
 from events.records import ComponentStatus
 from flows.plan import Plan
 from operators.bars import Bars
@@ -22,6 +22,7 @@ from operators.klines import KlineBars
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
+from operators.reconcile import Reconciliation
 from operators.signals import Signals
 
 
@@ -68,7 +69,12 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
-    return conclude(enter(market, plan), plan)
+    bars = enter(market, plan)
+    if CHECKS not in plan.feeds:
+        return conclude(bars, plan)
+    taken = (CHECKS, f"bars.{plan.timeframes[0][0]}")
+    found = keyed("reconcile", Reconciliation, (plan.ticks,), taken, pick("checked", bars, *taken))
+    return merge("reconciled", conclude(bars, plan), found)
 
 
 def build_live(market: Frames, plan: Plan) -> Frames:

@@ -108,6 +108,11 @@ class Plan:
         """How the shape of books is measured."""
         return BookSettings(**self.settings.indicators.book.model_dump())
 
+    @property
+    def ticks(self) -> tuple[tuple[str, float], ...]:
+        """Price steps by instrument, where the settings say them."""
+        return tuple((name, one.tick) for name, one in sorted(self.settings.instruments.items()))
+
     @cached_property
     def plugins(self) -> Plugins:
         """What the plugin files declare."""

@@ -16,7 +16,7 @@ from micro_cases import micro_cases
 import operators
 from events.frames import Array, control
 from events.rows import BAR, FUNDING, OHLCV
-from events.schema import BEACON, COVERAGE, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
+from events.schema import BEACON, COVERAGE, END, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
 from operators.bars import Bars
@@ -28,6 +28,7 @@ from operators.indicators.regime import LOW_LIQUIDITY
 from operators.klines import KlineBars
 from operators.latest import Input, Latest
 from operators.preload import PreloadedBars
+from operators.reconcile import Reconciliation
 from operators.signals import Signals, SignalSettings
 
 NEEDED = ("atr_14", "regime", "swing.high", "swing.low")
@@ -135,6 +136,24 @@ def history(bars: dict[str, Array], until: int) -> Array:
     return out
 
 
+def checks(bars: Array) -> Array:
+    """The venue's klines of most of these bars, some of them other than ours or late, and some of minutes that have no bar."""
+    r = np.random.default_rng(9)
+    kept = bars[r.random(len(bars)) < 0.9]
+    out = np.zeros(len(kept), OHLCV)
+    for name in ("ts_open", "open", "high", "low", "close", "volume"):
+        out[name] = kept[name]
+    out["available_at"] = kept["ts_close"] + (r.random(len(kept)) < 0.5) * r.integers(0, 5 * MINUTE_NS, len(kept))
+    out["available_at"][100] = kept["ts_close"][100] + 25 * HOUR_NS
+    out["ts_open"][200] += 17 * DAY_NS
+    out["high"][r.random(len(kept)) < 0.05] += 0.5
+    out["volume"][r.random(len(kept)) < 0.05] *= 1.01
+    out["quote_volume"], out["closed"] = np.nan, 1
+    out = out[np.lexsort((out["ts_open"], out["available_at"]))]
+    out["ts_recv"], out["seq"] = out["available_at"], np.arange(len(out))
+    return out
+
+
 def cases() -> dict[str, Case]:
     """All cases, by name; the name begins with that of the core."""
     m = made()
@@ -207,6 +226,19 @@ def cases() -> dict[str, Case]:
         ),
         "Features, 5m": Case(
             lambda: Features("5m", 5 * MINUTE_NS, analysis()), {"bars.5m": m["bars.5m"]}, outputs=("features.5m",)
+        ),
+        "Reconciliation": Case(
+            Reconciliation,
+            {"check.1m": checks(m["bars.1m"]), "bars.1m": m["bars.1m"]},
+            {
+                "check.1m": np.concatenate(
+                    [
+                        control(VOID, START + 150 * MINUTE_NS, START + 150 * MINUTE_NS, START + 200 * MINUTE_NS),
+                        control(END, int(m["bars.1m"]["ts_close"][-1]) + 7 * MINUTE_NS),
+                    ]
+                )
+            },
+            ("reconcile", "reconcile_counts"),
         ),
         "Latest": Case(lambda: Latest("funding", 30 * MINUTE_NS), {"funding": rates}, outputs=("funding",)),
         "Joined": Case(
