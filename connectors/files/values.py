@@ -37,8 +37,8 @@ _SIDES: Final = {
     "-1.0": -1,
 }
 _NO_SIDE: Final = ("", "0", "0.0", "none", "null", "nan", "unknown", "n/a")
-_TRUE: Final = ("true", "t", "1")
-_FALSE: Final = ("false", "f", "0")
+_TRUE: Final = ("true", "t", "1", "1.0")
+_FALSE: Final = ("false", "f", "0", "0.0")
 
 
 def numbers(column: pl.Series) -> tuple[Floats, Mask | None]:
@@ -138,7 +138,8 @@ def places(column: pl.Series, words: Sequence[str]) -> NDArray[np.int32]:
     >>> places(pl.Series([1, 2, None]), ("delta", "snapshot")).tolist()
     [1, -1, -1]
     """
-    known = {word: place for place, word in enumerate(words)} | {str(place): place for place in range(len(words))}
+    numbered = {str(number): place for place in range(len(words)) for number in (place, float(place))}
+    known = {word: place for place, word in enumerate(words)} | numbered
     found = _by_text(column, lambda text: known.get(text, -1))
     found[column.is_null().to_numpy()] = -1
     return found
