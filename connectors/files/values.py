@@ -158,6 +158,7 @@ def integers(column: pl.Series) -> tuple[Integers, Mask]:
     if column.dtype == pl.String:
         column = column.str.strip_chars()
         none = none | (column == "").fill_null(value=True).to_numpy()
+        column = column.str.replace(r"\.0*$", "")  # as whole numbers beside missing ones are often written
     elif column.dtype.is_float():
         column = column.fill_nan(None)
         none = none | column.is_null().to_numpy()
