@@ -426,6 +426,14 @@ class Input(Section):
     bad_rows: Literal["refuse", "dead-letter"] = Field(
         "refuse", description="What becomes of rows that cannot be used."
     )
+    feeds: tuple[str, ...] | None = Field(
+        None, description="Streams that are wanted, such as [trades, book]; all that the files hold, if not given."
+    )
+    delay: dict[str, Annotated[float, Field(ge=0, le=86_400)]] = Field(
+        {},
+        description="Seconds from the time of a row to its publication by stream, such as {open_interest: 60}. If not given, 60 "
+        "for open_interest and long_short, 3600 for context, 0 for all others; rows that say when they were available need none.",
+    )
 
 
 class Output(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TICKERS, TOPS, TRADES
+from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
 from events.times import MINUTE_NS
 from flows.plan import Plan
@@ -31,6 +31,7 @@ from operators.microstructure.micro import Micro, micro_streams, needs_quotes
 from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
+from operators.reconcile import Reconciliation
 from operators.signals import Signals
 
 MINUTES = (BOOK_MINUTES, QUOTE_MINUTES)
@@ -138,7 +139,12 @@ def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frame
 
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
-    return conclude(enter(market, plan), plan)
+    bars = enter(market, plan)
+    if CHECKS not in plan.feeds:
+        return conclude(bars, plan)
+    taken = (CHECKS, f"bars.{plan.timeframes[0][0]}")
+    found = keyed("reconcile", Reconciliation, (plan.ticks,), taken, pick("checked", bars, *taken))
+    return merge("reconciled", conclude(bars, plan), found)
 
 
 def build_live(market: Frames, plan: Plan) -> Frames:

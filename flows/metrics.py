@@ -125,6 +125,7 @@ class RunMetrics(Collector):
         yield _told("bars", {("time", *at): n for at, n in dict(tally.bars).items()})
         for name, found in (("gaps", tally.gaps), ("gap_seconds", tally.gap_seconds)):
             yield _told(name, {(exchange, TRADES, reason): n for (exchange, reason), n in dict(found).items()})
+        yield _told("bar_reconcile_diff", dict(tally.differences))
         yield _told("dead_letters", dict(tally.dead_letters))
         yield _told("signals", dict(tally.signals))
         yield _told("signal_closed", {(how,): n for how, n in dict(tally.closed).items()})

@@ -149,6 +149,11 @@ class Plan:
         """How the shape of books is measured."""
         return BookSettings(**self.settings.indicators.book.model_dump())
 
+    @property
+    def ticks(self) -> tuple[tuple[str, float], ...]:
+        """Price steps by instrument, where the settings say them."""
+        return tuple((name, one.tick) for name, one in sorted(self.settings.instruments.items()))
+
     @cached_property
     def followers(self) -> tuple[str, ...]:
         """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
