@@ -236,7 +236,9 @@ def test_what_a_tape_does_not_hold_is_not_appended(tmp_path):
             ("x:A/B", Frame("x:A/B", "trades", ("record",), 5)),
             ("x:C/D", Frame("x:A/B", "trades", NO_ROWS, 5)),
         ):
-            with pytest.raises(ValueError, match=r"a tape holds frames of trades, liquidations, book, top, ticker, funding"):
+            with pytest.raises(
+                ValueError, match=r"a tape holds frames of trades, liquidations, book, top, ticker, funding"
+            ):
                 tape.append([(key, frame)])
         assert tape.end == 0
 
