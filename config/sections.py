@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from config.presets import PRESETS
+from events.feeds import BESIDE, TRADES
 from events.times import timeframe_ns
 
 
@@ -34,6 +35,17 @@ def _dimension(name: str) -> str:
     return name
 
 
+def _stream(name: str) -> str:
+    known = (TRADES, *BESIDE)
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        raise ValueError(
+            f"there is no stream {name!r}, only {', '.join(known)}{f'; did you mean {close[0]}?' if close else ''}"
+        )
+    return name
+
+
+Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
 
@@ -215,6 +227,17 @@ class Exchange(Section):
         description="Symbols by exchange, such as {binance: [BTC/USDT, 'BTC/USDT:USDT'], kraken: [BTC/USD]}; exchanges are "
         "binance, kraken, okx, coinbase and bybit.",
     )
+    feeds: Literal["all"] | tuple[Stream, ...] = Field(
+        ("trades",),
+        description="Streams of the run: trades, and beside them any of top, ticker, funding, open_interest, long_short, "
+        "liquidations, book, or all that the exchanges have for these symbols. Symbols without one go on without it.",
+    )
+    poll_s: float = Field(
+        60.0,
+        ge=5,
+        le=600,
+        description="Seconds between questions for what an exchange does not push, such as open interest.",
+    )
     addresses: dict[str, str] = Field(
         {}, description="Host and port of a server that stands for an exchange, such as {binance: '127.0.0.1:9000'}."
     )
@@ -252,6 +275,13 @@ class Exchange(Section):
     down_after_s: float = Field(
         60.0, gt=0, description="Seconds without a pushed trade after which an exchange that should push is down."
     )
+
+    @field_validator("feeds")
+    @classmethod
+    def _feeds(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if value != "all" and TRADES not in value:
+            raise ValueError("feeds must have trades, of which bars are made, or be all")
+        return value
 
 
 class Metrics(Section):

@@ -27,7 +27,7 @@ CONTROL = np.dtype(
             "available_at",
             "i8",
         ),  # where it stands in its stream; cores get it when the watermark is above this
-        ("kind", "i8"),  # VOID, HOLE, COVERAGE, BEACON or END of events.schema
+        ("kind", "i8"),  # VOID, HOLE, COVERAGE, BEACON, END or LEAVE of events.schema
         ("since", "i8"),
         ("until", "i8"),
         ("reason", "i8"),  # of a HOLE: why
@@ -38,7 +38,9 @@ CONTROL = np.dtype(
 """VOID: joins do without the stream at any t in [since, until]; one of trades, and what follows from it, has the `id_hash` of its
 instrument in `id_from`, since the steps of that instrument wait for them in any case. HOLE: no row is known strictly between
 `since` and `until`, though there may have been some. COVERAGE: the stream is complete from `since` on. BEACON: a heartbeat
-without an audit took the watermark from `since` to `until`. END: a bounded run has handed out all rows."""
+without an audit took the watermark from `since` to `until`. END: a bounded run has handed out all rows. LEAVE: the
+instrument leaves the universe, and this is the last that comes of the stream; each stream of the instrument says so, with a
+watermark above it. Should the instrument join again, it begins anew."""
 
 
 def _frozen(array: Array) -> Array:

@@ -61,6 +61,7 @@ HOLE: Final = 2
 COVERAGE: Final = 3
 BEACON: Final = 4
 END: Final = 5
+LEAVE: Final = 6
 
 # Reasons of a gap.
 ID_HOLE: Final = 1

@@ -13,7 +13,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import PRELOAD, RATES, TRADES
+from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
 from events.identity import analysis_hash
 from events.rows import confluence_row
 from events.streams import Columns, Stream, base_streams
@@ -33,7 +33,9 @@ Origin = Inputs | Recording | LiveSource
 """Where the market data of a run comes from."""
 
 EXCHANGE_LATENESS_S: Final = 2.0
-"""Allowed lateness of trades of exchanges that do not number them, if the settings do not say."""
+"""Allowed lateness of trades of exchanges that do not number them, and of what is beside trades, if the settings do not say; not of
+books, whose updates come in order.
+"""
 
 NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 """What gates and stops need, whatever the scores do."""
@@ -75,8 +77,8 @@ class Plan:
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
-        if live and TRADES in feeds and settings.sources.lateness_s is None:
-            lateness_s[TRADES] = EXCHANGE_LATENESS_S
+        if live and settings.sources.lateness_s is None:
+            lateness_s |= dict.fromkeys(feeds & {TRADES, *BESIDE} - {BOOKS}, EXCHANGE_LATENESS_S)
         self.lateness_ns = {name: round(seconds * SECOND_NS) for name, seconds in lateness_s.items()}
         self.punctual = sequenced if live else frozenset()
 

@@ -32,6 +32,11 @@ class Chain:
                 out.append(frame)
         return out + self.second.advance()
 
+    @property
+    def left(self) -> bool:
+        """Whether the instrument has left both."""
+        return self.first.left and self.second.left
+
     def snapshot(self) -> Any:
         """Those of both."""
         return self.first.snapshot(), self.second.snapshot()
@@ -53,11 +58,13 @@ class Beside:
         self.stages = tuple(stages.values())
         self.place = {name: k for k, names in enumerate(stages) for name in names}
         self.pushed: set[int] = set()
+        self.begun: set[int] = set()
 
     def push(self, frame: Frame) -> None:
         """Take a frame into the stage that it is of."""
         place = self.place[frame.name]
         self.pushed.add(place)
+        self.begun.add(place)
         self.stages[place].push(frame)
 
     def advance(self) -> list[Frame]:
@@ -65,13 +72,19 @@ class Beside:
         places, self.pushed = sorted(self.pushed), set()
         return [frame for place in places for frame in self.stages[place].advance()]
 
+    @property
+    def left(self) -> bool:
+        """Whether the instrument has left each that it was ever in."""
+        return all(self.stages[place].left for place in self.begun)
+
     def snapshot(self) -> Any:
-        """Those of all."""
-        return tuple(stage.snapshot() for stage in self.stages)
+        """Those of all, and which have begun."""
+        return tuple(sorted(self.begun)), tuple(stage.snapshot() for stage in self.stages)
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        for stage, held in zip(self.stages, snapshot):
+        self.begun = set(snapshot[0])
+        for stage, held in zip(self.stages, snapshot[1]):
             stage.restore(held)
 
 
@@ -103,6 +116,11 @@ class Either:
     def advance(self) -> list[Frame]:
         """What comes out of the stage."""
         return self.stage.advance() if self.stage is not None else []
+
+    @property
+    def left(self) -> bool:
+        """Whether the instrument has left the stage that it is."""
+        return self.stage is None or self.stage.left
 
     def _begin(self, names: tuple[str, ...]) -> None:
         self.names, self.stage = names, self.stages[names]()

@@ -52,6 +52,11 @@ class Stage(Protocol):
         """The frames that follow from all that was pushed."""
         ...
 
+    @property
+    def left(self) -> bool:
+        """Whether the instrument has left the universe with all that was pushed, so that the stage is not needed any more."""
+        ...
+
     def snapshot(self) -> Any:
         """Everything `restore` needs: picklable, and never changed afterwards."""
         ...

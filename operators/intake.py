@@ -10,7 +10,7 @@ from events.faults import faults
 from events.feeds import BOOKS, CHECKS, FEEDS, KLINE_NS, KLINES, LIQUIDATIONS, PRELOAD, RATES, TRADES
 from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.records import DeadLetter, IntakeCounts
-from events.schema import END, HOLE, ID_HOLE, NEVER
+from events.schema import END, HOLE, ID_HOLE, LEAVE, NEVER
 from events.validation import COUNTED, REASONS
 from operators.admission import HOLE_SPAN, admit_funding, admit_klines, admit_preload, admit_trades, new_state, remember
 from operators.admission_beside import admit_book, admit_events, admit_samples
@@ -34,6 +34,7 @@ class _Stream:
         self.in_order = True
         self.control: list[Array] = []
         self.handed = NEVER
+        self.left = False
 
     def judge(self, rows: Array) -> tuple[Array, int, Array]:
         """(reason per row, rows refused, holes in the ids)."""
@@ -104,10 +105,10 @@ class _Stream:
 
     def snapshot(self) -> Any:
         counts = self.received, self.accepted, tuple(sorted(self.rejected.items()))
-        return self.state.tobytes(), self._live(), counts, self.handed
+        return self.state.tobytes(), self._live(), counts, self.handed, self.left
 
     def restore(self, snapshot: Any) -> None:
-        state, (ids, times), (self.received, self.accepted, rejected), self.handed = snapshot
+        state, (ids, times), (self.received, self.accepted, rejected), self.handed, self.left = snapshot
         self.state = np.frombuffer(state, self.state.dtype).copy()
         self.rejected = dict(rejected)
         self._memorise(ids, times)
@@ -148,7 +149,8 @@ class Intake:
             stream.state["watermark"] = frame.watermark
         if len(frame.control):
             stream.control.append(frame.control)
-            for ts in frame.control["available_at"][frame.control["kind"] == END].tolist():
+            stream.left |= LEAVE in frame.control["kind"]
+            for ts in frame.control["available_at"][np.isin(frame.control["kind"], (END, LEAVE))].tolist():
                 self.ended.append(self._count(stream, ts))
 
     def advance(self) -> list[Frame]:
@@ -168,6 +170,11 @@ class Intake:
             out.append(Frame(self.instrument, "counts", tuple(self.ended), NEVER))
         self.dead, self.ended = [], []
         return out
+
+    @property
+    def left(self) -> bool:
+        """Whether the instrument has left the universe: all of its streams said so."""
+        return all(stream.left for stream in self.streams.values())
 
     def _judge(self, stream: _Stream) -> None:
         """Judge the rows that wait, one after the other."""

@@ -12,7 +12,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from events.errors import StateMismatch, StepError
 from events.frames import Frame
 from events.identity import tree_hash
-from events.schema import SCHEMA_VERSION
+from events.schema import LEAVE, SCHEMA_VERSION
 from operators.core import Core, Stage
 from operators.ordered import Ordered
 
@@ -35,8 +35,13 @@ def _share(rows: Any) -> None:
 class _Logic(StatefulBatchLogic[Frame, Frame, Any]):
     """One stage for one instrument. Its snapshots are (schema version, hash of the step's settings, payload)."""
 
-    def __init__(self, step: str, identity: str, stage: Stage, resume: Any) -> None:
-        self.step, self.identity, self.stage = step, identity, stage
+    def __init__(self, step: str, identity: str, build: Callable[[], Stage], resume: Any) -> None:
+        self.step, self.identity, self.build, self.stage = step, identity, build, build()
+        self.gone: set[str] = (
+            set()
+        )  # the streams on which the instrument has left the universe, while others lag behind
+        self.later: list[Frame] = []  # what came on them since: it is of the instrument when it has joined again
+        self.fresh = True  # whether nothing was pushed into the stage
         if resume is not None:
             schema, settings, payload = resume
             if (schema, settings) != (SCHEMA_VERSION, identity):
@@ -44,28 +49,48 @@ class _Logic(StatefulBatchLogic[Frame, Frame, Any]):
                     f"step {step!r}: its stored state is of schema {schema} and settings {settings}, this program has "
                     f"schema {SCHEMA_VERSION} and settings {identity}. Go back to the settings of the stored run, or start over."
                 )
-            stage.restore(payload)
+            held, gone, later = payload
+            self.stage.restore(held)
+            self.gone, self.later, self.fresh = set(gone), list(later), False
 
     def on_batch(self, values: list[Frame]) -> tuple[Iterable[Frame], bool]:
         try:
+            out: list[Frame] = []
             for frame in values:
-                _share(frame.rows)  # arrays come writeable from sources and from other processes
-                self.stage.push(frame)
-            out = self.stage.advance()
+                self._push(frame, out)
+            if not self.fresh:
+                out += self.stage.advance()
         except Exception as error:
             said = f"step {self.step!r} stopped the flow at {values[0].instrument}: {type(error).__name__}: {error}"
             log.exception(said)  # Bytewax loses tracebacks between processes, so it is told here
             raise StepError(said) from error
         for frame in out:
             _share(frame.rows)  # branches of the graph share them
-        return out, StatefulBatchLogic.RETAIN
+        return out, StatefulBatchLogic.DISCARD if self.fresh else StatefulBatchLogic.RETAIN
+
+    def _push(self, frame: Frame, out: list[Frame]) -> None:
+        if self.gone and frame.name in self.gone:
+            self.later.append(frame)
+            return
+        _share(frame.rows)  # arrays come writeable from sources and from other processes
+        self.stage.push(frame)
+        self.fresh = False
+        if len(frame.control) and LEAVE in frame.control["kind"]:
+            self.gone.add(frame.name)
+            out += self.stage.advance()
+            if self.stage.left:
+                self.stage, self.fresh = self.build(), True
+                later, self.later, self.gone = self.later, [], set()
+                for held in later:
+                    self._push(held, out)
 
     def on_eof(self) -> tuple[Iterable[Frame], bool]:
         """Nothing: the end of a run is not an event of the market."""
         return (), StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        return SCHEMA_VERSION, self.identity, self.stage.snapshot()
+        payload = self.stage.snapshot(), tuple(sorted(self.gone)), tuple(self.later)
+        return SCHEMA_VERSION, self.identity, payload
 
 
 def staged(step: str, build: Callable[[], Stage], settings: Any, *ups: Frames) -> Frames:
@@ -79,7 +104,7 @@ def staged(step: str, build: Callable[[], Stage], settings: Any, *ups: Frames) -
     """
     identity = tree_hash(settings)
     up = merge(f"{step}_in", *ups)
-    return op.stateful_batch(step, up, lambda resume: _Logic(step, identity, build(), resume))
+    return op.stateful_batch(step, up, lambda resume: _Logic(step, identity, build, resume))
 
 
 def keyed(

@@ -15,7 +15,7 @@ import numpy as np
 
 from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.identity import id_hash
-from events.schema import NEVER, VOID
+from events.schema import LEAVE, NEVER, VOID
 from operators.core import Core
 from operators.maths import kernel
 
@@ -50,6 +50,8 @@ class Ordered:
         self.forward: list[Frame] = []
         self.instrument = ""
         self.reached = NEVER  # what the core has consumed
+        self.leaves: dict[str, int] = {}  # when the instrument leaves the universe, by stream
+        self.left = False  # whether it has: all streams said so, and the core has consumed what came before
         self.handed = dict(self.watermark)  # up to where each stream's rows were handed on
         forever = (1 << 63) - 1
         promising = [name for name in core.outputs if core.promise(name, forever) > NEVER]
@@ -71,11 +73,18 @@ class Ordered:
         """The frames that the core makes of what has become certain."""
         out, self.forward = self.forward, []
         watermark = min(self.watermark.values()) if not self.voids else min(map(self._effective, self.streams))
-        if watermark <= self.reached:
+        leaves = not self.left and len(self.leaves) == len(self.streams) and max(self.leaves.values()) < watermark
+        if watermark <= self.reached and not leaves:
             return out
         for step in self._steps(watermark):
             out += self._advance(step)
-        return out
+        return out + self._leave() if leaves else out
+
+    def _leave(self) -> list[Frame]:
+        """The instrument has left the universe: all that is made here ends too."""
+        ts = max(self.leaves.values())
+        self.left, said = True, control(LEAVE, ts, ts)
+        return [Frame(self.instrument, name, NO_ROWS, max(at, ts + 1), said) for name, at in self.promised.items()]
 
     def _steps(self, watermark: int) -> Iterator[int]:
         """The watermark, in two steps where that saves copying a large part behind what waited for it.
@@ -128,6 +137,8 @@ class Ordered:
         return out
 
     def _take_control(self, name: str, rows: Array) -> None:
+        for ts in rows["available_at"][rows["kind"] == LEAVE].tolist():
+            self.leaves[name] = ts
         if name == self.streams[0]:
             is_void = rows["kind"] == VOID
             for row in rows[is_void].tolist():
@@ -176,11 +187,12 @@ class Ordered:
         controls = {name: concat(parts) for name, parts in self.controls.items() if parts}
         voids = {name: tuple(spans) for name, spans in self.voids.items()}
         marks = tuple(self.watermark.values()), self.reached, tuple(self.handed.values()), tuple(self.promised.values())
-        return self.instrument, marks, waiting, controls, voids, tuple(self.forward), self.core.snapshot()
+        leaves = tuple(self.leaves.items()), self.left
+        return self.instrument, marks, waiting, controls, voids, tuple(self.forward), leaves, self.core.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        self.instrument, marks, waiting, controls, voids, forward, core = snapshot
+        self.instrument, marks, waiting, controls, voids, forward, leaves, core = snapshot
         self.core.instrument = self.instrument
         watermark, self.reached, handed, promised = marks
         self.watermark, self.handed = dict(zip(self.streams, watermark)), dict(zip(self.streams, handed))
@@ -189,5 +201,6 @@ class Ordered:
         self.controls = {name: [controls[name]] if name in controls else [] for name in self.streams}
         self.in_order = dict.fromkeys(self.streams, False)
         self.voids = {name: list(spans) for name, spans in voids.items()}
-        self.forward = list(forward)
+        self.forward, (said, self.left) = list(forward), leaves
+        self.leaves = dict(said)
         self.core.restore(core)

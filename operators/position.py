@@ -120,6 +120,10 @@ class Position:
             steps.append(self.close("time", bar.close))
         return steps
 
+    def leave(self, price: float) -> Step:
+        """Its instrument leaves the universe."""
+        return self._end("CANCELLED", "universe", price) if self.state == "PENDING" else self.close("universe", price)
+
     def close(self, reason: str, price: float, slip: bool = True) -> Step:
         """Close what is left at `price`."""
         part = self.left

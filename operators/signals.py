@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from events.frames import Array, Rows
+from events.frames import NO_CONTROL, Array, Rows
 from events.identity import id_of
 from events.records import DimensionShare, Outcome, Record, Side, Signal, SignalUpdate
-from events.schema import FROM_OHLCV, NEVER
+from events.schema import FROM_OHLCV, LEAVE, NEVER
 from operators.indicators.regime import LOW_LIQUIDITY, REGIMES
 from operators.position import BaseBar, Position, Step
 from operators.reliability import reliability
@@ -81,6 +81,7 @@ class Signals:
         self.state = 0
         self.grace = 0  # base bars left in which a blocked change may still signal
         self.cool_until = NEVER
+        self.last = (NEVER, math.nan)  # close of the newest base bar: when, and at what price
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -99,15 +100,19 @@ class Signals:
             new = rows["funding"]
             new = new[new["predicted"] == 0]
             self.due += tuple(zip(new["available_at"].tolist(), new["rate"].tolist()))
-        yield from self._walk(rows) if "confluence" in rows else ()
+        out: dict[str, list[Record]] = {name: [] for name in self.outputs}
+        if "confluence" in rows:
+            self._walk(rows["confluence"], rows["votes"], out)
+        if LEAVE in control.get("confluence", NO_CONTROL)["kind"] and self.open is not None:
+            ts, price = self.last
+            self._told([self.open.leave(price)], ts, out)
+        yield from ((name, tuple(records)) for name, records in out.items() if records)
         if self.open is None:  # a later signal is entered after all of them
             self.due = ()
 
-    def _walk(self, rows: Mapping[str, Array]) -> Iterable[tuple[str, Rows]]:
-        scores, votes = rows["confluence"], rows["votes"]
+    def _walk(self, scores: Array, votes: Array, out: dict[str, list[Record]]) -> None:
         state = scores["state"].astype(np.int64)
         changes = np.flatnonzero(state != np.append(self.state, state[:-1]))
-        out: dict[str, list[Record]] = {name: [] for name in self.outputs}
         i = 0
         while i < len(scores):
             if self.open is None and self.grace == 0:  # idle until the state changes
@@ -118,10 +123,7 @@ class Signals:
             self._at(scores[i], votes[i], int(state[i - 1]) if i else self.state, out)
             i += 1
         if len(state):
-            self.state = int(state[-1])
-        for name, records in out.items():
-            if records:
-                yield name, tuple(records)
+            self.state, self.last = int(state[-1]), (int(scores["available_at"][-1]), float(votes["close"][-1]))
 
     def _settled(self, ts: int) -> tuple[tuple[int, float], ...]:
         """Take out the settlements up to `ts`."""
@@ -271,9 +273,9 @@ class Signals:
 
     def snapshot(self) -> Any:
         """The open signal, the entry state, the cool-down, and the settlements that no base bar has met."""
-        return self.open and self.open.snapshot(), self.state, self.grace, self.cool_until, self.due
+        return self.open and self.open.snapshot(), self.state, self.grace, self.cool_until, self.due, self.last
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        position, self.state, self.grace, self.cool_until, self.due = snapshot
+        position, self.state, self.grace, self.cool_until, self.due, self.last = snapshot
         self.open = Position(**position) if position else None

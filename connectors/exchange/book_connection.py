@@ -14,6 +14,7 @@ from aiohttp import WSMsgType
 from connectors.exchange.book_frames import NOT_READ, READERS, Update, is_book
 from connectors.exchange.book_state import SILENT
 from connectors.exchange.client import guard, make_client
+from connectors.exchange.health import NOT_YET
 from connectors.exchange.venues import Market
 from connectors.retry import Backoff
 from events.schema import NEVER
@@ -54,7 +55,7 @@ class BookConnection:
             owner.venue_name(market): owner.books[symbol] for symbol, market in markets.items() if symbol in owner.books
         }
         self.heard_ns = self._made_ns = self._stamp_ns = self._pushed_ns = NEVER
-        self.failure: tuple[int, str] | None = None
+        self.failure: tuple[int, str] | None = (feed.clock.now(), NOT_YET)
         self._connection: Any = None
 
     def start(self, tasks: asyncio.TaskGroup) -> None:

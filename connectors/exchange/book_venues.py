@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from connectors.exchange.book_state import MOST
@@ -52,8 +53,7 @@ def _digits(step: float) -> int:
     >>> _digits(0.1), _digits(1e-08), _digits(1.0)
     (1, 8, 0)
     """
-    text = f"{step:.18f}".rstrip("0")
-    return len(text.partition(".")[2])
+    return max(0, -int(Decimal(str(step)).normalize().as_tuple().exponent))
 
 
 def _binance(market: str) -> list[Message]:

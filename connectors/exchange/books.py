@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from connectors.exchange.beside import Seen
 from connectors.exchange.book_connection import BookConnection
 from connectors.exchange.book_frames import Update
 from connectors.exchange.book_rows import Packed, packed
@@ -40,6 +41,8 @@ _QUIET_S: Final = 1.0
 """A book that nothing was pushed of so long after its connection is asked for all the same."""
 _PUSHED_S: Final = 10.0
 """So long a snapshot that was asked for may take to be pushed."""
+_PATIENCE_NS: Final = 10 * SECOND_NS
+"""A book that is not whole for longer is worth telling."""
 _SHARE: Final = 2
 """Snapshots may take up one part in so many of what the venue allows over REST."""
 
@@ -53,6 +56,8 @@ class Book:
         market: the venue's name of it.
         state: whether what was handed out is a whole book.
         at_ns: the time of the newest row handed out; none after it is older.
+        received_ns: when that was received.
+        lost_ns: since when it is not whole.
         promised_ns: the newest heartbeat.
         dropped: whether updates are dropped, since too many wait to be handed out.
         unheard: whether it has to be subscribed to anew, since nothing comes.
@@ -65,12 +70,26 @@ class Book:
     market: str
     state: BookState
     at_ns: int = NEVER
+    received_ns: int = NEVER
+    lost_ns: int = NEVER
     promised_ns: int = NEVER
     dropped: bool = False
     unheard: bool = False
     asked_ns: int = NEVER
     due_s: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 30.0))
+    stream = BOOKS
+
+    @property
+    def known(self) -> bool:
+        """Whether it has been whole."""
+        return self.at_ns > NEVER and (self.state.synced or self.lost_ns > NEVER)
+
+    def lose(self, reason: str, now_ns: int, due_s: float) -> None:
+        """It is not whole any more; a snapshot may be asked for from `due_s` on."""
+        self.lost_ns = now_ns if self.state.synced or self.lost_ns == NEVER else self.lost_ns
+        self.state.lose(reason)
+        self.due_s = due_s
 
     def time_of(self, at_ns: int, now_ns: int) -> int:
         """From when on what came now may be used: its own time, but never before what was handed out or promised."""
@@ -83,6 +102,7 @@ class Books:
 
     Args:
         feed: the feed.
+        seen: how far the streams of instruments had come in an earlier run.
 
     Attributes:
         books: by symbol.
@@ -90,8 +110,8 @@ class Books:
         counts: of snapshots, of updates that came twice or were dropped, of frames that could not be read; and of what broke books.
     """
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed, self.venue = feed, BOOK_VENUES[feed.exchange]
+    def __init__(self, feed: Feed, seen: Seen) -> None:
+        self._feed, self._seen, self.venue = feed, seen, BOOK_VENUES[feed.exchange]
         self.books: dict[str, Book] = {}
         self.connections: list[BookConnection] = []
         self.counts: Counter[str] = Counter()
@@ -108,7 +128,8 @@ class Books:
         for one in feed.instruments.values():
             market = markets[one.symbol]
             state = BookState(self.venue.pushed, self.venue.depth, self.venue.digits(market))
-            self.books[one.symbol] = Book(one, self.venue_name(market), state)
+            _, promised_ns = self._seen.get((one.key, BOOKS), (NEVER, NEVER))
+            self.books[one.symbol] = Book(one, self.venue_name(market), state, promised_ns=promised_ns)
         for group in self._groups(markets):
             made = BookConnection(self, feed, {symbol: markets[symbol] for symbol in group})
             self.connections.append(made)
@@ -146,18 +167,38 @@ class Books:
         """Rows that wait to be handed out."""
         return self._put - self._taken
 
+    def of(self, stream: str) -> list[Book]:
+        """The books; any thread may ask."""
+        return list(self.books.values())
+
+    def counters(self, stream: str) -> dict[str, int]:
+        """What has happened to books, by kind."""
+        return dict(self.counts)
+
+    def failures(self, stream: str) -> Iterator[tuple[int, str]]:
+        """Since when, and why, books do not come or are not whole; any thread may ask."""
+        for connection in list(self.connections):
+            if connection.failure is not None:
+                yield connection.failure
+        long_ago_ns = self._feed.clock.now() - _PATIENCE_NS
+        for book in self.of(stream):
+            if not book.state.synced and NEVER < book.lost_ns < long_ago_ns:
+                yield (
+                    book.lost_ns,
+                    f"the book of {book.one.symbol} is {book.state.reason}, and no snapshot has fitted since",
+                )
+
     def lost(self, books: Sequence[Book]) -> None:
         """The connection of these books was made anew, so each needs a snapshot."""
-        now_s = asyncio.get_running_loop().time()
+        due_s = asyncio.get_running_loop().time() + (_PUSHED_S if self.venue.pushed else _QUIET_S)
         for book in books:
-            book.state.lose(RECONNECTED)
-            book.due_s = now_s + (_PUSHED_S if self.venue.pushed else _QUIET_S)
+            book.lose(RECONNECTED, self._feed.clock.now(), due_s)
 
     def unheard(self, book: Book) -> None:
         """Nothing is pushed of a book, though there should be."""
         self.counts[SILENT] += 1
-        book.state.lose(SILENT)
-        book.unheard, book.due_s = True, asyncio.get_running_loop().time()
+        book.lose(SILENT, self._feed.clock.now(), asyncio.get_running_loop().time())
+        book.unheard = True
 
     def arrived(self, book: Book, update: Update, now: int) -> None:
         """Take what was pushed of a book."""
@@ -173,7 +214,7 @@ class Books:
             self.counts["repeated"] += 1
             return
         if whole and not state.synced:
-            self._broken(book)
+            self._broken(book, now)
         if state.synced or not state.pushed:
             self._hand_out(book, update, now)
         elif state.waiting == 1:
@@ -205,19 +246,19 @@ class Books:
             return False
         book.dropped = False
         self._without(book, VOID, book.time_of(update.at_ns, now))
-        book.state.lose(OVERFLOWN)
-        book.due_s = asyncio.get_running_loop().time()
+        book.lose(OVERFLOWN, now, asyncio.get_running_loop().time())
         return True
 
-    def _broken(self, book: Book) -> None:
-        state = book.state
+    def _broken(self, book: Book, now: int) -> None:
+        state, book.lost_ns = book.state, now
         self.counts[state.reason] += 1
         log.info("%s: its book is %s at update %d: a new snapshot is asked for", book.one.key, state.reason, state.last)
         book.due_s = asyncio.get_running_loop().time() + (book.backoff.next() if book.backoff.tries else 0.0)
 
     def _snapshot(self, book: Book, update: Update, now: int) -> bool:
         """Take a snapshot, and hand it out if the book is whole with it."""
-        levels, state, since, reason = self.venue.levels, book.state, book.at_ns, book.state.reason
+        levels, state, reason = self.venue.levels, book.state, book.state.reason
+        since = max(book.at_ns, book.promised_ns)
         broken = not state.synced
         update = update._replace(bids=update.bids[:levels], asks=update.asks[:levels])
         if not state.snapshot(update) or not state.synced:
@@ -233,7 +274,7 @@ class Books:
         return True
 
     def _without(self, book: Book, kind: int, until: int) -> None:
-        """Say that joins do without the book from the newest row handed out until a time."""
+        """Say of the book that something holds from the newest row handed out until a time."""
         since = max(0, book.at_ns)
         if until > since:
             self._say(book, Other(BOOKS, control=control(kind, since, since, until)))
@@ -243,7 +284,7 @@ class Books:
         if bids or asks:
             gone = [[(price, 0.0) for price in prices] for prices in (bids, asks)]
             update = update._replace(bids=[*update.bids, *gone[0]], asks=[*update.asks, *gone[1]])
-        book.at_ns = book.time_of(update.at_ns, now)
+        book.at_ns, book.received_ns = book.time_of(update.at_ns, now), now
         rows, n = packed(update, book.at_ns, now, self._seq, book.one.read)
         self._seq += n
         self._put += n

@@ -70,7 +70,7 @@ def frames_of(items: Iterable[Item]) -> list[tuple[str, Frame]]:
     waiting: dict[tuple[str, str], list[Any]] = {}
     out: list[tuple[str, Frame]] = []
     for instrument, item in items:
-        if type(item) is tuple:  # a trade, as most are
+        if not isinstance(item, Said | Other | Packed | Together):  # a trade, as most are
             if (at := (instrument, TRADES)) in waiting:
                 waiting[at].append(item)
             else:

@@ -148,19 +148,25 @@ def silence():
         logging.disable(logging.NOTSET)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10 if SOAK else 1))
-def test_restart_after_crashes_of_the_engine(whole, seed):
+def crashing(graph, frames, seed=0):
+    """What comes out of runs that crash again and again and go on, and how often they did."""
     sink, r, crashes, at = Sink(), np.random.default_rng(seed), 0, 0
-    frames = arrive((101, 2 * SECOND_NS, True, False))
+    (first, *_) = frames.values()
     with silence(), tempfile.TemporaryDirectory() as store:
         init_db_dir(Path(store), 1)
         while at is not None:
-            at = at + int(r.integers(20, 90)) if at < len(frames["lab:BUSY"]) - 90 else None
+            at = at + int(r.integers(20, 90)) if at < len(first) - 90 else None
             recovery = {"epoch_interval": timedelta(0), "recovery_config": RecoveryConfig(store)}
             try:
                 got = run(graph, frames, per=2, sink=sink, crash=at, **recovery)
             except Exception:
                 crashes += 1
+    return got, crashes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10 if SOAK else 1))
+def test_restart_after_crashes_of_the_engine(whole, seed):
+    got, crashes = crashing(graph, arrive((101, 2 * SECOND_NS, True, False)), seed)
     assert crashes > 3
     assert digests(got) == digests(whole)
