@@ -1,7 +1,7 @@
 """Subscriptions to what venues push beside trades: ccxt holds them, and what it parses is taken where it puts it.
 
-As with trades, what a `watch_*` method returns is never used. A subscription that fails is tried again for ever, since trades need
-none of them.
+They have a client and connections of their own, so that whatever happens to them never touches trades. As with trades, what a
+`watch_*` method returns is never used. A subscription that fails is tried again for ever, since trades need none of them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ TICKER_CACHE: Final = "tickers"
 QUOTE_CACHE: Final = "bidsasks"
 RATE_CACHE: Final = "fundingRates"
 LIQUIDATION_CACHE: Final = "liquidations"
+MARKS: Final = "mark prices"
+INDEXES: Final = "index prices"
 
 Watch = Callable[[Any, Sequence[str], dict[str, Any]], Awaitable[Any]]
 """(client, symbols, params) of a subscription."""
@@ -61,8 +63,9 @@ class Subscription:
         watch: makes it.
         cache: where ccxt puts what it parses.
         alone: whether symbols are subscribed to one by one.
-        quiet: whether it pushes only when something happens, so that its silence proves nothing.
-        marks: whether it pushes the mark prices of Binance, whose connection is that of the liquidations too.
+        quiet: whether it pushes only when something happens, so that its silence proves nothing; what pushes all the time over the
+            same connection is among the others, and has its streams.
+        tells: what it pushes, where one cache of ccxt has several kinds: MARKS or INDEXES.
     """
 
     streams: frozenset[str]
@@ -70,7 +73,7 @@ class Subscription:
     cache: str
     alone: bool = False
     quiet: bool = False
-    marks: bool = False
+    tells: str = ""
 
 
 def _many(method: str, cache: str, *streams: str, **more: Any) -> Subscription:
@@ -86,7 +89,7 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[Subscription, ...]]]] = {
         "spot": (_QUOTES, _TICKERS),
         "swap": (
             _QUOTES,
-            _many("watch_mark_prices", TICKER_CACHE, TICKERS, RATES, LIQUIDATIONS, marks=True),
+            _many("watch_mark_prices", TICKER_CACHE, TICKERS, RATES, LIQUIDATIONS, tells=MARKS),
             _TICKERS,
             _LIQUIDATIONS,
         ),
@@ -95,7 +98,7 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[Subscription, ...]]]] = {
         "spot": (_QUOTES, _TICKERS),
         "swap": (
             _QUOTES,
-            _many("watch_tickers", TICKER_CACHE, TICKERS, RATES, OPEN_INTEREST),
+            _many("watch_tickers", TICKER_CACHE, TICKERS, RATES, OPEN_INTEREST, LIQUIDATIONS),
             Subscription(
                 frozenset({LIQUIDATIONS}), _by_symbol("watch_liquidations"), LIQUIDATION_CACHE, alone=True, quiet=True
             ),
@@ -106,8 +109,8 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[Subscription, ...]]]] = {
         "swap": (
             _QUOTES,
             _TICKERS,
-            _many("watch_mark_prices", TICKER_CACHE, TICKERS),
-            Subscription(frozenset({TICKERS}), _okx_index, TICKER_CACHE),
+            _many("watch_mark_prices", TICKER_CACHE, TICKERS, RATES, LIQUIDATIONS, tells=MARKS),
+            Subscription(frozenset({TICKERS}), _okx_index, TICKER_CACHE, tells=INDEXES),
             _many("watch_funding_rates", RATE_CACHE, RATES, quiet=True),
             _LIQUIDATIONS,
         ),
@@ -149,25 +152,34 @@ class Channel:
 
     Attributes:
         wanted: the streams that it is there for.
+        beacon: of its connection.
+        pushed_ns: when it pushed something itself.
         failure: since when and why it is not alive, None while it is.
         lost_ns: up to when it had pushed before it failed, NEVER if it has not.
     """
 
     feed: Feed
+    client: Any
     subscription: Subscription
     symbols: tuple[str, ...]
     wanted: frozenset[str]
     beacon: Beacon
+    pushed_ns: int = NEVER
     failure: tuple[int, str] | None = None
     lost_ns: int = NEVER
 
+    @property
+    def alive_ns(self) -> int:
+        """When it was last seen to be alive; a quiet one is when its connection is."""
+        return self.beacon.pushed_ns if self.subscription.quiet else self.pushed_ns
+
     async def run(self) -> None:
         """Hold the subscription until cancelled."""
-        feed, backoff, task = self.feed, Backoff(0.05, 30.0), asyncio.current_task()
+        feed, client, backoff, task = self.feed, self.client, Backoff(0.05, 30.0), asyncio.current_task()
         self.failure = (feed.clock.now(), NOT_YET)
         while True:
             try:
-                await self.subscription.watch(feed.client, self.symbols, {})
+                await self.subscription.watch(client, self.symbols, {})
                 backoff.reset()
                 await asyncio.sleep(_REWATCH_S)
                 continue

@@ -12,7 +12,6 @@ from connectors.exchange.feed import Feed
 from connectors.exchange.frames import Other
 from connectors.exchange.options import Options
 from events.feeds import FEEDS
-from events.schema import NEVER
 
 WITHIN_S = 20.0
 
@@ -25,7 +24,6 @@ async def beside_of(exchange, symbols, streams, url, **options):
         await feed.client.load_markets()
         markets = {symbol: feed.client.markets[symbol] for symbol in symbols}
         feed.instruments = {symbol: feed._instrument(symbol, market) for symbol, market in markets.items()}
-        feed._beacons, feed._stamps = [NEVER], [NEVER]
         tasks = asyncio.TaskGroup()
         with suppress(BaseExceptionGroup, asyncio.CancelledError):
             async with tasks:
@@ -34,6 +32,7 @@ async def beside_of(exchange, symbols, streams, url, **options):
                 for task in list(tasks._tasks):
                     task.cancel()
     finally:
+        await feed.beside.close()
         await feed.client.close()
 
 
