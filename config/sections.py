@@ -45,6 +45,7 @@ def _stream(name: str) -> str:
     return name
 
 
+Preset = Literal["core6", "full9", "price6", "bars3"]
 Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
@@ -89,11 +90,24 @@ class TalibCall(Section):
     )
 
 
+class Book(Section):
+    """How the shape of an order book is measured."""
+
+    depth: int = Field(50, ge=20, le=1000, description="Best levels of either side that count.")
+    cap_mult: float | None = Field(
+        10.0,
+        gt=0,
+        description="A level counts with at most so many times the median size of the best 20 levels of both sides; "
+        "with all of it, if null.",
+    )
+
+
 class Indicators(Section):
     """Indicators of every timeframe, beside those that the scores need, which are always there."""
 
     talib: tuple[TalibCall, ...] = Field((), description="TA-Lib functions, each with its parameters.")
     builtin: tuple[str, ...] = Field((), description="The project's own indicators, by name.")
+    book: Book = Field(Book(), description="How the shape of an order book is measured.")
 
 
 class Dimensions(Section):
@@ -116,13 +130,21 @@ class Gates(Section):
     coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
     agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
     require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+    spread_bps: float = Field(
+        10.0, ge=0, description="Largest mean spread of a bar, in basis points, where there is a book or best quotes."
+    )
+    spread_pctl: float = Field(
+        0.95, ge=0, le=1, description="Rank of a larger spread among those of the bars before, up to which it will do."
+    )
 
 
 class Confluence(Section):
     """The score over dimensions and timeframes, and what it takes to enter."""
 
-    preset: Literal["auto", "core6", "full9", "price6", "bars3"] = Field(
-        "auto", description="Weights of the dimensions; auto is price6 for trades, bars3 for klines."
+    preset: Literal["auto"] | Preset | dict[str, Preset] = Field(
+        "auto",
+        description="Weights of the dimensions, for all or by exchange:BASE/QUOTE; auto is full9 for trades with a book and one of "
+        "funding, open interest, long/short ratio and liquidations, else price6 for trades and bars3 for klines.",
     )
     theta: Literal["auto", "prior"] | float = Field(
         "auto",

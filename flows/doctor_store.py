@@ -64,7 +64,8 @@ def _found(settings: Settings, directory: RunDirectory) -> Finding:
 def _header(settings: Settings, recording: Recording | None) -> dict[str, Any]:
     """What decides whether a stored run can go on, as the header of a live run has it."""
     universe = universe_of({}) if recording is None else recording.header.universe
-    plan = Plan(settings, universe.sequenced, universe.feeds, live=True, lacking=universe.lacking)
+    given = (universe.lacking, universe.instruments)
+    plan = Plan(settings, universe.sequenced, universe.feeds, None, True, *given)
     return {
         "analysis_hash": plan.analysis_hash,
         "analysis": plan.tree,
