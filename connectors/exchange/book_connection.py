@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _REWATCH_S: Final = 0.5
+_UNSUBSCRIBED: Final = '"unsubscribe"'
+_HEAD: Final = 200  # characters of a message in which its kind stands
 
 
 class BookConnection:
@@ -107,7 +109,7 @@ class BookConnection:
 
     def _on_connected(self, after: Any, connection: Any, message: Any = None) -> None:
         self._connection, self._made_ns = connection, self._feed.clock.now()
-        self.heard_ns = self._made_ns
+        self.heard_ns, self._stamp_ns = self._made_ns, NEVER
         connection.handle_message = _Reader(self, self._feed, connection)
         after(connection, message)
         self._owner.counts["connected"] += 1
@@ -122,7 +124,15 @@ class BookConnection:
             self._stamp_ns = max(self._stamp_ns, update.at_ns)
             book = self.books.get(update.market)
             if book is not None:
-                self._owner.arrived(book, update, now)
+                self._owner.arrived(book, self.timed(update, now), now)
+
+    def timed(self, update: Update, now_ns: int) -> Update:
+        """An update with a time: where the venue states none, that of the newest one pushed on this connection, else that of its
+        receipt. So what is in it is not known too early.
+        """
+        if update.at_ns != NEVER:
+            return update
+        return update._replace(at_ns=now_ns if self._stamp_ns == NEVER else self._stamp_ns)
 
     def unread(self, text: str) -> None:
         """A frame of a book could not be read, so that none of its books is known."""
@@ -175,7 +185,7 @@ class _Reader:
         except NOT_READ:
             if is_book(self._exchange, message.data):
                 self._owner.unread(message.data)
-            else:
+            elif _UNSUBSCRIBED not in message.data[:_HEAD]:  # at which ccxt would end its subscription
                 self._otherwise(message)
             return
         self._connection.last_message_at = self._milliseconds()

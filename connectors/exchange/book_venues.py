@@ -11,6 +11,8 @@ from connectors.exchange.book_state import MOST
 from connectors.exchange.venues import Market
 
 Message = Mapping[str, Any]
+_OWN_ID: Final = 1_000_000_000
+"""Of messages to Binance, that ccxt counts from 1 on."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def _digits(step: float) -> int:
 
 def _binance(market: str) -> list[Message]:
     streams = [f"{market.lower()}@depth@100ms"]
-    return [{"method": name, "params": streams, "id": 1} for name in ("UNSUBSCRIBE", "SUBSCRIBE")]
+    return [{"method": name, "params": streams, "id": _OWN_ID} for name in ("UNSUBSCRIBE", "SUBSCRIBE")]
 
 
 def _kraken(market: str) -> list[Message]:

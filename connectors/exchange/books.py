@@ -26,7 +26,7 @@ from connectors.exchange.venues import Market
 from connectors.retry import Backoff
 from events.feeds import BOOKS
 from events.frames import control
-from events.schema import BOOK_SEQUENCE, BOOK_SNAPSHOT, HOLE, NEVER, RECONNECT, VOID
+from events.schema import BOOK_SNAPSHOT, NEVER, VOID
 from events.times import SECOND_NS
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ class Book:
         self.state.lose(reason)
         self.due_s = due_s
 
-    def time_of(self, at_ns: int, now_ns: int) -> int:
-        """From when on what came now may be used: its own time, but never before what was handed out or promised."""
-        known = max(self.at_ns, self.promised_ns)
-        return max(at_ns, known) if max(at_ns, known) != NEVER else now_ns
+    @property
+    def known_ns(self) -> int:
+        """Up to where it was handed out or promised: nothing that comes later is older."""
+        return max(self.at_ns, self.promised_ns)
 
 
 class Books:
@@ -230,7 +230,7 @@ class Books:
                 continue
             at = (proven - MARGIN_NS - 1) // grid_ns * grid_ns + 1  # joins at a boundary need one above it
             for book in connection.books.values():
-                if book.state.synced and not book.dropped and at > max(book.promised_ns, book.at_ns):
+                if book.state.synced and not book.dropped and at > book.known_ns:
                     book.promised_ns = at
                     self._say(book, Other(BOOKS, watermark=at))
 
@@ -245,7 +245,7 @@ class Books:
         if self.waiting > most // 2:
             return False
         book.dropped = False
-        self._without(book, VOID, book.time_of(update.at_ns, now))
+        self._without(book, update.at_ns)
         book.lose(OVERFLOWN, now, asyncio.get_running_loop().time())
         return True
 
@@ -258,7 +258,6 @@ class Books:
     def _snapshot(self, book: Book, update: Update, now: int) -> bool:
         """Take a snapshot, and hand it out if the book is whole with it."""
         levels, state, reason = self.venue.levels, book.state, book.state.reason
-        since = max(book.at_ns, book.promised_ns)
         broken = not state.synced
         update = update._replace(bids=update.bids[:levels], asks=update.asks[:levels])
         if not state.snapshot(update) or not state.synced:
@@ -266,25 +265,25 @@ class Books:
             return False
         self.counts["snapshots"] += 1
         book.backoff.reset()
-        at = book.time_of(update.at_ns, now)
-        if state.pushed and broken and since != NEVER:  # of others whoever takes the rows in sees it in their ids
-            code = RECONNECT if reason in (RECONNECTED, OVERFLOWN) else BOOK_SEQUENCE
-            self._say(book, Other(BOOKS, control=control(HOLE, since, since, at, code)))
+        if state.pushed and broken:  # of others whoever takes the rows in sees it in their ids
+            log.info("%s: its book is whole again; it was %s", book.one.key, reason)
+            update = update._replace(at_ns=max(update.at_ns, book.known_ns + 1))
+            self._without(book, update.at_ns)
         self._hand_out(book, update, now)
         return True
 
-    def _without(self, book: Book, kind: int, until: int) -> None:
-        """Say of the book that something holds from the newest row handed out until a time."""
-        since = max(0, book.at_ns)
-        if until > since:
-            self._say(book, Other(BOOKS, control=control(kind, since, since, until)))
+    def _without(self, book: Book, until: int) -> None:
+        """Say that joins do without the book from where it is known until a time."""
+        since = book.known_ns
+        if NEVER < since < until:
+            self._say(book, Other(BOOKS, control=control(VOID, since, since, until)))
 
     def _hand_out(self, book: Book, update: Update, now: int) -> None:
         bids, asks = book.state.cut()
         if bids or asks:
             gone = [[(price, 0.0) for price in prices] for prices in (bids, asks)]
             update = update._replace(bids=[*update.bids, *gone[0]], asks=[*update.asks, *gone[1]])
-        book.at_ns, book.received_ns = book.time_of(update.at_ns, now), now
+        book.at_ns, book.received_ns = max(update.at_ns, book.known_ns), now
         rows, n = packed(update, book.at_ns, now, self._seq, book.one.read)
         self._seq += n
         self._put += n
@@ -305,7 +304,7 @@ class Books:
                     if self.venue.pushed or book.unheard:
                         await self._subscribe_again(connection, book)
                     else:
-                        await self._fetch(book)
+                        await self._fetch(connection, book)
 
     async def _subscribe_again(self, connection: BookConnection, book: Book) -> None:
         """Subscribe to a book anew: most venues then push its snapshot."""
@@ -315,14 +314,15 @@ class Books:
         self.counts["asked"] += self.venue.pushed
         await connection.send(self.venue.again(book.market))
 
-    async def _fetch(self, book: Book) -> None:
+    async def _fetch(self, connection: BookConnection, book: Book) -> None:
         """Fetch the snapshot of a book over REST. What is older than what was pushed is fetched again later."""
         feed, loop = self._feed, asyncio.get_running_loop()
         began = loop.time()
         self.counts["asked"] += 1
         found = await feed.calls.call(feed.client.fetch_order_book, book.one.symbol, self.venue.levels)
-        update = snapshot_of(book.market, found)
-        if not book.state.synced and not book.dropped and not self._snapshot(book, update, feed.clock.now()):
+        now = feed.clock.now()
+        update = connection.timed(snapshot_of(book.market, found), now)
+        if not book.state.synced and not book.dropped and not self._snapshot(book, update, now):
             book.due_s = loop.time() + book.backoff.next()
         await asyncio.sleep((_SHARE - 1) * min(1.0, loop.time() - began))
 
