@@ -253,16 +253,17 @@ class Books:
         state, book.lost_ns = book.state, now
         self.counts[state.reason] += 1
         log.info("%s: its book is %s at update %d: a new snapshot is asked for", book.one.key, state.reason, state.last)
-        book.due_s = asyncio.get_running_loop().time() + (book.backoff.next() if book.backoff.tries else 0.0)
+        book.due_s = asyncio.get_running_loop().time()
 
-    def _snapshot(self, book: Book, update: Update, now: int) -> bool:
-        """Take a snapshot, and hand it out if the book is whole with it."""
+    def _snapshot(self, book: Book, update: Update, now: int) -> None:
+        """Take a snapshot, and hand it out if the book is whole with it; else another one is asked for later."""
         levels, state, reason = self.venue.levels, book.state, book.state.reason
         broken = not state.synced
         update = update._replace(bids=update.bids[:levels], asks=update.asks[:levels])
         if not state.snapshot(update) or not state.synced:
             self.counts["unfit"] += 1
-            return False
+            book.due_s = asyncio.get_running_loop().time() + book.backoff.next()
+            return
         self.counts["snapshots"] += 1
         book.backoff.reset()
         if state.pushed and broken:  # of others whoever takes the rows in sees it in their ids
@@ -270,7 +271,6 @@ class Books:
             update = update._replace(at_ns=max(update.at_ns, book.known_ns + 1))
             self._without(book, update.at_ns)
         self._hand_out(book, update, now)
-        return True
 
     def _without(self, book: Book, until: int) -> None:
         """Say that joins do without the book from where it is known until a time."""
@@ -322,8 +322,8 @@ class Books:
         found = await feed.calls.call(feed.client.fetch_order_book, book.one.symbol, self.venue.levels)
         now = feed.clock.now()
         update = connection.timed(snapshot_of(book.market, found), now)
-        if not book.state.synced and not book.dropped and not self._snapshot(book, update, now):
-            book.due_s = loop.time() + book.backoff.next()
+        if not book.state.synced and not book.dropped:
+            self._snapshot(book, update, now)
         await asyncio.sleep((_SHARE - 1) * min(1.0, loop.time() - began))
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from books_bench import Kept, updates_of
-from simulator_clients import LINEAR, SPOT, START_NS, loopback_only  # noqa: F401
+from simulator_clients import KRAKEN, LINEAR, SPOT, START_NS, loopback_only  # noqa: F401
 
 from connectors.exchange import ExchangeSource, Options
 from connectors.exchange.heartbeats import MARGIN_NS
@@ -24,7 +24,13 @@ pytestmark = pytest.mark.usefixtures("loopback_only")
 QUICK = {"grid_s": 0.5, "settle_s": 0.3, "mute_s": 0.6, "stale_s": 1.0, "keep_alive_s": 1.0, "contact_s": 10.0}
 WITHIN_S = 30.0
 QUIET = "binance:LTC/USDT"
-DEPTHS = {SPOT: "/api/v3/depth", LINEAR: "/fapi/v1/depth", QUIET: "/api/v3/depth"}
+DEPTHS = {
+    SPOT: "/api/v3/depth?symbol=BTCUSDT&limit=1000",
+    LINEAR: "/fapi/v1/depth?symbol=BTCUSDT&limit=1000",
+    QUIET: "/api/v3/depth?symbol=LTCUSDT&limit=1000",
+    KRAKEN: "/0/public/Depth?pair=XXBTZUSD&count=500",
+}
+ALL = pytest.mark.parametrize("instrument", [SPOT, LINEAR, KRAKEN])
 BINANCE = pytest.mark.parametrize("instrument", [SPOT, LINEAR])
 
 
@@ -45,10 +51,11 @@ class Client:
     def connect(self):
         """Make a source, which goes on with trades where the one before it ended."""
         state = None if self.part is None else self.part.snapshot()
+        venue = self.instruments[0].partition(":")[0]
         symbols = [name.partition(":")[2] for name in self.instruments]
         address = self.exchange.url.removeprefix("http://")
-        source = ExchangeSource({"binance": symbols}, self.options, {"binance": address})
-        self.part = source.build_part("in", "binance", state)
+        source = ExchangeSource({venue: symbols}, self.options, {venue: address})
+        self.part = source.build_part("in", venue, state)
 
     @property
     def counts(self):
@@ -94,16 +101,17 @@ class Client:
             self.until(lambda name=instrument, book=book: book.state == "whole" and self._equal(name, book))
 
     def _equal(self, instrument, book):
-        symbol = instrument.partition(":")[2].partition(":")[0].replace("/", "")
-        with urllib.request.urlopen(f"{self.exchange.url}{DEPTHS[instrument]}?symbol={symbol}&limit=1000") as answer:
+        with urllib.request.urlopen(self.exchange.url + DEPTHS[instrument]) as answer:
             told = json.load(answer)
         for _ in range(20):
             self.poll()
-        if told["lastUpdateId"] != book.id:
-            return False
-        theirs = [[(float(price), float(qty)) for price, qty in told[side]] for side in ("bids", "asks")]
-        assert theirs == list(book.best(len(theirs[0])))[:1] + list(book.best(len(theirs[1])))[1:]
-        return True
+        told = told["result"]["XXBTZUSD"] if instrument == KRAKEN else told
+        theirs = [[(float(price), float(qty)) for price, qty, *_ in told[side]] for side in ("bids", "asks")]
+        equal = theirs == [book.best(len(side))[n] for n, side in enumerate(theirs)]
+        if instrument == KRAKEN:  # it has no ids
+            return equal
+        assert equal or told["lastUpdateId"] != book.id
+        return told["lastUpdateId"] == book.id
 
 
 @contextmanager
@@ -147,8 +155,69 @@ def test_books_are_those_of_rest():
         in_order(client)
 
 
+@pytest.mark.parametrize(
+    ("instrument", "fault", "reason"),
+    [
+        (SPOT, "sequence-skip", "skipped"),
+        (LINEAR, "sequence-skip", "skipped"),
+        (SPOT, "crossed-book", "crossed"),
+        (LINEAR, "crossed-book", "crossed"),
+        (KRAKEN, "crossed-book", "crossed"),
+    ],
+)
+def test_a_fault_of_a_book_is_noticed_and_healed(instrument, fault, reason):
+    with connected(instrument) as (exchange, client):
+        for made in (1, 2):
+            exchange.fault(fault)
+            client.until(lambda made=made: client.counts[reason] == made)
+            client.until(lambda made=made: client.counts["snapshots"] == made + 1)
+            client.right()
+        breaks, voids = client.books[instrument].breaks, len(client.said(instrument, VOID))
+        assert (breaks, voids) == ((0, 2) if instrument == KRAKEN else (2, 0))  # where ids tell it is seen in them
+        in_order(client)
+
+
+def test_updates_of_kraken_that_are_left_out_show_in_its_checksum_or_cross_the_book_and_heal():
+    with connected(KRAKEN) as (exchange, client):
+
+        def broken():
+            return client.counts["unlike its checksum"] + client.counts["crossed"]
+
+        exchange.fault("skip", 0.3)  # a checksum is of the ten best levels, so not every one shows at once
+        client.until(lambda: broken() >= 2)
+        exchange.clear()
+        client.right()
+        assert len(client.said(KRAKEN, VOID)) == broken()
+        in_order(client)
+
+
 @BINANCE
-def test_a_skipped_update_heals(instrument):
+def test_a_snapshot_that_is_older_than_what_was_pushed_is_fetched_again(instrument):
+    with connected(instrument) as (exchange, client):
+        exchange.advance(6)
+        exchange.fault("stale-depth", 2)
+        exchange.fault("sequence-skip")
+        client.until(lambda: client.counts["unfit"] >= 1)
+        client.right()
+        assert (client.counts["snapshots"], client.books[instrument].breaks) == (2, 1)
+        in_order(client)
+
+
+@ALL
+def test_muted_books_are_silent_while_trades_go_on_and_heal(instrument):
+    with connected(instrument) as (exchange, client):
+        exchange.fault("muted-depth")
+        client.until(lambda: client.counts["silent"] >= 2)
+        before = len(client.rows(instrument, TRADES))
+        client.until(lambda: len(client.rows(instrument, TRADES)) > before + 20)
+        exchange.clear()
+        client.right()
+        assert client.part.feed.counts["connected"] == 1  # that of trades was never touched
+        in_order(client)
+
+
+@BINANCE
+def test_skipped_updates_heal(instrument):
     with connected(instrument) as (exchange, client):
         exchange.fault("skip", 0.3)
         client.until(lambda: client.counts["skipped"] >= 2 and client.books[instrument].breaks >= 2)
