@@ -12,10 +12,13 @@ import ccxt
 import numpy as np
 
 from connectors.exchange.beside_rows import (
+    QUOTE_FIELDS,
     Parsed,
     Sample,
     liquidation_rows,
+    number,
     pushed_open_interest,
+    quote_row,
     rate_of,
     rate_row,
     stamp,
@@ -35,6 +38,7 @@ from connectors.exchange.channels import (
     Channel,
 )
 from connectors.exchange.client import groups, guard, kind_of, make_client
+from connectors.exchange.direct_quotes import READERS, DirectQuotes, Quote
 from connectors.exchange.frames import Other
 from connectors.exchange.heartbeats import proven_until
 from connectors.exchange.line import Line, Row
@@ -51,7 +55,7 @@ if TYPE_CHECKING:
     from connectors.exchange.instrument import Instrument
 
 log = logging.getLogger(__name__)
-_TICKER_NS: Final = SECOND_NS
+_TICKER_NS: Final = SECOND_NS // 2
 """Tickers and mark prices are handed out no more often than this."""
 _UNTIMED: Final = {
     ("binance", "spot"): frozenset({TOPS}),
@@ -98,6 +102,7 @@ class Beside:
         client: of ccxt, for what is pushed; None where there is nothing.
         lines: by instrument, in ccxt's spelling, and stream.
         channels: what is subscribed to.
+        witnessed: while it is a list, best quotes that ccxt reads are put into it too: symbol, time, and the numbers.
         polls: what is asked for.
     """
 
@@ -112,9 +117,8 @@ class Beside:
             tuple[str, str], int
         ] = {}  # by symbol and stream, of when the row was that was handed out last
         self._next: dict[str, int] = {}  # by symbol, the next settlement as predicted last
-        self._pushers: dict[
-            tuple[str, bool, str], list[Channel]
-        ] = {}  # by cache, whether it is a mark price, and symbol
+        self._pushers: dict[tuple[str, str, str], list[Channel]] = {}  # by cache, what is told, symbol
+        self.witnessed: list[tuple[Any, ...]] | None = None
         self._proofs: dict[tuple[str, str], Beacon] = {}  # by symbol and stream
 
     def start(self, tasks: asyncio.TaskGroup, markets: Mapping[str, Any]) -> None:
@@ -129,6 +133,8 @@ class Beside:
         self.client = client = make_client(feed.exchange, list(markets), feed.address, feed.options.keep_alive_s)
         client.set_markets(list(markets.values()))
         guard(client)
+        if feed.exchange in READERS:
+            client.on_connected = partial(self._on_connected, client.on_connected)
         for cache in (TICKER_CACHE, QUOTE_CACHE, RATE_CACHE):
             setattr(client, cache, Told(getattr(client, cache) or {}, partial(self._take, cache)))
         client.liquidations = Tap(lambda parsed: self._take(LIQUIDATION_CACHE, parsed["symbol"], parsed))
@@ -253,6 +259,8 @@ class Beside:
         received, tells = self._feed.clock.now(), told(parsed)
         # that of an index is the one of a spot market
         symbols = [s for s in self.lines if s.partition(":")[0] == symbol] if tells == INDEXES else [symbol]
+        if self.witnessed is not None and cache == QUOTE_CACHE:
+            self.witnessed.append((symbol, stamp(parsed), *(number(parsed[name]) for name in QUOTE_FIELDS)))
         for name in symbols:
             if cache != LIQUIDATION_CACHE:
                 at = stamp(parsed)
@@ -261,6 +269,23 @@ class Beside:
                     channel.beacon.push(received, received if at == NEVER else at)
             if name in self.lines:
                 self._read(cache, name, parsed, received)
+
+    def _on_connected(self, after: Any, connection: Any, message: Any = None) -> None:
+        connection.handle_message = DirectQuotes(self, self._feed.exchange, connection)
+        after(connection, message)
+
+    def quoted(self, symbol: str, quote: Quote) -> None:
+        """Take a best quote that was read past ccxt."""
+        received = self._feed.clock.now()
+        for channel in self._pushers.get((QUOTE_CACHE, "", symbol), ()):
+            channel.pushed_ns = received
+            channel.beacon.push(received, received if quote.at_ns == NEVER else quote.at_ns)
+        line = self.lines.get(symbol, {}).get(TOPS)
+        if line is not None:
+            sample = quote_row(quote.at_ns, *quote[3:], line.one.read, received)
+            if sample is not None:
+                seq = line.next_seq(received) if quote.number == NEVER else quote.number
+                line.put(sample.row(seq), sample.at_ns, received)
 
     def _read(self, cache: str, symbol: str, parsed: Parsed, received: int) -> None:
         """Hand out the rows of something that was pushed; of what cannot be read a row that says so."""

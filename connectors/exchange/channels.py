@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import ccxt
@@ -19,11 +19,13 @@ from connectors.exchange.health import NOT_YET
 from connectors.retry import Backoff
 from events.feeds import LIQUIDATIONS, OPEN_INTEREST, RATES, TICKERS, TOPS
 from events.schema import NEVER
+from events.times import SECOND_NS
 
 if TYPE_CHECKING:
     from connectors.exchange.feed import Feed
 
 log = logging.getLogger(__name__)
+_ROUNDED_NS: Final = SECOND_NS // 2
 _REWATCH_S: Final = 0.5  # what comes meanwhile is taken all the same
 TICKER_CACHE: Final = "tickers"
 QUOTE_CACHE: Final = "bidsasks"
@@ -66,6 +68,7 @@ class Subscription:
         quiet: whether it pushes only when something happens, so that its silence proves nothing; what pushes all the time over the
             same connection is among the others, and has its streams.
         tells: what it pushes, where one cache of ccxt has several kinds: MARKS or INDEXES.
+        params: of the method of ccxt.
     """
 
     streams: frozenset[str]
@@ -74,6 +77,7 @@ class Subscription:
     alone: bool = False
     quiet: bool = False
     tells: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _many(method: str, cache: str, *streams: str, **more: Any) -> Subscription:
@@ -82,15 +86,16 @@ def _many(method: str, cache: str, *streams: str, **more: Any) -> Subscription:
 
 _QUOTES: Final = _many("watch_bids_asks", QUOTE_CACHE, TOPS)
 _TICKERS: Final = _many("watch_tickers", TICKER_CACHE, TICKERS)
+_BINANCE_TICKERS: Final = _many("watch_tickers", TICKER_CACHE, TICKERS, params={"name": "ticker"})  # else short ones
 _LIQUIDATIONS: Final = _many("watch_liquidations_for_symbols", LIQUIDATION_CACHE, LIQUIDATIONS, quiet=True)
 
 SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[Subscription, ...]]]] = {
     "binance": {
-        "spot": (_QUOTES, _TICKERS),
+        "spot": (_QUOTES, _BINANCE_TICKERS),
         "swap": (
             _QUOTES,
             _many("watch_mark_prices", TICKER_CACHE, TICKERS, RATES, LIQUIDATIONS, tells=MARKS),
-            _TICKERS,
+            _BINANCE_TICKERS,
             _LIQUIDATIONS,
         ),
     },
@@ -142,8 +147,12 @@ class Beacon:
 
     @property
     def reached_ns(self) -> int:
-        """Up to when it has pushed, in the venue's own time."""
-        return min(self.pushed_ns, self.stamp_ns)
+        """Up to when it has pushed, in the venue's own time, whose stamps may be of whole seconds.
+
+        >>> Beacon(pushed_ns=61_050_000_000, stamp_ns=61_000_000_000).reached_ns
+        61050000000
+        """
+        return NEVER if self.stamp_ns == NEVER else min(self.pushed_ns, self.stamp_ns + _ROUNDED_NS)
 
 
 @dataclass
@@ -179,7 +188,7 @@ class Channel:
         self.failure = (feed.clock.now(), NOT_YET)
         while True:
             try:
-                await self.subscription.watch(client, self.symbols, {})
+                await self.subscription.watch(client, self.symbols, dict(self.subscription.params))
                 backoff.reset()
                 await asyncio.sleep(_REWATCH_S)
                 continue

@@ -64,7 +64,7 @@ class Polls:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._calls = {stream: Calls(feed) for stream in _DERIVED}
+        self._calls = {stream: Calls(feed, answered=True) for stream in _DERIVED}
         self._begun = 0
         self._settled: dict[str, int] = {}  # by symbol, of when the newest settlement was
 
@@ -73,7 +73,7 @@ class Polls:
         feed, resumed = self._feed, line.newest_ns != NEVER
         self._begun += 1
         first = 0.5 + self._begun % _SPREAD / (2 * _SPREAD)  # of an interval
-        if resumed:
+        if resumed and line.stream == RATES:
             self._settled[line.one.symbol] = line.newest_ns
         await self._try(line, lambda: asyncio.wait_for(self._past(line, resumed), _PATIENCE_S))
         if line.stream == RATES and line.interval_h is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from math import isnan
 
+import ccxt.pro
 import pytest
 from beside_clients import beside_of, rows_of, until
 from recorded_sessions import Session, played
@@ -93,7 +94,7 @@ def spaced(told, every_ns):
 def test_tickers_of_bybit_give_tickers_funding_and_open_interest(market_data):
     session, symbols = session_of("BYBIT", market_data), {"BTCUSDT": "BTC/USDT:USDT", "ETHUSDT": "ETH/USDT:USDT"}
     told = {f"bybit:{symbol}": merged(session, market) for market, symbol in symbols.items()}
-    tickers = {key: spaced(frames, SECOND_NS) for key, frames in told.items()}
+    tickers = {key: spaced(frames, SECOND_NS // 2) for key, frames in told.items()}
     assert min(map(len, tickers.values())) > 5
 
     def sent(frame):
@@ -147,7 +148,7 @@ def test_tickers_of_okx(market_data):
         return frame if (arg.get("channel"), arg.get("instId")) == ("tickers", "BTC-USDT") and "data" in frame else None
 
     frames = [frame["data"][0] for frame in filter(None, map(sent, session.frames["/ws/v5/public"]))]
-    kept = spaced([(int(data["ts"]) * MS, data) for data in frames], SECOND_NS)
+    kept = spaced([(int(data["ts"]) * MS, data) for data in frames], SECOND_NS // 2)
     assert len(kept) > 3
 
     def enough(rows):
@@ -164,3 +165,27 @@ def test_tickers_of_okx(market_data):
     assert quotes[["bid", "bid_qty", "ask", "ask_qty"]].tolist() == [
         tuple(float(data[name]) for name in ("bidPx", "bidSz", "askPx", "askSz")) for data in frames
     ]
+
+
+def test_quotes_that_ccxt_reads_otherwise_are_left_to_it(market_data, monkeypatch):
+    parse = ccxt.pro.binance.parse_ws_ticker
+
+    def changed(client, message, kind):
+        told = parse(client, message, kind)
+        return told | {"bidVolume": 2.0 * told["bidVolume"]}
+
+    monkeypatch.setattr(ccxt.pro.binance, "parse_ws_ticker", changed)
+    session = session_of("BINANCE_FUTURES", market_data)
+
+    def sent(frame):
+        return frame["data"] if frame["stream"] == "sushiusdt@bookTicker" else None
+
+    frames = list(filter(None, map(sent, session.frames["/stream"])))
+    assert len(frames) > 20
+    key = ("binance:SUSHI/USDT:USDT", "top")
+
+    def enough(rows):
+        return len(rows.get(key, ())) == len(frames)
+
+    rows = handed_out(session, "/stream", sent, "binance", ["SUSHI/USDT:USDT"], ("top",), enough)[key]
+    assert rows["bid_qty"].tolist() == [2.0 * float(frame["B"]) for frame in frames]
