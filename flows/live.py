@@ -191,7 +191,7 @@ def streams_beside(settings: Settings) -> tuple[str, ...]:
     """The streams beside trades of a live run of these settings.
 
     >>> streams_beside(Settings.model_validate({"exchange": {"symbols": {"kraken": ["BTC/USD"]}, "feeds": "all"}}))
-    ('top', 'ticker')
+    ('book', 'top', 'ticker')
 
     Raises:
         InputError: no instrument of the run has one that they name.

@@ -15,6 +15,7 @@ from typing import Any
 import ccxt
 
 from connectors.exchange.beside import Beside, Seen
+from connectors.exchange.books import Books
 from connectors.exchange.calls import Calls
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
 from connectors.exchange.direct import Direct
@@ -95,15 +96,17 @@ class Feed:
         self.refill = Refill(self)
         self.preload = Preload(self)
         self.beside = Beside(self, seen or {})
+        self.books = Books(self, seen or {})
 
     def take(self, most: int) -> list[Item]:
-        """Up to `most` items, which are then handed out."""
+        """Up to `most` items, and as many of books, which are then handed out."""
         queue, out = self.queue, []
         try:
             for _ in range(most):
                 out.append(queue.popleft())
         except IndexError:
             pass
+        out += self.books.take(most)
         return out
 
     def room(self, one: Instrument, share: int = 1) -> bool:
@@ -134,6 +137,7 @@ class Feed:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
+            await self.books.close()
             await self.beside.close()
             await self.client.close()
 
@@ -164,6 +168,7 @@ class Feed:
             for part in [(symbol,) for symbol in group] if self.venue.by_symbol else [group]:
                 tasks.create_task(self._watch(part, place))
         self.beside.start(tasks, markets)
+        self.books.start(tasks, markets)
         tasks.create_task(self._look_after())
         tasks.create_task(self.refill.audits())
 
@@ -277,6 +282,7 @@ class Feed:
             self._beat()
             self.beside.beat()
             self._mend()
+            self.books.look()
             now_ms = self.client.milliseconds()
             for connection in list(self.client.clients.values()):
                 if not connection.isConnected or connection.error is not None:
