@@ -22,7 +22,7 @@ from events.errors import RunError
 from events.frames import NO_ROWS, Frame
 from events.records import DimensionShare, Reconcile
 from events.rows import BAR, GAP_ROW, TRADE
-from events.schema import GAP, NEVER, NO_TRADES, PARTIAL, RECONNECT, SYNTHETIC, UNVERIFIED
+from events.schema import BOOK_SEQUENCE, GAP, NEVER, NO_TRADES, PARTIAL, RECONNECT, SYNTHETIC, UNVERIFIED
 from events.times import MINUTE_NS, SECOND_NS
 from flows.announce import Announcer, announcement
 from flows.metrics import RunMetrics, serving
@@ -87,6 +87,13 @@ def test_a_tally_counts_what_leaves_the_graph():
     assert (tally.signals, tally.closed) == ({("LONG", ""): 2}, {"stop": 1})
     assert tally.dead_letters == {("bars", "LATE"): 1}
     assert tally.differences == {("binance", "high"): 2, ("binance", "volume"): 1}
+
+
+def test_gaps_of_a_book_are_told_as_such():
+    tally = Tally()
+    tally(gaps((T, T, T + 3 * SECOND_NS, BOOK_SEQUENCE, NEVER, NEVER))._replace(name="gaps.book"))
+    assert tally.gaps == {("binance", "book_seq"): 1}
+    assert tally.gap_seconds == {("binance", "book_seq"): 3.0}
 
 
 def test_the_status_line_says_how_much_how_fast_how_late_and_how_each_exchange_is(source):
