@@ -96,7 +96,7 @@ class Binance(Venue):
         if message.get("method") == "SUBSCRIBE":
             if not self.faults.met("bad-symbol"):
                 session.streams.update(dict.fromkeys(names))
-                self._follow(names)
+                self._begin(names)
         elif message.get("method") == "UNSUBSCRIBE":
             for name in names:
                 session.streams.pop(name, None)
@@ -120,9 +120,8 @@ class Binance(Venue):
                 self._told_ns[stream] = now
                 out[stream] = list(made.kline_frames(ledger, kind[6:], since, now, rows is not None, event_ms))
             elif kind in _EVERY[ledger.listing.linear]:
-                since = self._told_ns.get(stream, now)
+                out[stream] = self._figures(ledger, kind, self._told_ns[stream], now)
                 self._told_ns[stream] = now
-                out[stream] = self._figures(ledger, kind, since, now)
             elif kind == "forceOrder":
                 closed = () if rows is None else liquidations(rows, self.world.seed).tolist()
                 if closed and now - self._told_ns.get(stream, 0) >= SECOND_NS:  # the newest in a second, no more
@@ -145,11 +144,15 @@ class Binance(Venue):
                 frames.append(self._futures.mark_frame(ledger, time_ns, (time_ns + skew_ns) // MS))
         return frames
 
-    def _follow(self, streams: Iterable[str]) -> None:
-        """Follow the books of these streams from now on."""
+    def _begin(self, streams: Iterable[str]) -> None:
+        """Follow what these streams tell of from now on, if nobody did so before."""
         for stream in streams:
             ledger, kind = self._streams.get(stream, (None, ""))
-            if ledger is not None and kind in _BOOK_KINDS:
+            if ledger is None:
+                continue
+            if kind in _EVERY[ledger.listing.linear]:
+                self._told_ns.setdefault(stream, self.world.now_ns)
+            elif kind in _BOOK_KINDS:
                 instrument = ledger.listing.instrument
                 if instrument not in self._books:
                     self._books[instrument] = BookStreams(
