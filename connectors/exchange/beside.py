@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _TICKER_NS: Final = SECOND_NS // 2
 """Tickers and mark prices are handed out no more often than this."""
+_SHARE: Final = 2
+"""Of states only the newest are kept from one part in so many of the queue on, so that trades still have room."""
 _UNTIMED: Final = {
     ("binance", "spot"): frozenset({TOPS}),
     ("binance", "swap"): frozenset({OPEN_INTEREST, LONG_SHORT}),
@@ -203,7 +205,7 @@ class Beside:
     def _line(self, one: Instrument, stream: str) -> Line:
         feed = self._feed
         untimed = _UNTIMED.get((feed.exchange, kind_of(one.symbol)), frozenset())
-        line = Line(one, stream, feed.queue, feed.options.queue, proven=stream not in untimed)
+        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed)
         line.newest_ns, line.promised_ns = self._seen.get((one.key, stream), (NEVER, NEVER))
         line.ready = stream not in POLLED[feed.exchange]
         return line
