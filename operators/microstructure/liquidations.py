@@ -10,7 +10,7 @@ import numpy as np
 from events.feeds import LIQUIDATIONS
 from events.frames import Array
 from events.rows import LIQUIDATION
-from events.schema import COLD, CONVERGED, MISSING, NEVER, SETTLED, SILENT, WARMING
+from events.schema import COLD, CONVERGED, FROM_OHLCV, MISSING, NEVER, SETTLED, SILENT, WARMING
 from events.times import HOUR_NS, MINUTE_NS
 from operators.microstructure import liquidation_kernels as sums
 from operators.microstructure.histogram import Cascades
@@ -60,7 +60,8 @@ class Liquidations:
     ) -> None:
         """See `Part`."""
         times = np.ascontiguousarray(bars["available_at"])
-        hidden = self.voids.met(times, times, control, watermark)
+        before = (bars["flags"] & FROM_OHLCV != 0) & self.settings.preloaded  # nobody listened then: these come first
+        hidden = before | self.voids.met(times, times, control, watermark)
         new = rows.get(LIQUIDATIONS, _NONE)
         at, whole = np.ascontiguousarray(new["available_at"]), np.ascontiguousarray(new["complete"])
         got = sums.follow_liquidations(
@@ -69,22 +70,23 @@ class Liquidations:
         )  # fmt: skip
         if not len(times):
             return
-        if self.first_ns == NEVER:
-            self.first_ns = int(bars["ts_open"][0])
-        known = times - self.first_ns
+        unheard = int(np.count_nonzero(before))
+        if self.first_ns == NEVER and unheard < len(times):
+            self.first_ns = int(bars["ts_open"][unheard])
+        known = np.where(before, 0, times - self.first_ns) if self.first_ns != NEVER else np.zeros(len(times), np.int64)
         columns = np.ascontiguousarray(got.T)
         near = self._put_imbalance(out, "liq_imb_30m", columns, sums.NEAR_LONG, hidden, _ready(known, 30 * MINUTE_NS))
         self._put_imbalance(out, "liq_imb_4h", columns, sums.FAR_LONG, hidden, _ready(known, 4 * HOUR_NS))
         for k, (name, half_life) in enumerate(zip(("30m", "4h"), HALF_LIVES_NS)):
             period = sums.HALF_LIVES * half_life
             ready = np.where(known >= STABLE * half_life, CONVERGED, WARMING)
-            ready[self.first_ns <= (times // period - 1) * period] = SETTLED
+            ready[times - known <= (times // period - 1) * period] = SETTLED
             self._put_imbalance(out, f"liq_decay_{name}", columns, sums.DECAYED + 2 * k, hidden, ready)
         longs, shorts = columns[sums.RECENT_LONG], columns[sums.RECENT_SHORT]
         z, status = self.rolling.follow(sums.log_sizes(longs, shorts, hidden))
         out.put("liq_intensity_z", z, status)
         out.put("liq_complete", columns[sums.COMPLETE], np.where(hidden, MISSING, _ready(known, 4 * HOUR_NS)))
-        ended = self._put_exhaustion(out, bars, z, longs, shorts, hidden)
+        ended = self._put_exhaustion(out, bars, z, longs, shorts, hidden, unheard)
         z_interest = np.ascontiguousarray(out.values[:, out.columns["oi_change_z"]])
         ts_open = np.ascontiguousarray(bars["ts_open"])
         out.put("liq_cascade", *self.cascades.follow(ts_open, hidden, longs, shorts, z_interest, self.first_ns))
@@ -100,12 +102,12 @@ class Liquidations:
         return u, status
 
     def _put_exhaustion(
-        self, out: Out, bars: Array, z: Array, longs: Array, shorts: Array, hidden: Array
+        self, out: Out, bars: Array, z: Array, longs: Array, shorts: Array, hidden: Array, unheard: int
     ) -> tuple[Array, Array]:
         g, high, low, close = (np.ascontiguousarray(bars[name]) for name in ("g", "high", "low", "close"))
         u = sums.follow_exhaustion(g, high, low, close, z, longs, shorts, self.lately, self.extremes, self.burst)
-        since = self.seen + np.arange(len(g))
-        self.seen += len(g)
+        since = self.seen + np.arange(len(g)) - unheard
+        self.seen += len(g) - unheard
         ready = np.where(since < self.rolling.full + LONGEST_FLUSH, WARMING, SETTLED)
         status = np.where(since < self.rolling.minimum, COLD, np.where(np.isnan(u), SILENT, ready))
         status[hidden] = MISSING

@@ -10,7 +10,7 @@ from micro_bench import T, bars, column, micro, rows, status
 from events.feeds import BOOKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
 from events.frames import concat
 from events.rows import BOOK_MINUTE
-from events.schema import BOOK_SNAPSHOT, COLD, MISSING, NEVER, SETTLED, SILENT, SYNCED, WARMING
+from events.schema import BOOK_SNAPSHOT, COLD, FROM_OHLCV, MISSING, NEVER, SETTLED, SILENT, SYNCED, WARMING
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes, BookSettings
 from operators.microstructure.columns import BOOK_COLUMNS
@@ -491,6 +491,26 @@ def test_a_quiet_feed_is_no_fault():
     assert (status(out, "liq_exhaustion")[:32] == COLD).all()
     assert (status(out, "liq_exhaustion")[32:] == SILENT).all()
     assert (column(out, "liq_complete") == 1.0).all()
+
+
+def test_before_the_run_nobody_listened_to_liquidations():
+    """Preloaded bars are missing, and a run that begins with them is otherwise the one that begins without."""
+    n, ahead = 600, 300
+    given, r = bars(np.ones(n)), np.random.default_rng(9)
+    given["flags"][:ahead] = FROM_OHLCV
+    heard = {LIQUIDATIONS: liquidated(*sorted(
+        (float(at), int(r.choice([-1, 1])), float(r.uniform(1e3, 1e5))) for at in r.uniform((ahead - 1) * 60, n * 60, 900)
+    ))}  # fmt: skip
+    out = micro(given, heard, preloaded=True)
+    alone = micro(given[ahead:], heard, preloaded=True)
+    assert (status(out, "liq_imb_30m")[:ahead] == MISSING).all()
+    assert (status(out, "sentiment.liquidations")[:ahead] == MISSING).all()
+    for name in ("liq_imb_30m", "liq_imb_4h", "liq_decay_4h", "liq_intensity_z", "liq_exhaustion", "liq_cascade"):
+        assert status(out, name)[ahead:].tolist() == status(alone, name).tolist(), name
+        assert column(out, name)[ahead:].tobytes() == column(alone, name).tobytes(), name
+    assert not column(out, "liq_complete")[ahead : ahead + 239].any()
+    of_klines = micro(given, heard)  # where bars are made of klines, they are heard beside
+    assert (status(of_klines, "liq_imb_30m")[:ahead] == SILENT).all()
 
 
 def test_streams_that_nobody_has_are_not_applicable():
