@@ -8,9 +8,21 @@ from lab import ALL, deliver, drive
 from micro_bench import T, bars, column, micro, rows, status
 
 from events.feeds import BOOKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
-from events.frames import concat
+from events.frames import concat, control
 from events.rows import BOOK_MINUTE
-from events.schema import BOOK_SNAPSHOT, COLD, FROM_OHLCV, MISSING, NEVER, SETTLED, SILENT, SYNCED, WARMING
+from events.schema import (
+    BOOK_SNAPSHOT,
+    COLD,
+    FROM_OHLCV,
+    HOLE,
+    MISSING,
+    NEVER,
+    RECONNECT,
+    SETTLED,
+    SILENT,
+    SYNCED,
+    WARMING,
+)
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes, BookSettings
 from operators.microstructure.columns import BOOK_COLUMNS
@@ -18,7 +30,7 @@ from operators.microstructure.derivatives import contrarian, fear_greed_score, l
 from operators.microstructure.histogram import bin_of, quantile
 from operators.microstructure.interest import quadrant
 from operators.microstructure.liquidation_kernels import imbalance
-from operators.microstructure.micro import MICRO_COLUMNS, MICRO_INDEX, micro_streams, needs_quotes
+from operators.microstructure.micro import MICRO_COLUMNS, MICRO_INDEX, Micro, micro_streams, needs_quotes
 from operators.microstructure.part import INPUTS, MicroSettings
 from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
 from operators.microstructure.scores import MICRO_SCORES
@@ -387,6 +399,16 @@ def test_a_venue_that_does_not_push_all_liquidations_is_said_to():
     given["complete"] = [1, 0]
     out = micro(bars(np.ones(300)), {LIQUIDATIONS: given})
     assert column(out, "liq_complete").tolist() == [1.0] * 2 + [0.0] * 240 + [1.0] * 58
+
+
+def test_what_was_lost_between_two_connections_is_not_complete():
+    given = {"bars.1m": bars(np.ones(300)), LIQUIDATIONS: liquidated((-1, 1, 1e5))}
+    since, until = T + 100 * SECOND_NS, T + 110 * SECOND_NS
+    said = {LIQUIDATIONS: control(HOLE, since, since, until, RECONNECT)}
+    core = MicroSettings((LIQUIDATIONS,))
+    (out,) = drive(lambda: Micro("1m", MINUTE_NS, core), given, deliver(given, ALL, control=said)).values()
+    assert column(out, "liq_complete").tolist() == [1.0] * 2 + [0.0] * 240 + [1.0] * 58
+    assert status(out, "liq_imb_30m")[2] == WARMING  # it is known, as a lower bound
 
 
 def test_decayed_liquidations():
