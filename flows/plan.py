@@ -186,6 +186,7 @@ class Plan:
             oi_unwind=indicators.open_interest.unwind,
             invert=tuple(sorted(indicators.sentiment.invert)),
             long_short_basis=indicators.sentiment.long_short,
+            preloaded=self.preloaded,
         )
 
     @cached_property
