@@ -27,6 +27,7 @@ from config.sections import (
     Sources,
     TalibCall,
     Tape,
+    Universe,
 )
 from events.errors import SettingsError
 from events.feeds import KLINES, TRADES
@@ -56,6 +57,7 @@ __all__ = [
     "TalibCall",
     "Tape",
     "THETA_BASE",
+    "Universe",
 ]
 
 

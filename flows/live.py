@@ -95,7 +95,7 @@ class LiveRun(Backtest):
     def announce(self) -> None:
         """Print signals as they come."""
         if self.console is not None:
-            self.watchers.append(Announcer(self.inputs, self.console))
+            self.watchers.append(Announcer(self.inputs, self.console, self.settings.exchange.fallback))
 
     def begin(self) -> bool:
         """Make the directory ready; whether a run goes on in it. What was rolled at a stop is out of date from here on.
