@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from config.presets import PRESETS
+from events.feeds import BESIDE, TRADES
 from events.times import timeframe_ns
 
 
@@ -34,6 +35,18 @@ def _dimension(name: str) -> str:
     return name
 
 
+def _stream(name: str) -> str:
+    known = (TRADES, *BESIDE)
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        raise ValueError(
+            f"there is no stream {name!r}, only {', '.join(known)}{f'; did you mean {close[0]}?' if close else ''}"
+        )
+    return name
+
+
+Preset = Literal["core6", "full9", "price6", "bars3"]
+Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
 
@@ -77,11 +90,24 @@ class TalibCall(Section):
     )
 
 
+class Book(Section):
+    """How the shape of an order book is measured."""
+
+    depth: int = Field(50, ge=20, le=1000, description="Best levels of either side that count.")
+    cap_mult: float | None = Field(
+        10.0,
+        gt=0,
+        description="A level counts with at most so many times the median size of the best 20 levels of both sides; "
+        "with all of it, if null.",
+    )
+
+
 class Indicators(Section):
     """Indicators of every timeframe, beside those that the scores need, which are always there."""
 
     talib: tuple[TalibCall, ...] = Field((), description="TA-Lib functions, each with its parameters.")
     builtin: tuple[str, ...] = Field((), description="The project's own indicators, by name.")
+    book: Book = Field(Book(), description="How the shape of an order book is measured.")
 
 
 class Dimensions(Section):
@@ -104,13 +130,21 @@ class Gates(Section):
     coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
     agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
     require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+    spread_bps: float = Field(
+        10.0, ge=0, description="Largest mean spread of a bar, in basis points, where there is a book or best quotes."
+    )
+    spread_pctl: float = Field(
+        0.95, ge=0, le=1, description="Rank of a larger spread among those of the bars before, up to which it will do."
+    )
 
 
 class Confluence(Section):
     """The score over dimensions and timeframes, and what it takes to enter."""
 
-    preset: Literal["auto", "core6", "full9", "price6", "bars3"] = Field(
-        "auto", description="Weights of the dimensions; auto is price6 for trades, bars3 for klines."
+    preset: Literal["auto"] | Preset | dict[str, Preset] = Field(
+        "auto",
+        description="Weights of the dimensions, for all or by exchange:BASE/QUOTE; auto is full9 for trades with a book and one of "
+        "funding, open interest, long/short ratio and liquidations, else price6 for trades and bars3 for klines.",
     )
     theta: Literal["auto", "prior"] | float = Field(
         "auto",
@@ -240,6 +274,17 @@ class Exchange(Section):
         description="Symbols by exchange, such as {binance: [BTC/USDT, 'BTC/USDT:USDT'], kraken: [BTC/USD]}; exchanges are "
         "binance, kraken, okx, coinbase and bybit.",
     )
+    feeds: Literal["all"] | tuple[Stream, ...] = Field(
+        ("trades",),
+        description="Streams of the run: trades, and beside them any of top, ticker, funding, open_interest, long_short, "
+        "liquidations, book, or all that the exchanges have for these symbols. Symbols without one go on without it.",
+    )
+    poll_s: float = Field(
+        60.0,
+        ge=5,
+        le=600,
+        description="Seconds between questions for what an exchange does not push, such as open interest.",
+    )
     universe: dict[str, Universe] = Field(
         {},
         description="Markets chosen by turnover, by exchange, such as {binance: {top: 50}}. Those of `symbols` are followed "
@@ -287,6 +332,13 @@ class Exchange(Section):
     down_after_s: float = Field(
         60.0, gt=0, description="Seconds without a pushed trade after which an exchange that should push is down."
     )
+
+    @field_validator("feeds")
+    @classmethod
+    def _feeds(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if value != "all" and TRADES not in value:
+            raise ValueError("feeds must have trades, of which bars are made, or be all")
+        return value
 
 
 class Metrics(Section):

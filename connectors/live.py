@@ -19,12 +19,16 @@ from connectors.exchange import (
     Positions,
     Standing,
     StandingState,
+    StreamHealth,
     advanced,
+    lacking,
+    offered,
     sequenced,
     voids,
+    voids_beside,
 )
 from connectors.tape import Tape, Universe
-from connectors.tape.batches import batches, opened
+from connectors.tape.batches import absent, batches, opened
 from connectors.tape.records import Items
 from events.errors import InputError
 from events.feeds import PRELOAD, TRADES
@@ -32,23 +36,28 @@ from events.identity import id_of
 from events.schema import NEVER
 from events.times import MINUTE_NS, SECOND_NS
 
-LiveState = tuple[str, int, dict[str, Positions], dict[str, StandingState]]
-"""(id of the tape, offset after the last frame handed out, where each exchange stands there, how far each instrument has come)."""
+LiveState = tuple[str, int, dict[str, Positions], dict[str, StandingState], dict[tuple[str, str], StandingState]]
+"""(id of the tape, offset after the last frame handed out, where each exchange stands there, how far each instrument has come, and
+how far each of its streams beside trades)."""
 
 PARTITION: Final = "live"
 _IDLE: Final = timedelta(milliseconds=5)
 _LOOK_S: Final = 0.2
 
 
-def universe_of(exchanges: Mapping[str, tuple[str, ...]], preloaded: bool = False) -> Universe:
-    """What a tape of the trades of these symbols, by exchange, may hold; with klines of the time before them, if so asked.
+def universe_of(
+    exchanges: Mapping[str, tuple[str, ...]], preloaded: bool = False, beside: tuple[str, ...] = ()
+) -> Universe:
+    """What a tape of the trades of these symbols, by exchange, may hold; with klines of the time before them, if so asked, and with
+    these streams beside them.
 
     >>> universe_of({"binance": ("BTC/USDT",), "okx": ("BTC/USDT",)}).sequenced
     frozenset({'binance:BTC/USDT'})
     """
     instruments = tuple(f"{exchange}:{symbol}" for exchange, symbols in exchanges.items() for symbol in symbols)
-    feeds = (TRADES, PRELOAD) if preloaded else (TRADES,)
-    return Universe(instruments, frozenset(filter(sequenced, instruments)), frozenset(feeds))
+    feeds = (TRADES, PRELOAD, *beside) if preloaded else (TRADES, *beside)
+    numbered = frozenset(filter(sequenced, instruments))
+    return Universe(instruments, numbered, frozenset(feeds), lacking(beside, instruments))
 
 
 class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
@@ -70,9 +79,11 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
     Attributes:
         stopping: set it to end the source; it says no END, so that the run can go on later as if it had never stopped.
         live: whether what was recorded before is out, and the exchanges are connected to.
-        standings: how far each instrument has come since the tape began.
+        standings: how far the trades of each instrument have come since the tape began.
+        beside: how far its other streams have, by instrument and stream.
         recorded_ns: up to where each instrument was known when the exchanges were connected to; what follows is new.
         health: the state of each exchange, once live.
+        streams: those of its streams beside trades.
         lags: takes (exchange, seconds from a trade to its receipt), of one of the newest trades of each batch that comes live.
     """
 
@@ -80,8 +91,15 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
         self.exchange, self.tape = exchange, tape
         self.stopping, self.live = threading.Event(), threading.Event()
         self.standings = {instrument: Standing() for instrument in self.instruments}
+        self.beside = {
+            (instrument, stream): Standing()
+            for instrument in self.instruments
+            for stream in exchange.options.beside
+            if stream in offered(instrument)
+        }
         self.recorded_ns: dict[str, int] = {}
         self.health: dict[str, Health] = {}
+        self.streams: list[StreamHealth] = []
         self.lags: Callable[[str, float], None] | None = None
 
     def list_parts(self) -> list[str]:
@@ -99,7 +117,7 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
                 f"The run recorded to another tape than {self.tape.directory}, so it cannot go on with this one. Bring that tape "
                 "back, or give the run another directory."
             )
-        return LivePartition(self, resume_state or (self.tape.id, self.tape.first, {}, {}))
+        return LivePartition(self, resume_state or (self.tape.id, self.tape.first, {}, {}, {}))
 
     @property
     def rows(self) -> int:
@@ -137,7 +155,8 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
 
     @property
     def _universe(self) -> Universe:
-        return universe_of(self.exchange.exchanges, self.exchange.options.preload is not None)
+        options = self.exchange.options
+        return universe_of(self.exchange.exchanges, options.preload is not None, options.beside)
 
     @property
     def total_bytes(self) -> int:
@@ -164,8 +183,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
 
     def __init__(self, source: LiveSource, state: LiveState) -> None:
         self._source, self._tape = source, source.tape
-        _, self._offset, positions, standings = state
+        _, self._offset, positions, standings, *more = state
         source.standings.update({instrument: Standing(*fields) for instrument, fields in standings.items()})
+        for beside in more:  # none in states of before there were such streams
+            source.beside.update({at: Standing(*fields) for at, fields in beside.items()})
         self._positions = {
             exchange: {symbol: Position(*fields) for symbol, fields in positions.get(exchange, {}).items()}
             for exchange in source.exchange.exchanges
@@ -173,7 +194,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         self._recorded: Iterator[tuple[int, Items]] | None = batches(self._tape.read(self._offset))
         self._begun = {f"{exchange}:{symbol}" for exchange, symbols in self._positions.items() for symbol in symbols}
         self._parts: list[ExchangePartition] = []
-        self._health: list[Health] = []
+        self._health: list[tuple[str, Health | StreamHealth]] = []
         self._by_exchange = {
             exchange: [name for name in source.instruments if name.partition(":")[0] == exchange]
             for exchange in source.exchange.exchanges
@@ -198,8 +219,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             again = next(self._recorded, None)
             if again is not None:
                 self._offset, out = again
-                if self._tape.first > 0 and PRELOAD in self._source.feeds:
-                    out = opened(out, self._begun)
+                if self._tape.first > 0:
+                    out = opened(out, self._begun, PRELOAD in self._source.feeds, self._source.lacking)
                 self._advance(out)
                 self._note(out)
                 return out
@@ -214,6 +235,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             self._note(missing)
             out, states = out + missing, self._states()
         if out:
+            if not self._tape.end:
+                out = [item for name in self._source.instruments for item in absent(name, self._source.lacking)] + out
             self._offset = self._tape.append(out)
         elif not states:
             self._awake = datetime.now(UTC) + _IDLE
@@ -228,7 +251,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         self._tape.sync()
         live = {part.exchange: part.snapshot() for part in self._parts}
         standings = {instrument: standing.state for instrument, standing in self._source.standings.items()}
-        return self._tape.id, self._offset, live or self._recorded_positions(), standings
+        beside = {at: standing.state for at, standing in self._source.beside.items()}
+        return self._tape.id, self._offset, live or self._recorded_positions(), standings, beside
 
     def close(self) -> None:
         """Close the connections."""
@@ -254,6 +278,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         for instrument, frame in items:
             if frame.name == TRADES:
                 self._source.standings[instrument].passed(frame)
+            elif (instrument, frame.name) in self._source.beside:
+                self._source.beside[instrument, frame.name].passed(frame)
 
     def _lag(self, items: Items) -> None:
         """Tell how late the newest trade of a batch was received."""
@@ -282,12 +308,13 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             boundary_ns = (now_ns - round(feed.options.void_after_s * SECOND_NS)) // MINUTE_NS * MINUTE_NS
             if boundary_ns > began_ns:
                 found += voids(self._source.standings, self._by_exchange[exchange], boundary_ns)
+                found += voids_beside(self._source.beside, self._by_exchange[exchange], boundary_ns)
         return found
 
     def _states(self) -> Items:
         """What has changed of the exchanges."""
         now_ns = self._source.now_ns
-        return [item for part, health in zip(self._parts, self._health) for item in health.look(now_ns(part.exchange))]
+        return [item for exchange, health in self._health for item in health.look(now_ns(exchange))]
 
     def _stop(self) -> Items:
         """The last thing to say, before the end."""
@@ -295,15 +322,25 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             raise StopIteration
         self._stopped = True
         now_ns = self._source.now_ns
-        return [item for part, health in zip(self._parts, self._health) for item in health.stop(now_ns(part.exchange))]
+        return [item for exchange, health in self._health for item in health.stop(now_ns(exchange))]
 
     def _connect(self) -> None:
         self._recorded = None
         positions = self._recorded_positions()
         exchange = self._source.exchange
+        exchange.seen = {
+            at: (standing.newest_ns, standing.watermark_ns) for at, standing in self._source.beside.items()
+        }
         self._parts = [exchange.build_part("", name, positions[name]) for name in exchange.list_parts()]
-        self._health = [Health(part.feed) for part in self._parts]
-        self._source.health.update({part.exchange: health for part, health in zip(self._parts, self._health)})
+        self._source.health.update({part.exchange: Health(part.feed) for part in self._parts})
+        self._source.streams = [
+            StreamHealth(part.feed, stream)
+            for part in self._parts
+            for stream in exchange.options.beside
+            if any((instrument, stream) in self._source.beside for instrument in self._by_exchange[part.exchange])
+        ]
+        self._health = list(self._source.health.items())
+        self._health += [(health.exchange, health) for health in self._source.streams]
         self._source.recorded_ns.update(
             {instrument: standing.watermark_ns for instrument, standing in self._source.standings.items()}
         )

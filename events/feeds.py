@@ -81,5 +81,8 @@ FEEDS: Final = {
 }
 """By stream, in canonical order."""
 
+BESIDE: Final = (LIQUIDATIONS, BOOKS, TOPS, TICKERS, RATES, OPEN_INTEREST, LONG_SHORT)
+"""The streams that exchanges may have beside trades, in canonical order."""
+
 DRIVING: Final = (TRADES, KLINES)
 """The streams that bars are made of. An instrument has one of them; all others stand beside it."""

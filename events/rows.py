@@ -178,6 +178,34 @@ UNIVERSE_ROW: Final = np.dtype(
     ]
 )
 
+BOOK_MINUTE: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # = t, the boundary; the row is of [t - 60 s, t)
+        ("synced_ns", "i8"),  # for how long of it the book was known and had both sides: the weight of its means
+        ("age_ns", "i8"),  # t less the time of the last update that took effect, NEVER if none did
+        ("updates", "i8"),  # that took effect in it
+        ("state", "i4"),  # at t: SYNCED or another state of a book of events.schema
+        ("voided", "i4"),  # 1: a void of the book meets the minute
+        ("values", "f8", (33,)),  # named by BOOK_COLUMNS of operators.microstructure.columns
+    ]
+)
+"""What a base bar keeps of its book. It folds: sums add, means average by `synced_ns`, of last values the last counts.
+
+A minute in which the book neither was known nor changed has no row, nor has one whose end lies in a void of the book.
+"""
+
+QUOTE_MINUTE: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # = t, the boundary; the row is of [t - 60 s, t)
+        ("known_ns", "i8"),  # for how long of it a quote was at most 30 s old: the weight of its means
+        ("age_ns", "i8"),  # t less the time of the last quote before it
+        ("spread_bps", "f8"),  # means
+        ("imb_1", "f8"),
+        ("wmid", "f8"),  # of the last quote
+    ]
+)
+"""What a base bar keeps of its best quotes; a minute in which none was known has no row."""
+
 BAR: Final = np.dtype(
     [
         ("available_at", "i8"),  # = ts_close

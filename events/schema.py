@@ -52,6 +52,13 @@ MALFORMED: Final = 1
 BOOK_DELTA: Final = 0
 BOOK_SNAPSHOT: Final = 1
 
+# States of a book.
+EMPTY: Final = 0
+BUFFERING: Final = 1
+SYNCED: Final = 2
+STALE: Final = 3
+BOOK_STATE_NAMES: Final = ("empty", "buffering", "synced", "stale")
+
 LONG_SHORT_BASES: Final = ("accounts", "positions", "taker")
 CONTEXT_NAMES: Final = ("fear_greed", "btc_dominance", "custom")
 

@@ -15,7 +15,7 @@ from events.identity import id_of
 from events.schema import SCHEMA_VERSION
 from flows.backtest import refusal
 from flows.doctor_checks import Finding
-from flows.live import TAPE, history
+from flows.live import TAPE, streams_beside
 from flows.plan import Plan
 from flows.rundir import RunDirectory
 
@@ -42,7 +42,7 @@ def _found(settings: Settings, directory: RunDirectory) -> Finding:
     recording = Recording(tape) if any(tape.glob("*.tape")) else None
     if recording is not None and settings.exchange.symbols:
         symbols = {name: tuple(dict.fromkeys(listed)) for name, listed in settings.exchange.symbols.items()}
-        held, ours = recording.header.universe, universe_of(symbols, bool(history(settings)))
+        held, ours = recording.header.universe, universe_of(symbols, True, streams_beside(settings))
         if held != ours:
             names = (f"{', '.join(u.instruments)} ({', '.join(sorted(u.feeds))})" for u in (held, ours))
             raise RunError("{} holds a tape of {}, the settings say {}: name another directory".format(tape, *names))
@@ -64,7 +64,8 @@ def _found(settings: Settings, directory: RunDirectory) -> Finding:
 def _header(settings: Settings, recording: Recording | None) -> dict[str, Any]:
     """What decides whether a stored run can go on, as the header of a live run has it."""
     universe = universe_of({}) if recording is None else recording.header.universe
-    plan = Plan(settings, universe.sequenced, universe.feeds, live=True, lacking=universe.lacking)
+    given = (universe.lacking, universe.instruments)
+    plan = Plan(settings, universe.sequenced, universe.feeds, None, True, *given)
     return {
         "analysis_hash": plan.analysis_hash,
         "analysis": plan.tree,

@@ -19,7 +19,7 @@ from bytewax.dataflow import Dataflow
 from rich.console import Console
 
 from config import Settings
-from connectors.exchange import ExchangeSource, Options
+from connectors.exchange import ExchangeSource, Options, chosen
 from connectors.live import LiveSource, universe_of
 from connectors.tape import Tape
 from connectors.tape.upkeep import Task, Upkeep
@@ -73,6 +73,8 @@ class LiveRun(Backtest):
             preload=history(settings),
             void_after_s=given.void_after_s,
             down_after_s=given.down_after_s,
+            beside=streams_beside(settings),
+            poll_s=given.poll_s,
         )
         cache = directory.path / MARKETS if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache)
@@ -80,7 +82,7 @@ class LiveRun(Backtest):
         path = directory.path / TAPE if kept.directory is None else Path(kept.directory)
         self.upkeep = Upkeep(Task(path, kept.roll, kept.keep_days, kept.keep_bytes, store))
         tape = Tape(
-            path, universe_of(source.exchanges, preloaded=True), kept.segment_bytes, kept.sync, self.upkeep.start
+            path, universe_of(source.exchanges, True, options.beside), kept.segment_bytes, kept.sync, self.upkeep.start
         )
         super().__init__(settings, LiveSource(source, tape), directory, console)
         self.tally = Tally()
@@ -183,6 +185,20 @@ def history(settings: Settings) -> tuple[tuple[str, int], ...]:
     (base, base_ns), (_, longest_ns) = plan.timeframes[0], plan.timeframes[-1]
     bars[base] = max(bars[base], longest_ns // base_ns)
     return tuple(bars.items())
+
+
+def streams_beside(settings: Settings) -> tuple[str, ...]:
+    """The streams beside trades of a live run of these settings.
+
+    >>> streams_beside(Settings.model_validate({"exchange": {"symbols": {"kraken": ["BTC/USD"]}, "feeds": "all"}}))
+    ('top', 'ticker')
+
+    Raises:
+        InputError: no instrument of the run has one that they name.
+    """
+    given = settings.exchange
+    wanted = (given.feeds,) if isinstance(given.feeds, str) else given.feeds
+    return chosen(wanted, [f"{exchange}:{symbol}" for exchange, symbols in given.symbols.items() for symbol in symbols])
 
 
 def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -18,11 +18,11 @@ class Described(NamedTuple):
 
 
 METRICS: Final[dict[str, Described]] = {
-    "ingest_records": Described("counter", "Trades handed out since the tape began", ("venue", "kind")),
+    "ingest_records": Described("counter", "Rows handed out since the tape began, by stream", ("venue", "kind")),
     "ingest_lag_seconds": Described(
         "histogram", "From a trade to its receipt; of a newest trade of each batch", ("venue", "kind")
     ),
-    "last_event_timestamp_seconds": Described("gauge", "Time of the newest trade", ("venue", "feed", "key")),
+    "last_event_timestamp_seconds": Described("gauge", "Time of the newest row", ("venue", "feed", "key")),
     "watermark_lag_seconds": Described("gauge", "Now less the watermark", ("venue", "feed", "key")),
     "void": Described(
         "counter", "Times that joins were told to do without a stream, since the tape began", ("venue", "stream", "key")

@@ -91,9 +91,10 @@ class RunMetrics(Collector):
         newest: dict[Labels, float] = {}
         behind: dict[Labels, float] = {}
         voids: dict[Labels, float] = {}
-        for instrument, standing in list(self._source.standings.items()):
+        found = [((instrument, TRADES), standing) for instrument, standing in list(self._source.standings.items())]
+        for (instrument, stream), standing in found + list(self._source.beside.items()):
             exchange = instrument.partition(":")[0]
-            feed = exchange, TRADES
+            feed = exchange, stream
             key = (*feed, instrument if self._each else OTHER)
             records[feed] = records.get(feed, 0) + standing.rows
             voids[key] = voids.get(key, 0) + standing.voids
@@ -114,6 +115,8 @@ class RunMetrics(Collector):
             health = self._source.health.get(exchange)
             up[exchange, TRADES] = float(health is not None and health.state == "up")
             again[exchange, TRADES] = max(0, feed.counts["connected"] - 1)
+        for stream in list(self._source.streams):
+            up[stream.exchange, stream.stream] = float(stream.state == "up")
         yield _told("connection_up", up)
         yield _told("reconnects", again)
 

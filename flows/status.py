@@ -44,16 +44,24 @@ class Status:
         self._rate = 0.0
 
     def line(self) -> str:
-        """Trades, trades a second, the lag of the newest trade, bars, signals and gaps, and the state of each exchange."""
+        """Trades, trades a second, the lag of the newest trade, rows beside trades, bars, signals and gaps, and the state of each
+        exchange.
+        """
         source, tally = self._source, self._tally
         if not source.live.is_set():
             self._began = self._clock_s(), source.rows
             return f"reading the tape: {source.rows:,} trades"
         feeds = "; ".join(filter(None, map(self._exchange, source.exchange.exchanges)))
         return (
-            f"{source.rows:,} trades, {self._rate_now():,.0f}/s, lag {self._lag()}, {sum(tally.bars.values()):,} bars, "
+            f"{source.rows:,} trades, {self._rate_now():,.0f}/s, lag {self._lag()}, {self._beside()}"
+            f"{sum(tally.bars.values()):,} bars, "
             f"{sum(tally.signals.values()):,} signals, {sum(tally.gaps.values()):,} gaps; {feeds}"
         )
+
+    def _beside(self) -> str:
+        """How many rows came beside trades, where the run has such streams."""
+        standings = list(self._source.beside.values())
+        return f"{sum(standing.rows for standing in standings):,} rows beside, " if standings else ""
 
     def _rate_now(self) -> float:
         """Trades a second since the last measurement that is old enough."""
@@ -73,13 +81,16 @@ class Status:
         return f"{max(0, min(ages_ns)) / SECOND_NS:.1f} s" if ages_ns else "-"
 
     def _exchange(self, exchange: str) -> str:
-        """The state of an exchange, why it is not a good one, and which of its instruments are not known well."""
+        """The state of an exchange, why it is not a good one, and which of its instruments and streams are not known well."""
         health = self._source.health.get(exchange)
         if health is None:
             return ""
         said = health.state if health.reason is None else f"{health.state} ({health.reason[:_REASON_CHARACTERS]})"
         late = f", {', '.join(sorted(health.degraded))} degraded" if health.degraded and health.state == "up" else ""
-        return f"{exchange} {said}{late}"
+        streams = [health for health in self._source.streams if health.exchange == exchange]
+        bad = [health.stream for health in streams if health.state in ("degraded", "down")]
+        beside = f", {', '.join(bad)} degraded" if bad and health.state == "up" else ""
+        return f"{exchange} {said}{late}{beside}"
 
 
 @contextmanager

@@ -27,9 +27,9 @@ STATE = np.dtype(
     [
         ("watermark", "i8"),
         ("newest", "i8"),  # largest available_at accepted
-        ("last_id", "i8"),  # of a sequenced stream
+        ("last_id", "i8"),  # of a sequenced stream; of funding rates the time of the last settlement
         ("last_at", "i8"),  # available_at and seq of the last accepted row
-        ("last_seq", "i8"),
+        ("last_seq", "i8"),  # of funding rates the time of the last prediction
         ("used", "i8"),  # places taken in the table of ids
         ("reordered", "i8"),
         ("in_order", "i8"),  # 1: the rows judged last were in canonical order
@@ -149,19 +149,26 @@ def admit_trades(
 
 @kernel
 def admit_funding(rows: Array, lateness_ns: int, state: Array, reasons: Array) -> int:
-    """Judge funding rows; a sample not newer than the last one is a repeat of it. Gives how many are refused."""
+    """Judge funding rows; a sample not newer than the last one of its kind, settled or predicted, is a repeat of it. Gives how many
+    are refused.
+    """
     s = state[0]
     refused = 0
     for i in range(len(rows)):
         at = rows[i].available_at
         reason = funding_fault(rows[i].rate, rows[i].interval_h, rows[i].flags)
         if reason == ACCEPTED:
-            if s.last_id != NEVER and rows[i].ts_event <= s.last_id:
+            last = s.last_seq if rows[i].predicted else s.last_id
+            if last != NEVER and rows[i].ts_event <= last:
                 reason = DUPLICATE
             elif at < s.watermark:
                 reason = LATE
         if reason == ACCEPTED:
-            s.last_id, s.last_at = rows[i].ts_event, at
+            if rows[i].predicted:
+                s.last_seq = rows[i].ts_event
+            else:
+                s.last_id = rows[i].ts_event
+            s.last_at = at
             s.newest = max(s.newest, at)
             s.watermark = max(s.watermark, s.newest - lateness_ns)
         else:

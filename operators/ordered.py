@@ -1,9 +1,10 @@
 """The one primitive: rows of several streams, handed on only when nothing below them can still come.
 
-The first of the streams drives: its own voids are waited for, and are passed on under the names of the outputs, for joins of
-other instruments. So is a void of any stream that follows from the instrument's own trades. A void of another stream stands in
-for it: the stream's effective watermark is then past the void's end. Since a void is known by the
-time it is effective, and hides the stream in all of [since, until] whatever rows still come, arrival decides nothing.
+The first of the streams drives: its own voids are waited for, and are passed on under the names of the outputs, for joins; the
+core gets them with what else is said of the stream. Waited for, too, is a void of any stream that follows from the instrument's
+own trades. A void of another stream stands in for it: the stream's effective watermark is then past the void's end. Since a void
+is known by the time it is effective, and hides the stream in all of [since, until] whatever rows still come, arrival decides
+nothing.
 """
 
 from __future__ import annotations
@@ -147,7 +148,6 @@ class Ordered:
                     if since <= row[3]:
                         void = control(VOID, since, since, row[3], id_from=row[5])
                         self.forward.append(Frame(self.instrument, output, NO_ROWS, NEVER, void))
-            rows = rows[~is_void]
         else:
             is_void = rows["kind"] == VOID
             if is_void.any():

@@ -14,6 +14,7 @@ from typing import Any
 
 import ccxt
 
+from connectors.exchange.beside import Beside, Seen
 from connectors.exchange.calls import Calls
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
 from connectors.exchange.direct import Direct
@@ -49,6 +50,7 @@ class Feed:
         options: how it behaves.
         address: host and port of a server that stands for the exchange.
         cache: folder of lists of markets.
+        seen: how far the streams beside trades had come in an earlier run.
 
     Attributes:
         queue: what is to be handed out, in order; another thread takes from it.
@@ -57,6 +59,7 @@ class Feed:
         connected_ns: when the newest connection was made.
         broken: the connections that do not push, as far as is known: since when, and why.
         timed: whether the venue's clock is known.
+        beside: its streams beside trades.
         counts: of connections, failures, refills.
         witnessed: while it is a list, what arrives is put into it too.
     """
@@ -69,6 +72,7 @@ class Feed:
         options: Options,
         address: str | None = None,
         cache: Path | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.exchange, self.symbols, self.options, self.cache = exchange, tuple(symbols), options, cache
         self.client = make_client(exchange, symbols, address, options.keep_alive_s)
@@ -90,6 +94,7 @@ class Feed:
         self.calls = Calls(self)
         self.refill = Refill(self)
         self.preload = Preload(self)
+        self.beside = Beside(self, seen or {})
 
     def take(self, most: int) -> list[Item]:
         """Up to `most` items, which are then handed out."""
@@ -157,6 +162,7 @@ class Feed:
             self.broken[place] = (self.clock.now(), NOT_YET)
             for part in [(symbol,) for symbol in group] if self.venue.by_symbol else [group]:
                 tasks.create_task(self._watch(part, place))
+        self.beside.start(tasks, markets)
         tasks.create_task(self._look_after())
         tasks.create_task(self.refill.audits())
 
@@ -268,6 +274,7 @@ class Feed:
         while True:
             await asyncio.sleep(_TICK_S)
             self._beat()
+            self.beside.beat()
             self._mend()
             now_ms = self.client.milliseconds()
             for connection in list(self.client.clients.values()):
@@ -303,9 +310,13 @@ class Feed:
         """Up to when its connection has pushed, in the venue's own time: its clock may be off, or it may be behind."""
         return min(self._beacons[one.subscription], self._stamps[one.subscription])
 
+    def pushed_of(self, one: Instrument) -> int:
+        """When its connection pushed a trade last."""
+        return self._beacons[one.subscription]
+
     def silent(self, one: Instrument) -> bool:
         """Whether its connection has pushed nothing for so long that it may be mute."""
-        return self.clock.now() - self._beacons[one.subscription] > self.options.mute_s * SECOND_NS
+        return self.clock.now() - self.pushed_of(one) > self.options.mute_s * SECOND_NS
 
     def suspect(self, one: Instrument) -> None:
         """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from connectors.exchange.overlap import REMEMBERED
 from connectors.exchange.sequencer import Row
 from events.feeds import FEEDS, TRADES
 from events.frames import NO_CONTROL, Array, Frame
-from events.rows import TRADE
 from events.schema import COVERAGE, NEVER
 
 NO_TRADES = FEEDS[TRADES].empty
@@ -24,14 +23,23 @@ class Said(NamedTuple):
     control: Array = NO_CONTROL
 
 
+class Other(NamedTuple):
+    """Of another stream than trades: rows that stay together in one frame, a newer watermark, or a control row."""
+
+    stream: str
+    rows: tuple[tuple[Any, ...], ...] = ()
+    watermark: int = NEVER
+    control: Array = NO_CONTROL
+
+
 class Together(NamedTuple):
     """Frames of an instrument that are handed out in one batch."""
 
     frames: tuple[Frame, ...]
 
 
-Item = tuple[str, Row | Said | Together]
-"""What waits in the queue of a feed: of an instrument, a trade or what is said."""
+Item = tuple[str, Row | Said | Other | Together]
+"""What waits in the queue of a feed: of an instrument, a trade, what is said of its trades, or what is of another stream."""
 
 
 class Position(NamedTuple):
@@ -49,34 +57,46 @@ class Position(NamedTuple):
 
 
 def frames_of(items: Iterable[Item]) -> list[tuple[str, Frame]]:
-    """Items as frames: the rows of an instrument that come without anything said between them share one.
+    """Items as frames: the rows of an instrument and stream that come without anything said of it between them share one.
 
     >>> row = (5, 6, 1, 1, 2.0, 3.0, 1, 0)
     >>> [(key, len(f.rows), f.watermark == 60) for key, f in frames_of([("x", row), ("y", row), ("x", Said(60))])]
     [('x', 1, False), ('x', 0, True), ('y', 1, False)]
+    >>> quote = Other("top", ((5, 6, 1, 2.0, 3.0, 4.0, 5.0, 0, 0),))
+    >>> [(f.name, len(f.rows)) for _, f in frames_of([("x", quote), ("x", row), ("x", quote)])]
+    [('top', 2), ('trades', 1)]
     """
-    rows: dict[str, list[Row]] = {}
+    waiting: dict[tuple[str, str], list[Any]] = {}
     out: list[tuple[str, Frame]] = []
     for instrument, item in items:
-        if isinstance(item, Said | Together):
-            if instrument in rows:
-                out.append((instrument, _frame(instrument, rows.pop(instrument))))
-            if isinstance(item, Said):
-                out.append((instrument, Frame(instrument, TRADES, NO_TRADES, item.watermark, item.control)))
+        if not isinstance(item, Said | Other | Together):  # a trade, as most are
+            if (at := (instrument, TRADES)) in waiting:
+                waiting[at].append(item)
             else:
-                out += [(instrument, frame) for frame in item.frames]
-        elif instrument in rows:
-            rows[instrument].append(item)
+                waiting[at] = [item]
+        elif isinstance(item, Together):
+            _flush(waiting, (instrument, TRADES), out)
+            out += [(instrument, frame) for frame in item.frames]
         else:
-            rows[instrument] = [item]
-    out += [(instrument, _frame(instrument, kept)) for instrument, kept in rows.items()]
+            at, watermark, said = (instrument, TRADES), item.watermark, item.control
+            if isinstance(item, Other):
+                at = (instrument, item.stream)
+                if item.rows:
+                    waiting.setdefault(at, []).extend(item.rows)
+            if watermark > NEVER or len(said):
+                _flush(waiting, at, out)
+                out.append((instrument, Frame(*at, FEEDS[at[1]].empty, watermark, said)))
+    for at in list(waiting):
+        _flush(waiting, at, out)
     return out
 
 
-def _frame(instrument: str, rows: list[Row]) -> Frame:
-    array = np.array(rows, TRADE)
-    array.flags.writeable = False
-    return Frame(instrument, TRADES, array, NEVER)
+def _flush(waiting: dict[tuple[str, str], list[Any]], at: tuple[str, str], out: list[tuple[str, Frame]]) -> None:
+    rows = waiting.pop(at, None)
+    if rows is not None:
+        array = np.array(rows, FEEDS[at[1]].dtype)
+        array.flags.writeable = False
+        out.append((at[0], Frame(*at, array, NEVER)))
 
 
 def advanced(position: Position | None, frame: Frame, counts: bool = True) -> Position | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from events.feeds import LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
 from events.frames import Frame
 from events.records import ALL, ComponentStatus, State
 from events.schema import NEVER
@@ -14,9 +15,12 @@ from events.times import SECOND_NS, iso
 if TYPE_CHECKING:
     from connectors.exchange.feed import Feed
     from connectors.exchange.instrument import Instrument
+    from connectors.exchange.line import Line
 
 COMPONENTS: Final = ComponentStatus.stream
 NOT_YET: Final = "it is not connected yet"
+NATURAL_S: Final = {TOPS: 10.0, TICKERS: 60.0, OPEN_INTEREST: 300.0, LONG_SHORT: 300.0}
+"""Seconds in which something new of a stream should come. Source: file 01 section 4."""
 UNPROVEN: Final = 3
 """After so many audits that should have come, what is known of an instrument is old."""
 
@@ -95,16 +99,79 @@ class Health:
         self, key: str, old: State, new: State, reason: str | None, counters: Mapping[str, int], now_ns: int
     ) -> tuple[str, Frame]:
         self._told_ns = max(now_ns, self._told_ns + 1)  # ids are made of the time
-        status = ComponentStatus(
-            key=key,
-            ts=self._told_ns,
-            component=self.component,
-            old=old,
-            new=new,
-            reason=reason,
-            counters=dict(counters),
-        )
-        return key, Frame(key, COMPONENTS, (status,), NEVER)
+        return _said(self.component, key, old, new, reason, counters, self._told_ns)
+
+
+class StreamHealth:
+    """Looks after one stream beside trades of a feed. It is never down by itself: what hangs on it goes on without it.
+
+    Args:
+        feed: the feed.
+        stream: its name.
+
+    Attributes:
+        exchange, stream: their names.
+        state, reason: of the stream at that exchange; a sentence where the state is not a good one.
+    """
+
+    def __init__(self, feed: Feed, stream: str) -> None:
+        self._feed, self.exchange, self.stream = feed, feed.exchange, stream
+        self.component = f"exchange.{feed.exchange}.{stream}"
+        self.state: State = "stopped"
+        self.reason: str | None = None
+        self._told_ns = NEVER
+
+    def look(self, now_ns: int) -> list[tuple[str, Frame]]:
+        """The row of what has changed since the last look."""
+        state, reason = self._judge(now_ns)
+        return self._become(state, reason, now_ns)
+
+    def stop(self, now_ns: int) -> list[tuple[str, Frame]]:
+        """The row that says that it is stopped."""
+        return self._become("stopped", None, now_ns)
+
+    def _judge(self, now_ns: int) -> tuple[State, str | None]:
+        feed = self._feed
+        if feed.error is not None:
+            return "down", str(feed.error) or repr(feed.error)
+        lines = feed.beside.of(self.stream)
+        if not lines:
+            return "starting", NOT_YET
+        failures = list(feed.beside.failures(self.stream))
+        stale = [line for line in lines if _stale(line, now_ns)]
+        if failures:
+            reason = max(failures)[1]
+        elif stale:
+            reason = f"{stale[0].one.key} had nothing newer since {iso(stale[0].received_ns)}"
+        elif self.state in ("stopped", "starting") and not any(line.promised_ns > NEVER for line in lines):
+            return "starting", NOT_YET
+        else:
+            return "up", None
+        return ("starting" if self.state in ("stopped", "starting") and NOT_YET in reason else "degraded"), reason
+
+    def _become(self, state: State, reason: str | None, now_ns: int) -> list[tuple[str, Frame]]:
+        self.reason = reason
+        if state == self.state:
+            return []
+        old, self.state, self._told_ns = self.state, state, max(now_ns, self._told_ns + 1)
+        lines = self._feed.beside.of(self.stream)
+        counters = {"conflated": sum(line.conflated for line in lines), "unread": sum(line.unread for line in lines)}
+        return [_said(self.component, ALL, old, state, reason, counters, self._told_ns)]
+
+
+def _stale(line: Line, now_ns: int) -> bool:
+    """Whether nothing came for three natural periods of its stream; one that has none may be quiet for ever."""
+    period_s = NATURAL_S.get(line.stream)
+    return period_s is not None and NEVER < line.received_ns < now_ns - round(3 * period_s * SECOND_NS)
+
+
+def _said(
+    component: str, key: str, old: State, new: State, reason: str | None, counters: Mapping[str, int], ts: int
+) -> tuple[str, Frame]:
+    status = ComponentStatus(
+        key=key, ts=ts, component=component, old=old, new=new, reason=reason, counters=dict(counters)
+    )
+    return key, Frame(key, COMPONENTS, (status,), NEVER)
 
 
 def counts_of(one: Instrument) -> dict[str, int]:

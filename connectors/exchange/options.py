@@ -27,6 +27,8 @@ class Options:
             stands for an exchange, whose time may be its own.
         preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for a
             preload that says that there are none, None for no preload.
+        beside: the streams beside trades, names of `events.feeds.BESIDE`; an instrument has those of them that its venue offers.
+        poll_s: how often REST is asked for samples that the venue does not push.
         void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
         down_after_s: a feed that should push and has not for so long is down.
     """
@@ -44,6 +46,8 @@ class Options:
     void_after_s: float = 2.0
     down_after_s: float = 60.0
     preload: tuple[tuple[str, int], ...] | None = None
+    beside: tuple[str, ...] = ()
+    poll_s: float = 60.0
 
     def clock_limit_s(self, address: str | None) -> float:
         """How far the clock may be off at the exchange, or at the server at `address` that stands for it.

@@ -9,6 +9,7 @@ from typing import Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from connectors.exchange.beside import Seen
 from connectors.exchange.feed import Feed
 from connectors.exchange.frames import Position, advanced, frames_of
 from connectors.exchange.hub import Hub
@@ -40,6 +41,9 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
         addresses: host and port of servers that stand for exchanges, by exchange.
         cache: folder in which lists of markets are kept for a day; None for nowhere.
 
+    Attributes:
+        seen: how far the streams beside trades had come in an earlier run; known before partitions are built.
+
     Raises:
         InputError: an exchange is not known, or has no symbols.
     """
@@ -60,6 +64,7 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
         self.options, self.addresses, self.cache = options or Options(), dict(addresses or {}), cache
         self.hub = Hub()
         self.feeds: dict[str, Feed] = {}
+        self.seen: Seen = {}
 
     def list_parts(self) -> list[str]:
         """The exchanges."""
@@ -93,6 +98,7 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
             source.options,
             source.addresses.get(exchange),
             source.cache,
+            source.seen,
         )
         self._awake: datetime | None = None
         self.drained = False

@@ -1,4 +1,4 @@
-"""How far the trades of instruments have come, and what joins are told of those that are behind; by pure functions of times."""
+"""How far the streams of instruments have come, and what joins are told of those that are behind; by pure functions of times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from connectors.exchange.frames import NO_TRADES
-from events.feeds import TRADES
+from events.feeds import FEEDS, RATES, TRADES
 from events.frames import Frame, control
 from events.identity import id_hash
 from events.schema import NEVER, VOID
@@ -17,11 +17,11 @@ StandingState = tuple[int, int, int, int, int]
 
 @dataclass(slots=True)
 class Standing:
-    """How far the trades of an instrument have come. Times are ns, NEVER for none.
+    """How far a stream of an instrument has come. Times are ns, NEVER for none.
 
     Attributes:
-        rows: how many trades were handed out.
-        newest_ns: the time of the newest of them.
+        rows: how many of its rows were handed out.
+        newest_ns: the time of the newest of them; of funding rates, of those that were settled.
         watermark_ns: up to when (exclusive) all of them are out.
         void_ns: up to when joins were told to do without them.
         voids: how often they were.
@@ -49,10 +49,19 @@ class Standing:
         self.watermark_ns = max(self.watermark_ns, frame.watermark)
         if len(frame.rows):
             self.rows += len(frame.rows)
-            self.newest_ns = max(self.newest_ns, int(frame.rows["available_at"][-1]))
-            self.watermark_ns = max(self.watermark_ns, self.newest_ns)
+            self.newest_ns = max(self.newest_ns, _newest_ns(frame))
+            if frame.name == TRADES:  # which come in order
+                self.watermark_ns = max(self.watermark_ns, self.newest_ns)
         for said in frame.control[frame.control["kind"] == VOID] if len(frame.control) else ():
             self.void_ns, self.voids = max(self.void_ns, int(said["until"])), self.voids + 1
+
+
+def _newest_ns(frame: Frame) -> int:
+    rows = frame.rows
+    if frame.name == RATES:
+        rows = rows[rows["predicted"] == 0]
+    times = rows["ts_event" if "ts_event" in (rows.dtype.names or ()) else "available_at"]
+    return int(times.max()) if len(times) else NEVER
 
 
 def voids(standings: Mapping[str, Standing], instruments: Iterable[str], boundary_ns: int) -> list[tuple[str, Frame]]:
@@ -72,4 +81,24 @@ def voids(standings: Mapping[str, Standing], instruments: Iterable[str], boundar
             since = max(0, standing.watermark_ns, standing.void_ns + 1)
             said = control(VOID, since, since, boundary_ns, id_from=id_hash(instrument))
             out.append((instrument, Frame(instrument, TRADES, NO_TRADES, NEVER, said)))
+    return out
+
+
+def voids_beside(
+    standings: Mapping[tuple[str, str], Standing], instruments: Iterable[str], boundary_ns: int
+) -> list[tuple[str, Frame]]:
+    """Frames that say which streams beside the trades of these instruments are not known past a boundary.
+
+    The joins of the instrument itself go on without them, too, since its trades alone are waited for.
+
+    >>> at = {("x:A/B", "top"): Standing(watermark_ns=60), ("x:A/B", "funding"): Standing(watermark_ns=61)}
+    >>> [(frame.name, frame.control[["since", "until"]].tolist()) for _, frame in voids_beside(at, ["x:A/B"], 60)]
+    [('top', [(60, 60)])]
+    """
+    out, wanted = [], frozenset(instruments)
+    for (instrument, stream), standing in standings.items():
+        if instrument in wanted and standing.watermark_ns <= boundary_ns and standing.void_ns < boundary_ns:
+            since = max(0, standing.watermark_ns, standing.void_ns + 1)
+            said = control(VOID, since, since, boundary_ns)
+            out.append((instrument, Frame(instrument, stream, FEEDS[stream].empty, NEVER, said)))
     return out

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 
 from connectors.simulator import binance_frames as made
+from connectors.simulator.binance_books import DEPTH_MS, BookStreams, snapshot
+from connectors.simulator.books import BookModel
 from connectors.simulator.ledger import Ledger
-from connectors.simulator.quotes import book, funding_rate, liquidations
+from connectors.simulator.quotes import funding_rate, liquidations
 from connectors.simulator.session import Session
 from connectors.simulator.venue import Refused, Venue
 from events.frames import Array
 from events.times import SECOND_NS, timeframe_ns
 
 _MS: Final = 1_000_000
+_BOOK_KINDS: Final = frozenset({"bookTicker", *DEPTH_MS[False], *DEPTH_MS[True]})
 
 
 class Binance(Venue):
@@ -30,9 +33,12 @@ class Binance(Venue):
         self._streams: dict[str, tuple[Ledger, str]] = {}
         for ledger in self.ledgers.values():
             forced = ("forceOrder",) * ledger.listing.linear
-            for kind in ("aggTrade", "trade", "bookTicker", *forced, *(f"kline_{name}" for name in made.INTERVALS)):
+            depths = DEPTH_MS[ledger.listing.linear]
+            klines = (f"kline_{name}" for name in made.INTERVALS)
+            for kind in ("aggTrade", "trade", "bookTicker", *depths, *forced, *klines):
                 self._streams[_stream(ledger, kind)] = ledger, kind
-        self._versions: dict[str, int] = dict.fromkeys(self.ledgers, 1)
+        self._models = {key: BookModel(ledger, self.world.seed) for key, ledger in self.ledgers.items()}
+        self._books: dict[str, BookStreams] = {}
         self._told_ns: dict[str, int] = {}
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -74,27 +80,24 @@ class Binance(Venue):
         if message.get("method") == "SUBSCRIBE":
             if not self.faults.met("bad-symbol"):
                 session.streams.update(dict.fromkeys(names))
+                self._follow(names)
         elif message.get("method") == "UNSUBSCRIBE":
             for name in names:
                 session.streams.pop(name, None)
         session.send([json.dumps({"result": None, "id": message.get("id")}, separators=(",", ":"))])
 
     def frames(self, wanted: Mapping[str, None], fresh: Mapping[str, Array]) -> dict[str, list[str]]:
-        """The frames of each of these streams. A book that nobody trades on still changes once a second."""
-        out = {}
+        """The frames of each of these streams."""
+        out = self._book_frames(wanted, fresh)
+        if not wanted:
+            return out
         now, event_ms = self.world.now_ns, self.client_now_ns // _MS
-        for instrument in fresh:
-            self._versions[instrument] += 1
         for stream in wanted:
-            if stream not in self._streams:
+            if stream not in self._streams or stream in out:
                 continue
             ledger, kind = self._streams[stream]
             rows = fresh.get(ledger.listing.instrument)
-            if kind == "bookTicker":
-                if rows is not None or now - self._told_ns.get(stream, 0) >= SECOND_NS:
-                    self._told_ns[stream] = now
-                    out[stream] = [self._book_frame(ledger, event_ms)]
-            elif kind.startswith("kline_"):
+            if kind.startswith("kline_"):
                 since = self._told_ns.get(stream, now)
                 self._told_ns[stream] = now
                 out[stream] = list(made.kline_frames(ledger, kind[6:], since, now, rows is not None, event_ms))
@@ -103,16 +106,36 @@ class Binance(Venue):
                 if closed and now - self._told_ns.get(stream, 0) >= SECOND_NS:  # the newest in a second, no more
                     self._told_ns[stream] = now
                     out[stream] = [made.liquidation_frame(ledger.listing, closed[-1], event_ms)]
-            elif rows is not None:
+            elif rows is not None and kind in ("aggTrade", "trade"):
                 make = made.aggregate_frames if kind == "aggTrade" else made.trade_frames
                 out[stream] = make(ledger.listing, rows, event_ms)
         return out
 
-    def _book_frame(self, ledger: Ledger, event_ms: int) -> str:
-        self._versions[ledger.listing.instrument] += 1
-        version = self._versions[ledger.listing.instrument]
-        bids, asks = book(ledger, self.world.seed, version, 1)
-        return made.book_frame(ledger.listing, version, bids, asks, event_ms)
+    def _follow(self, streams: Iterable[str]) -> None:
+        """Follow the books of these streams from now on."""
+        for stream in streams:
+            ledger, kind = self._streams.get(stream, (None, ""))
+            if ledger is not None and kind in _BOOK_KINDS:
+                instrument = ledger.listing.instrument
+                if instrument not in self._books:
+                    self._books[instrument] = BookStreams(ledger, self._models[instrument], self.world.now_ns)
+                self._books[instrument].add(kind)
+
+    def _book_frames(self, wanted: Mapping[str, None], fresh: Mapping[str, Array]) -> dict[str, list[str]]:
+        """Those of all that is followed; what nobody wants any more is followed no longer."""
+        out: dict[str, list[str]] = {}
+        skew_ns = self.faults.ns("clock-skew")
+        for instrument, streams in list(self._books.items()):
+            names = {kind: _stream(self.ledgers[instrument], kind) for kind in streams.kinds}
+            for kind, name in names.items():
+                if name not in wanted:
+                    streams.remove(kind)
+            if not streams.kinds:
+                del self._books[instrument]
+                continue
+            for kind, frame in streams.advance(self.world.now_ns, fresh.get(instrument), skew_ns):
+                out.setdefault(names[kind], []).append(frame)
+        return out
 
     # --- REST
 
@@ -141,9 +164,7 @@ class Binance(Venue):
         if ledger is None or self.faults.met("bad-symbol"):
             raise _refused(-1121, "Invalid symbol.")
         if name == "depth":
-            version = self._versions[ledger.listing.instrument]
-            bids, asks = book(ledger, self.world.seed, version, min(_number(query, "limit", 100), 1_000))
-            return made.depth(ledger.listing, version, bids, asks, self.client_now_ns // _MS)
+            return self._depth(ledger, _number(query, "limit", 500 if linear else 100))
         if name == "aggTrades":
             return [made.aggregate(ledger.listing, row) for row in self._aggregates(ledger, query).tolist()]
         if name == "trades":
@@ -155,6 +176,13 @@ class Binance(Venue):
         if linear and name in ("premiumIndex", "fundingRate", "fundingInfo"):
             return self._funding(name, ledger, query)
         raise Refused(404, {"code": -1000, "msg": f"{name} is not simulated."})
+
+    def _depth(self, ledger: Ledger, limit: int) -> dict[str, Any]:
+        listing, model = ledger.listing, self._models[ledger.listing.instrument]
+        limit = min(limit, 1_000 if listing.linear else 5_000)
+        answer = snapshot(model, listing, self.world.now_ns, ledger.next_id, limit)
+        event_ms = self.client_now_ns // _MS
+        return answer | ({"E": event_ms, "T": event_ms} if listing.linear else {})
 
     def _aggregates(self, ledger: Ledger, query: Mapping[str, str]) -> Array:
         limit, end = min(_number(query, "limit", 500), 1_000), self.history_end(ledger)

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.listings import Listing
-from connectors.simulator.quotes import Level
 from events.frames import Array
 from events.times import HOUR_NS, timeframe_ns
 
@@ -78,25 +77,6 @@ def liquidation_frame(listing: Listing, row: Row, event_ms: int) -> str:
     order = {"s": listing.market_id, "S": "BUY" if side > 0 else "SELL", "o": "LIMIT", "f": "IOC", "q": size, "p": text}
     order |= {"ap": text, "X": "FILLED", "l": size, "z": size, "T": time_ns // _MS}
     return _text({"e": "forceOrder", "E": event_ms, "o": order})
-
-
-def _levels(listing: Listing, levels: Sequence[Level]) -> list[list[str]]:
-    return [[listing.price_text(price), listing.qty_text(qty)] for price, qty in levels]
-
-
-def book_frame(listing: Listing, version: int, bids: Sequence[Level], asks: Sequence[Level], event_ms: int) -> str:
-    """A frame of `@bookTicker`."""
-    (bid,), (ask,) = _levels(listing, bids[:1]), _levels(listing, asks[:1])
-    made: dict[str, Any] = {"u": version, "s": listing.market_id, "b": bid[0], "B": bid[1], "a": ask[0], "A": ask[1]}
-    return _text({"e": "bookTicker", **made, "T": event_ms, "E": event_ms} if listing.linear else made)
-
-
-def depth(
-    listing: Listing, version: int, bids: Sequence[Level], asks: Sequence[Level], event_ms: int
-) -> dict[str, Any]:
-    """The answer to `depth`."""
-    made = {"lastUpdateId": version, "bids": _levels(listing, bids), "asks": _levels(listing, asks)}
-    return made | ({"E": event_ms, "T": event_ms} if listing.linear else {})
 
 
 def _kline_texts(listing: Listing, row: Any) -> dict[str, str]:

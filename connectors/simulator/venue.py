@@ -98,8 +98,6 @@ class Venue(ABC):
     def publish(self, fresh: Mapping[str, Array]) -> None:
         """Tell every connection what has traded, as far as faults let it."""
         wanted = {stream: None for session in self.sessions for stream in session.streams}
-        if not wanted:
-            return
         frames = self.frames(wanted, {key: rows for key, rows in fresh.items() if key in self.ledgers})
         for session in self.sessions:
             mine = [frame for stream in session.streams for frame in frames.get(stream, ())]

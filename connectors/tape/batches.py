@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from connectors.tape.records import Items
@@ -15,13 +15,28 @@ BATCH_ROWS: Final = 100_000
 BATCH_FRAMES: Final = 1_000
 
 
-def opened(items: Items, begun: set[str]) -> Items:
-    """The frames of a tape whose beginning was removed, with the word that nothing was loaded before in front of each instrument
-    whose own preload is not among them: bars of trades wait for one or the other.
+def absent(instrument: str, lacking: Mapping[str, frozenset[str]]) -> Items:
+    """What is said once of each stream of a run that an instrument does not have: that nothing of it will come.
+
+    >>> [(frame.name, frame.watermark == FOREVER) for _, frame in absent("x:A/B", {"x:A/B": frozenset({"funding"})})]
+    [('funding', True)]
+    """
+    streams = sorted(lacking.get(instrument, ()))
+    return [(instrument, Frame(instrument, name, FEEDS[name].empty, FOREVER)) for name in streams]
+
+
+def opened(
+    items: Items, begun: set[str], preloaded: bool = True, lacking: Mapping[str, frozenset[str]] | None = None
+) -> Items:
+    """The frames of a tape whose beginning was removed, with the words that stood there in front of each instrument: that nothing
+    comes of streams that it lacks; and that nothing was loaded before, if its own preload is not among them: bars of trades wait
+    for one or the other.
 
     Args:
         items: frames in their order.
         begun: the instruments that have begun before, to which those that begin here are added.
+        preloaded: whether instruments of the run have preloads.
+        lacking: the streams of the run that an instrument does not have.
 
     >>> from events.feeds import FEEDS
     >>> heartbeat = Frame("x:A/B", "trades", FEEDS["trades"].empty, 60)
@@ -32,8 +47,9 @@ def opened(items: Items, begun: set[str]) -> Items:
     for instrument, frame in items:
         if instrument not in begun and _begins(frame):
             begun.add(instrument)
-            if frame.name != PRELOAD:
+            if preloaded and frame.name != PRELOAD:
                 out.append((instrument, Frame(instrument, PRELOAD, FEEDS[PRELOAD].empty, FOREVER)))
+            out += absent(instrument, lacking or {})
         out.append((instrument, frame))
     return out
 

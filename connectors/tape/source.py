@@ -81,8 +81,8 @@ class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
             self._source.on_error(error)
             raise StopIteration from None
         recording = self._source.recording
-        if recording.first > 0 and PRELOAD in recording.feeds:
-            items = opened(items, self._begun)
+        if recording.first > 0:
+            items = opened(items, self._begun, PRELOAD in recording.feeds, recording.lacking)
         out = [(instrument, part) for instrument, frame in items for part in cut(frame, self._source.chunk)]
         self._note(out)
         return out

@@ -141,7 +141,7 @@ def test_the_book_surrounds_the_last_price(market):
             assert (len(bids), len(asks)) == (10, 10)
             assert bids == sorted(bids, reverse=True)
             assert asks == sorted(asks)
-            assert bids[0] == market.traded(instrument)["price"][-1] < asks[0]
+            assert bids[0] <= market.traded(instrument)["price"][-1] <= asks[0] != bids[0]
 
     asyncio.run(run())
 
@@ -232,7 +232,7 @@ def test_ccxt_watches_klines_and_the_best_prices(client, instrument):
                 klines, best = await watching
         assert klines[-1][1:5] == [50_000.25] * 4
         assert klines[-1][5] >= 0.125
-        assert best[symbol]["bid"] == 50_000.25 < best[symbol]["ask"]
+        assert best[symbol]["bid"] < 50_000.25 == best[symbol]["ask"]
 
     asyncio.run(run())
 
@@ -274,18 +274,20 @@ def test_kline_frames_say_when_one_is_closed():
     asyncio.run(run())
 
 
-def test_a_book_that_nobody_trades_on_still_changes_once_a_second():
+def test_a_book_that_nobody_trades_on_still_changes():
     async def run():
         with by_hand(SPOT) as exchange:
             message = {"method": "SUBSCRIBE", "params": ["btcusdt@bookTicker"], "id": 1}
             async with socket_to(exchange, "/stream/ws/0", message) as ws:
                 await heard(ws)
-                for _ in range(30):
-                    exchange.advance(0.1)
+                exchange.advance(5)
+                told = [await heard(ws) for _ in range(5)]
                 exchange.trade(SPOT, 100.0, 1.0, 1)
-                told = [await heard(ws) for _ in range(4)]
-        assert [one["b"] for one in told] == ["60000.00", "60000.00", "60000.00", "100.00"]
-        assert len({one["u"] for one in told}) == 4
+                while (newest := await heard(ws))["a"] != "100.00":
+                    told.append(newest)
+        assert {one["b"] for one in told} == {"60000.00"}
+        assert len({(one["B"], one["A"], one["a"]) for one in told}) > 5
+        assert len({one["u"] for one in told}) == len(told)
 
     asyncio.run(run())
 

@@ -66,10 +66,10 @@ class Bench(Heard):
             venue, symbol = name.split(":", 1)
             symbols.setdefault(venue, []).append(symbol)
         source = ExchangeSource(symbols, Options(**{**FAST, **options}), dict.fromkeys(symbols, address))
-        tape = Tape(self.tape, universe_of(source.exchanges))
+        tape = Tape(self.tape, universe_of(source.exchanges, beside=source.options.beside))
         self.source = LiveSource(source, tape)
         sequenced = frozenset(name for name in instruments if self.source.sequenced(name))
-        self.plan = Plan(Settings(), sequenced, self.source.feeds)
+        self.plan = Plan(Settings(), sequenced, self.source.feeds, live=True, lacking=self.source.lacking)
 
     def run(self, script, graph=to_the_bars):
         """Run until the script has ended."""
