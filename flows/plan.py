@@ -15,7 +15,7 @@ from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
-from events.identity import analysis_hash, is_spot
+from events.identity import analysis_hash, entry, is_among, is_spot
 from events.rows import confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
@@ -106,7 +106,7 @@ class Plan:
     def lateness_s(self, instrument: str) -> dict[str, float]:
         """By how many seconds rows of an instrument may be out of order, per stream."""
         told = {name: ns / SECOND_NS for name, ns in self.lateness_ns.items()}
-        return told | {TRADES: 0.0} if instrument in self.punctual and TRADES in told else told
+        return told | {TRADES: 0.0} if is_among(instrument, self.punctual) and TRADES in told else told
 
     @property
     def preset(self) -> str:
@@ -121,7 +121,7 @@ class Plan:
 
     def streams_of(self, instrument: str) -> frozenset[str]:
         """The streams of the run that an instrument has."""
-        return self.feeds - self.lacking.get(instrument, frozenset())
+        return self.feeds - entry(self.lacking, instrument, frozenset())
 
     def weights_of(self, preset: str) -> dict[str, float]:
         """Weights of dimensions under a preset, without those that are disabled."""

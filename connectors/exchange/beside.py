@@ -143,6 +143,10 @@ class Beside:
             else:
                 line.promise(now, grid_ns)
 
+    def seen_now(self) -> Seen:
+        """How far all lines have come."""
+        return {(line.one.key, line.stream): (line.newest_ns, line.promised_ns) for line in self._all()}
+
     def of(self, stream: str) -> list[Line]:
         """The lines of a stream; any thread may ask."""
         return [line for line in list(self._all()) if line.stream == stream]
