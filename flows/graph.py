@@ -111,7 +111,7 @@ def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
     reference, names = plan.settings.beta.reference, [name for name, _ in plan.timeframes]
     heard = route("to_reference", bars, to_reference(reference, names))
     relay = staged(
-        "reference", lambda: Relay(reference, plan.instruments, names), ["reference", reference, names], heard
+        "reference", lambda: Relay(reference, plan.named, names), ["reference", reference, names], heard
     )
     told = home("to_followers", relay)
     return {
@@ -133,7 +133,7 @@ def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frame
         return ()
     column = plan.analysis.index[AVERAGE] if plan.averaged else None
     heard = route("to_market", merge("market_in", bars, *features.values()), to_market(column))
-    given = (tuple(sorted(plan.instruments)), plan.settings.beta.reference, plan.averaged)
+    given = (tuple(sorted(plan.named)), plan.settings.beta.reference, plan.averaged)
     return (home("from_market", staged("together", lambda: MarketStage(*given), ["together", *given], heard)),)
 
 

@@ -49,8 +49,11 @@ def live(
     if instruments:
         given["exchange"] = {"symbols": exchanges_of(instruments)}
     settings, console = load(config, given or None), terminal()
-    if not settings.exchange.symbols:
-        raise SettingsError("name what to run live, such as binance:BTC/USDT, or give exchange.symbols in the settings")
+    if not settings.exchange.symbols and not settings.exchange.universe:
+        raise SettingsError(
+            "name what to run live, such as binance:BTC/USDT, or give exchange.symbols or "
+            "exchange.universe in the settings"
+        )
     with RunDirectory(out) as directory:
         run = LiveRun(settings, directory, console, store=directory.recovery)
         if again:

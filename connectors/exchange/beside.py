@@ -182,6 +182,10 @@ class Beside:
                 if now_ms - (made_ms if mute else connection.last_message_at or made_ms) > limit_s * 1000:
                     connection.on_error(ccxt.RequestTimeout(f"nothing was pushed for {limit_s:g} s"))
 
+    def seen_now(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """How far all lines have come."""
+        return {(line.one.key, line.stream): (line.newest_ns, line.promised_ns) for line in self._all()}
+
     def of(self, stream: str) -> list[Line]:
         """The lines of a stream; any thread may ask."""
         return [line for line in list(self._all()) if line.stream == stream]

@@ -9,6 +9,7 @@ import numpy as np
 
 from events.feeds import BESIDE, CONTEXT
 from events.frames import Array
+from events.identity import entry
 from events.rows import feature_row
 from events.schema import COLD, MISSING, SETTLED, SILENT
 from operators.latest import AsOf, Input
@@ -44,7 +45,7 @@ class MicroSettings(NamedTuple):
 
     def of(self, instrument: str) -> frozenset[str]:
         """The streams that an instrument has."""
-        return frozenset(self.streams) - frozenset(dict(self.lacking).get(instrument, ()))
+        return frozenset(self.streams) - frozenset(entry(dict(self.lacking), instrument, ()))
 
 
 class Out:

@@ -146,6 +146,20 @@ def test_only_signals_that_were_not_on_the_tape_are_announced(source):
     assert "2025-06-15T15:09:00Z  LONG binance:BTC/USDT at 100.1, score 62.5 >= 70.0" in text.getvalue()
 
 
+def test_a_fallback_is_announced_only_while_the_first_one_is_down(source):
+    text = io.StringIO()
+    watcher = Announcer(source, Console(file=text, width=80), {"binance:BTC/USDT": "kraken:BTC/USD"})
+    source.live.set()
+    health = source.health["binance"] = Health(Feed("binance", ["BTC/USDT"], {}, Options()))
+    frame = Frame("kraken:BTC/USD", "signals", (signal("kraken:BTC/USD", T),), NEVER)
+    for state, told in (("up", 0), ("degraded", 0), ("down", 1), ("up", 1)):
+        health.state = state
+        watcher(frame)
+        assert text.getvalue().count("LONG kraken:BTC/USD") == told
+    watcher(Frame(BTC, "signals", (signal(BTC, T),), NEVER))
+    assert text.getvalue().count(f"LONG {BTC}") == 1
+
+
 def test_an_announcement_gives_reasons_stop_and_targets():
     shares = {
         "trend": DimensionShare(u=0.5, weight=1.0, q=1.0, contribution=4.0, top={"ema@5m": 1.0, "adx@5m": 3.0}),
