@@ -110,9 +110,7 @@ def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
         return {}
     reference, names = plan.settings.beta.reference, [name for name, _ in plan.timeframes]
     heard = route("to_reference", bars, to_reference(reference, names))
-    relay = staged(
-        "reference", lambda: Relay(reference, plan.named, names), ["reference", reference, names], heard
-    )
+    relay = staged("reference", lambda: Relay(reference, plan.named, names), ["reference", reference, names], heard)
     told = home("to_followers", relay)
     return {
         f"beta.{name}": keyed(
