@@ -35,7 +35,7 @@ TRADED: Final = 1_000.0
 _MANY: Final = 200
 _FEWER: Final = (150, 100, 75, 50, 25)
 _THIRDS: Final = 3
-_SETTLE_S: Final = 15.0
+_SETTLE_S: Final = 5.0
 _FLAT_S: Final = 1.0
 """By so much the median lag of the last third may be above that of the first, where it does not grow."""
 _LEAST_S, _FACTOR, _BINS = 1e-4, math.log(1.05), 400
@@ -68,7 +68,7 @@ class Carried(LiveRun):
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
         super().__init__(settings, directory, store=directory.recovery)
-        self.updates, self.came, self.left = 0, Spans(), Spans()
+        self.updates, self.scores, self.came, self.left = 0, 0, Spans(), Spans()
 
     def flow(self) -> Dataflow:
         """The flow, with two steps more that count and change nothing."""
@@ -90,6 +90,7 @@ class Carried(LiveRun):
     def _left(self, item: tuple[str, Frame]) -> tuple[str, Frame]:
         if item[1].name == "confluence":
             now = self.inputs.now_ns("binance")
+            self.scores += len(item[1].rows)
             for at in item[1].rows["available_at"].tolist():
                 self.left.add((now - at) / SECOND_NS)
         return item
@@ -116,11 +117,13 @@ class Third(NamedTuple):
 
 
 def carry(settings: Settings, folder: Path, many: int, seconds: float) -> list[Third]:
-    """Run until all books are whole, and for so many seconds."""
+    """Run until all books are whole and a minute has closed, and for so many seconds."""
     measured: list[tuple[Any, ...]] = []
 
     def look(live: Carried) -> None:
         until(lambda: begun(live) and _whole(live, many))
+        scores = live.scores
+        until(lambda: live.scores >= scores + many)  # each step has been called once
         time.sleep(_SETTLE_S)
         (feed,) = live.inputs.exchange.feeds.values()
         for third in range(_THIRDS):
