@@ -117,13 +117,13 @@ class Third(NamedTuple):
 
 
 def carry(settings: Settings, folder: Path, many: int, seconds: float) -> list[Third]:
-    """Run until all books are whole and a minute has closed, and for so many seconds."""
+    """Run until all books are whole and two minutes have closed, and for so many seconds."""
     measured: list[tuple[Any, ...]] = []
 
     def look(live: Carried) -> None:
         until(lambda: begun(live) and _whole(live, many))
         scores = live.scores
-        until(lambda: live.scores >= scores + many)  # each step has been called once
+        until(lambda: live.scores >= scores + 2 * many)  # the first whole bar has been through: all kernels are loaded
         time.sleep(_SETTLE_S)
         (feed,) = live.inputs.exchange.feeds.values()
         for third in range(_THIRDS):
