@@ -158,10 +158,10 @@ def _whole(live: LiveRun, many: int) -> bool:
     return len(books) == many and all(book.state.synced for book in books)
 
 
-def carried(many: int, seconds: float) -> list[Third]:
-    """A run of so many instruments."""
+def carried(many: int, seconds: float, pace: float = 1.0) -> list[Third]:
+    """A run of so many instruments. Ages mean something only where the clock of the market has the pace of the wall."""
     symbols = ("BTC/USDT", *(f"C{k:03}/USDT" for k in range(1, many)))
-    plan = Plan("binance", symbols, 1 << 40, TRADED, round(SECOND_NS / TRADED), quotes=UPDATES)
+    plan = Plan("binance", symbols, 1 << 40, TRADED, round(pace * SECOND_NS / TRADED), quotes=UPDATES)
     with tempfile.TemporaryDirectory() as folder, pushing(plan) as address:
         settings = settings_of(address, symbols, Path(folder) / "markets", exchange={"feeds": (TRADES, BOOKS)})
         return apart(carry, settings, Path(folder), many, seconds)
