@@ -248,12 +248,14 @@ def until_killed(settings: Settings, folder: Path, rows: int) -> None:
     _run(settings, folder, look)
 
 
-def warmed(folder: Path, days: float) -> int:
-    """Give every instrument of a run that was killed the state of one that has run for days; its bytes.
+def warmed(folder: Path, days: float, instruments: Sequence[str]) -> int:
+    """Give every instrument of a run that was killed the features of one that has run for days, nearly all of its state; its bytes.
 
-    Bars and source keep theirs, so the run goes on where it was.
+    The other steps and the source keep theirs, so the run goes on where it was.
     """
-    plan, rows = Plan(Settings(), feeds=frozenset({TRADES, PRELOAD})), trades(days, 2.0)
+    # features may have columns for the figures of all instruments together; what comes after them waits for the others
+    plan = Plan(Settings(), feeds=frozenset({TRADES, PRELOAD}), instruments=instruments)
+    rows = trades(days, 2.0)
     with tempfile.TemporaryDirectory() as store:
         init_db_dir(store, 1)  # type: ignore[no-untyped-call]
         nothing_before = Frame(KEY, PRELOAD, FEEDS[PRELOAD].empty, FOREVER)
@@ -262,8 +264,8 @@ def warmed(folder: Path, days: float) -> int:
         run(Memory(data), lambda market: build(market, plan), epoch_interval=timedelta(hours=1), recovery_config=config)
         with closing(sqlite3.connect(next(Path(store).glob("*.sqlite3")))) as warm:
             query = "SELECT step_id, ser_change FROM snaps WHERE state_key = ? ORDER BY snap_epoch"
-            newest = {step.partition(".")[2]: state for step, state in warm.execute(query, (KEY,)).fetchall()}
-    del newest["bars"]
+            steps = {step.partition(".")[2]: state for step, state in warm.execute(query, (KEY,)).fetchall()}
+    newest = {step: state for step, state in steps.items() if step.startswith("features_")}
     forget_what_was_not_reached(folder / "run" / "recovery")
     with closing(sqlite3.connect(next((folder / "run" / "recovery").glob("*.sqlite3")))) as store_, store_:
         query = "SELECT step_id, state_key, max(snap_epoch) FROM snaps WHERE step_id LIKE '%.bars' GROUP BY state_key"

@@ -258,6 +258,6 @@ def test_a_killed_run_is_restarted_with_the_state_of_days(tmp_path):
     with pushing.pushing(plan) as address:
         settings = live_runs.settings_of(address, symbols, tmp_path / "markets")
         live_runs.killed(settings, tmp_path, 12_600)
-        assert live_runs.apart(live_runs.warmed, tmp_path, 0.5) > 100_000
+        assert live_runs.apart(live_runs.warmed, tmp_path, 0.5, [f"binance:{s}" for s in symbols]) > 100_000
         found = live_runs.apart(live_runs.restart, settings, tmp_path, time.time())
     assert 0 < found.imported < found.read < found.first
