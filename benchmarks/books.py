@@ -89,7 +89,7 @@ def made(n: int) -> Market:
     """A random book, and the trades of a synthetic market, one a second, over the same time."""
     book = random_book(n)
     end_ns = int(book["available_at"][-1]) // MINUTE_NS * MINUTE_NS
-    return _until(f"random book and 1 trade/s, {n:,} updates", book, trades(n * SPACING_NS / DAY_NS, 60.0), end_ns)
+    return _until(f"random book, {n:,} updates, and 1 trade/s", book, trades(n * SPACING_NS / DAY_NS, 60.0), end_ns)
 
 
 def captured(folder: Path, name: str, what: str) -> Market:
@@ -104,7 +104,7 @@ def captured(folder: Path, name: str, what: str) -> Market:
     book["seq"] = np.arange(len(book))
     traded = traded[traded["available_at"] >= book["available_at"][0]]
     end_ns = int(min(rows["available_at"][-1] for rows in (book, traded))) // MINUTE_NS * MINUTE_NS
-    return _until(f"recorded book and trades of {what}", book, traded, end_ns)
+    return _until(f"recorded {what}, book and trades", book, traded, end_ns)
 
 
 def _until(what: str, book: Array, traded: Array, end_ns: int) -> Market:
@@ -259,7 +259,7 @@ def memory(console: Console, quick: bool) -> list[Budget]:
         show_books(console, market, measured)
         rate = {c.what: c.rate for c in measured}
         numba, python = (c.rate for c in measured[:2])
-        what = market.what.partition(" and")[0]
+        what = market.what.partition(",")[0]
         alone = rate["book alone, 1,000 updates a frame"]
         budgets += [
             Budget(f"{what}: book alone, 1,000 a frame, against numba", alone / numba, 0.2, "x"),
