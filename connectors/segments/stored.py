@@ -74,9 +74,8 @@ class StoredPartition(StatefulSourcePartition[tuple[str, Frame], StoredState]):
     def __init__(self, source: StoredSource, state: StoredState | None) -> None:
         self._source = source
         spans = read_spans(source.directory, source.timed.values(), SPAN_NS)
-        newest: dict[
-            int, int
-        ] = {}  # of all instruments: one that has ended is known as far as the others, as in the run itself
+        # one that has ended is known as far as the others, as in the run itself
+        newest: dict[int, int] = {}
         for ends in spans.values():
             for span, close in ends.items():
                 newest[span] = max(close, newest.get(span, NEVER))
