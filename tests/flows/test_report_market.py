@@ -55,7 +55,9 @@ def test_a_signal_bears_the_row_that_explain_shows(run):
             said.add(signal.market_regime)
             if len(said) > 1 and signal.market_regime is not None:
                 text = explain(run.path, signal.signal_id)
-                assert re.search(rf"market at .*: {signal.market_regime}, of 6 instruments; \d+% up over 24 hours", text)
+                assert re.search(
+                    rf"market at .*: {signal.market_regime}, of 6 instruments; \d+% up over 24 hours", text
+                )
     assert None in said
     assert len(said) > 1
 
