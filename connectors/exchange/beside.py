@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _TICKER_NS: Final = SECOND_NS // 2
 """Tickers and mark prices are handed out no more often than this."""
+_SHARE: Final = 2
+"""Of states only the newest are kept from one part in so many of the queue on, so that trades still have room."""
 _UNTIMED: Final = {
     ("binance", "spot"): frozenset({TOPS}),
     ("binance", "swap"): frozenset({OPEN_INTEREST, LONG_SHORT}),
@@ -180,6 +182,10 @@ class Beside:
                 if now_ms - (made_ms if mute else connection.last_message_at or made_ms) > limit_s * 1000:
                     connection.on_error(ccxt.RequestTimeout(f"nothing was pushed for {limit_s:g} s"))
 
+    def seen_now(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """How far all lines have come."""
+        return {(line.one.key, line.stream): (line.newest_ns, line.promised_ns) for line in self._all()}
+
     def of(self, stream: str) -> list[Line]:
         """The lines of a stream; any thread may ask."""
         return [line for line in list(self._all()) if line.stream == stream]
@@ -203,7 +209,7 @@ class Beside:
     def _line(self, one: Instrument, stream: str) -> Line:
         feed = self._feed
         untimed = _UNTIMED.get((feed.exchange, kind_of(one.symbol)), frozenset())
-        line = Line(one, stream, feed.queue, feed.options.queue, proven=stream not in untimed)
+        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed)
         line.newest_ns, line.promised_ns = self._seen.get((one.key, stream), (NEVER, NEVER))
         line.ready = stream not in POLLED[feed.exchange]
         return line

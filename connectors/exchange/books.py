@@ -149,6 +149,10 @@ class Books:
         """What frames call a market."""
         return str(market["symbol"] if self._feed.exchange == "kraken" else market["id"])
 
+    def seen_now(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """How far all books have come."""
+        return {(book.one.key, BOOKS): (book.at_ns, book.known_ns) for book in self.books.values()}
+
     async def close(self) -> None:
         """Close the connections."""
         for connection in self.connections:
