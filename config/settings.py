@@ -30,6 +30,7 @@ from config.sections import (
     Sources,
     TalibCall,
     Tape,
+    Universe,
 )
 from events.errors import SettingsError
 from events.feeds import KLINES, TRADES
@@ -60,6 +61,7 @@ __all__ = [
     "TalibCall",
     "Tape",
     "THETA_BASE",
+    "Universe",
 ]
 
 
