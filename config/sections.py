@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -35,8 +35,11 @@ def _dimension(name: str) -> str:
     return name
 
 
+ALL_FEEDS: Final = "all"
+
+
 def _stream(name: str) -> str:
-    known = (TRADES, *BESIDE)
+    known = (TRADES, *BESIDE, ALL_FEEDS)
     if name not in known:
         close = get_close_matches(name, known, 1)
         raise ValueError(
@@ -45,6 +48,7 @@ def _stream(name: str) -> str:
     return name
 
 
+Preset = Literal["core6", "full9", "price6", "bars3"]
 Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
@@ -129,13 +133,21 @@ class Gates(Section):
     coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
     agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
     require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+    spread_bps: float = Field(
+        10.0, ge=0, description="Largest mean spread of a bar, in basis points, where there is a book or best quotes."
+    )
+    spread_pctl: float = Field(
+        0.95, ge=0, le=1, description="Rank of a larger spread among those of the bars before, up to which it will do."
+    )
 
 
 class Confluence(Section):
     """The score over dimensions and timeframes, and what it takes to enter."""
 
-    preset: Literal["auto", "core6", "full9", "price6", "bars3"] = Field(
-        "auto", description="Weights of the dimensions; auto is price6 for trades, bars3 for klines."
+    preset: Literal["auto"] | Preset | dict[str, Preset] = Field(
+        "auto",
+        description="Weights of the dimensions, for all or by exchange:BASE/QUOTE; auto is full9 for trades with a book and one of "
+        "funding, open interest, long/short ratio and liquidations, else price6 for trades and bars3 for klines.",
     )
     theta: Literal["auto", "prior"] | float = Field(
         "auto",
@@ -240,16 +252,23 @@ class Exchange(Section):
         description="Symbols by exchange, such as {binance: [BTC/USDT, 'BTC/USDT:USDT'], kraken: [BTC/USD]}; exchanges are "
         "binance, kraken, okx, coinbase and bybit.",
     )
-    feeds: Literal["all"] | tuple[Stream, ...] = Field(
+    feeds: tuple[Stream, ...] = Field(
         ("trades",),
         description="Streams of the run: trades, and beside them any of top, ticker, funding, open_interest, long_short, "
-        "liquidations, book, or all that the exchanges have for these symbols. Symbols without one go on without it.",
+        "liquidations, book; or `all` that the exchanges have for these symbols. Symbols without one go on without it.",
     )
     poll_s: float = Field(
         60.0,
         ge=5,
         le=600,
         description="Seconds between questions for what an exchange does not push, such as open interest.",
+    )
+    reconcile: float = Field(
+        5.0,
+        ge=0,
+        le=60,
+        description="Minutes between questions for the exchange's own klines, which bars are held against; 0 for never. What "
+        "differs is reported, and repaired nowhere.",
     )
     addresses: dict[str, str] = Field(
         {}, description="Host and port of a server that stands for an exchange, such as {binance: '127.0.0.1:9000'}."
@@ -289,10 +308,15 @@ class Exchange(Section):
         60.0, gt=0, description="Seconds without a pushed trade after which an exchange that should push is down."
     )
 
+    @field_validator("feeds", mode="before")
+    @classmethod
+    def _all_feeds(cls, value: Any) -> Any:
+        return (value,) if value == ALL_FEEDS else value
+
     @field_validator("feeds")
     @classmethod
-    def _feeds(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if value != "all" and TRADES not in value:
+    def _feeds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if TRADES not in value and ALL_FEEDS not in value:
             raise ValueError("feeds must have trades, of which bars are made, or be all")
         return value
 

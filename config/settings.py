@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection, Mapping, Set
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import Field, model_validator
 
-from config.presets import PRESETS, THETA_BASE
+from config.presets import PRESETS, THETA_BASE, preset_for
 from config.sections import (
     Bars,
     Confluence,
@@ -21,6 +22,7 @@ from config.sections import (
     Outcomes,
     Output,
     Plugins,
+    Preset,
     Run,
     Section,
     Signals,
@@ -100,25 +102,49 @@ class Settings(Section):
             raise ValueError("\n".join(said))
         return self
 
-    def for_feeds(self, feeds: Set[str] = ONLY_TRADES) -> Settings:
-        """These settings with all decided that hangs on the streams of a run: `confluence.preset: auto` is price6 for instruments
-        with trades and bars3 for those with klines alone.
+    def for_feeds(
+        self,
+        feeds: Set[str] = ONLY_TRADES,
+        instruments: Collection[str] = (),
+        lacking: Mapping[str, Set[str]] = MappingProxyType({}),
+    ) -> Settings:
+        """These settings with all decided that hangs on the streams of a run: `confluence.preset: auto` is what the streams of the
+        instruments come to, by instrument where they differ.
+
+        Args:
+            feeds: the streams of the run.
+            instruments: those of the run that are known.
+            lacking: the streams of the run that an instrument does not have.
 
         >>> Settings().for_feeds({"klines.1m", "funding"}).confluence.preset
         'bars3'
+        >>> lacking = {"x:B/C": {"book"}}
+        >>> Settings().for_feeds({"trades", "book", "funding"}, ("x:A/C", "x:B/C"), lacking).confluence.preset
+        {'x:A/C': 'full9', 'x:B/C': 'price6'}
 
         Raises:
             SettingsError: it is auto, and some instruments have trades, others klines.
         """
-        if self.confluence.preset != "auto":
+        given = self.confluence.preset
+        named: Mapping[str, Preset] = given if isinstance(given, dict) else {}
+        if (given != "auto" and not named) or (named and not instruments):
             return self
-        if {TRADES, KLINES} <= feeds:
+        unnamed = [name for name in instruments if name not in named]
+        if {TRADES, KLINES} <= feeds and (unnamed or not named):
             raise SettingsError(
                 "confluence.preset: auto is price6 for trades and bars3 for klines, and this run has instruments of both. "
                 "Name a preset (for example confluence.preset: bars3), or run them apart"
             )
-        preset = "bars3" if KLINES in feeds else "price6"
+        found = {**named, **{name: preset_for(feeds - lacking.get(name, frozenset())) for name in unnamed}}
+        decided = set(found.values()) or {preset_for(feeds)}
+        preset = decided.pop() if len(decided) == 1 else dict(sorted(found.items()))
         return self.model_copy(update={"confluence": self.confluence.model_copy(update={"preset": preset})})
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """The presets in force, once they are decided (`for_feeds`)."""
+        preset = self.confluence.preset
+        return tuple(dict.fromkeys(preset.values())) if isinstance(preset, dict) else (preset,)
 
     def analysis(self) -> dict[str, Any]:
         """The sections that decide what is computed; where the preset is not decided yet, as it is for trades.

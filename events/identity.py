@@ -29,6 +29,15 @@ def id_of(*parts: object) -> str:
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
+def is_spot(instrument: str) -> bool:
+    """Whether a name is of a spot market: derivatives also say what they are settled in.
+
+    >>> is_spot("binance:BTC/USDT"), is_spot("binance:BTC/USDT:USDT")
+    (True, False)
+    """
+    return instrument.count(":") == 1
+
+
 def id_hash(trade_id: str) -> int:
     """A trade id that is not an integer, as a 64-bit one; negative, so that it never meets an integer id.
 

@@ -10,7 +10,7 @@ from config import Settings
 from connectors.live import universe_of
 from connectors.recovery import resume_epoch
 from connectors.tape import Recording
-from events.errors import RunError, TidewaxError
+from events.errors import InputError, RunError, TidewaxError
 from events.identity import id_of
 from events.schema import SCHEMA_VERSION
 from flows.backtest import refusal
@@ -26,6 +26,10 @@ def store(settings: Settings, path: Path) -> list[Finding]:
     Raises:
         SettingsError: there is no plan of these settings.
     """
+    try:
+        streams_beside(settings)
+    except InputError as error:
+        return [Finding("streams", "wrong", str(error))]
     if not path.exists():
         return [Finding("run directory", "ok", f"{path} is not there yet: a live run begins anew")]
     try:
@@ -64,7 +68,8 @@ def _found(settings: Settings, directory: RunDirectory) -> Finding:
 def _header(settings: Settings, recording: Recording | None) -> dict[str, Any]:
     """What decides whether a stored run can go on, as the header of a live run has it."""
     universe = universe_of({}) if recording is None else recording.header.universe
-    plan = Plan(settings, universe.sequenced, universe.feeds, live=True, lacking=universe.lacking)
+    given = (universe.lacking, universe.instruments)
+    plan = Plan(settings, universe.sequenced, universe.feeds, None, True, *given)
     return {
         "analysis_hash": plan.analysis_hash,
         "analysis": plan.tree,

@@ -14,7 +14,7 @@ from events.records import ComponentStatus
 from flows.plan import Plan
 from operators.bars import Bars
 from operators.chain import Beside, Chain, Either
-from operators.confluence import Confluence
+from operators.confluence import ATR, Confluence
 from operators.history import Features
 from operators.intake import Intake
 from operators.keyed import Frames, keyed, merge, omit, part, pick, staged
@@ -67,6 +67,11 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
     }
 
 
+def watch(bars: Frames, plan: Plan) -> dict[str, Frames]:
+    """What stands beside the features, by stream and timeframe."""
+    return {}
+
+
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
     bars = enter(market, plan)
@@ -87,18 +92,27 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     """From bars to all that the sinks get; where `studied`, the features come with the bars and are not computed again."""
     names = [name for name, _ in plan.timeframes]
     features = study(bars, plan, () if studied else names)
+    beside = watch(bars, plan)
     base = f"bars.{names[0]}"
+    given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.beside)
     confluence = keyed(
         "confluence",
         Confluence,
-        (plan.confluence, plan.analysis, plan.rule),
-        (base, *(f"features.{name}" for name in names)),
+        given,
+        Confluence(*given).streams,
         pick("base", bars, base, *(f"features.{name}" for name in names if name not in features)),
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
+        *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items()),
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
-    given = (plan.signals, plan.funding, plan.preloaded)
-    taken = Signals(*given).streams
+    asked = (plan.signals, plan.funding, plan.preloaded)
+    taken = Signals(*asked).streams
     scores = pick("scores", confluence, *taken)
-    signals = keyed("signals", Signals, given, taken, scores, *rates)
-    return omit("results", merge("all", bars, *features.values(), confluence, signals), "votes", BOOK_MINUTES, *FEEDS)
+    signals = keyed("signals", Signals, asked, taken, scores, *rates)
+    return omit(
+        "results",
+        merge("all", bars, *features.values(), *beside.values(), confluence, signals),
+        "votes",
+        BOOK_MINUTES,
+        *FEEDS,
+    )

@@ -125,9 +125,10 @@ def _plan(file: Path, settings: Settings) -> tuple[Plan, int]:
     if not known:
         plugins = settings.plugins.model_copy(update={"files": (*files, str(file))})
         settings = settings.model_copy(update={"plugins": plugins})
-    weights = PRESETS[settings.for_feeds().confluence.preset] | settings.dimensions.weights
+    presets = settings.for_feeds().presets
+    voting = {*settings.dimensions.weights, *(name for preset in presets for name in PRESETS[preset])}
     scores = [plugin.made for plugin in load_plugins(settings).found if isinstance(plugin.made, Score)]
-    missing = {score.dimension: 0.1 for score in scores if score.dimension not in weights}
+    missing = {score.dimension: 0.1 for score in scores if score.dimension not in voting}
     both = {**settings.dimensions.weights, **missing}
     dimensions = settings.dimensions.model_copy(update={"weights": both, "disabled": ()})
     plan = Plan(settings.model_copy(update={"dimensions": dimensions}))

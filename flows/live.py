@@ -25,6 +25,7 @@ from connectors.tape import Tape
 from connectors.tape.upkeep import Task, Upkeep
 from connectors.watch import Watcher, WatchSink
 from events.errors import RunError, SettingsError, TidewaxError
+from events.feeds import CHECKS
 from flows.announce import Announcer
 from flows.backtest import Backtest
 from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
@@ -75,6 +76,7 @@ class LiveRun(Backtest):
             down_after_s=given.down_after_s,
             beside=streams_beside(settings),
             poll_s=given.poll_s,
+            reconcile_s=given.reconcile * 60,
         )
         cache = directory.path / MARKETS if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache)
@@ -191,14 +193,16 @@ def streams_beside(settings: Settings) -> tuple[str, ...]:
     """The streams beside trades of a live run of these settings.
 
     >>> streams_beside(Settings.model_validate({"exchange": {"symbols": {"kraken": ["BTC/USD"]}, "feeds": "all"}}))
-    ('top', 'ticker')
+    ('top', 'ticker', 'check.1m')
 
     Raises:
         InputError: no instrument of the run has one that they name.
     """
     given = settings.exchange
-    wanted = (given.feeds,) if isinstance(given.feeds, str) else given.feeds
-    return chosen(wanted, [f"{exchange}:{symbol}" for exchange, symbols in given.symbols.items() for symbol in symbols])
+    named = chosen(
+        given.feeds, [f"{exchange}:{symbol}" for exchange, symbols in given.symbols.items() for symbol in symbols]
+    )
+    return (*named, CHECKS) if given.reconcile else named
 
 
 def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from config.presets import preset_for
 from config.problems import dotted
 from config.settings import ONLY_TRADES, PRESETS, THETA_BASE, Settings
 from connectors.files import Inputs
@@ -14,18 +15,21 @@ from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
-from events.identity import analysis_hash
-from events.rows import confluence_row
+from events.identity import analysis_hash, is_spot
+from events.rows import GAP_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
 from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
+from flows.voters import voters
 from operators.analysis import Analysis, completed
-from operators.confluence import GATES, ConfluenceSettings
-from operators.dimensions import SCORES, Score
+from operators.ballot import BesideFeatures, of_features
+from operators.confluence import GATES, ConfluenceSettings, Voters
+from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
-from operators.microstructure.book import BookSettings
+from operators.microstructure.book import BOOK_GAPS, BookSettings
+from operators.microstructure.scores import MicroScore
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -42,6 +46,19 @@ NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 """What gates and stops need, whatever the scores do."""
 
 
+class Registered(NamedTuple):
+    """A stream of rows beside the features: its name, its columns, all of its scores, and the streams of which it needs one."""
+
+    name: str
+    columns: tuple[str, ...]
+    scores: tuple[MicroScore, ...]
+    streams: frozenset[str]
+
+
+REGISTRY: Final[tuple[Registered, ...]] = ()
+"""In registry order: sums of the score run in this order."""
+
+
 class Plan:
     """The parameters of the steps.
 
@@ -53,6 +70,7 @@ class Plan:
         live: whether exchanges send the trades, now or when the tape was recorded.
         lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
             it, rather than missing.
+        instruments: those of the run that are known before it begins.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -71,10 +89,12 @@ class Plan:
         plugins: Plugins | None = None,
         live: bool = False,
         lacking: Mapping[str, frozenset[str]] | None = None,
+        instruments: Collection[str] = (),
     ) -> None:
         self._plugins = plugins
-        self.settings, self.sequenced, self.feeds = settings.for_feeds(feeds), sequenced, feeds
+        self.sequenced, self.feeds, self.instruments = sequenced, feeds, tuple(instruments)
         self.lacking = dict(sorted((lacking or {}).items()))
+        self.settings = settings.for_feeds(feeds, self.instruments, self.lacking)
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
@@ -90,8 +110,31 @@ class Plan:
 
     @property
     def preset(self) -> str:
-        """The preset in force."""
-        return self.settings.confluence.preset
+        """The preset in force; where instruments have several, that of one which has all streams."""
+        preset = self.settings.confluence.preset
+        return preset_for(self.feeds) if isinstance(preset, dict) else preset
+
+    def preset_of(self, instrument: str) -> str:
+        """The preset of an instrument."""
+        preset = self.settings.confluence.preset
+        return preset.get(instrument, self.preset) if isinstance(preset, dict) else preset
+
+    def streams_of(self, instrument: str) -> frozenset[str]:
+        """The streams of the run that an instrument has."""
+        return self.feeds - self.lacking.get(instrument, frozenset())
+
+    def weights_of(self, preset: str) -> dict[str, float]:
+        """Weights of dimensions under a preset, without those that are disabled."""
+        weights = PRESETS[preset] | self.settings.dimensions.weights
+        return {name: weight for name, weight in weights.items() if name not in self.settings.dimensions.disabled}
+
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """Weights of the dimensions of all presets in force; of one that several have, that of the first of them."""
+        found: dict[str, float] = {}
+        for preset in (self.preset, *self.settings.presets):
+            found = self.weights_of(preset) | found
+        return found
 
     @property
     def funding(self) -> bool:
@@ -145,22 +188,45 @@ class Plan:
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:
-        """The scores of the dimensions of the preset and of plugins, those without a weight left out."""
-        chosen, disabled = self.settings.dimensions.features, self.settings.dimensions.disabled
-        weights = PRESETS[self.preset] | self.settings.dimensions.weights
-        known = (s for s in (*SCORES, *self.plugins.scores) if s.dimension in weights and s.dimension not in disabled)
+        """The scores among the features: those of the dimensions in force and of plugins, those without a weight left out."""
+        chosen = self.settings.dimensions.features
+        known = (score for score in (*SCORES, *self.plugins.scores) if score.dimension in self.weights)
         weighted = (replace(score, weight=chosen.get(score.column, score.weight)) for score in known)
         return tuple(score for score in weighted if score.weight > 0)
 
     @cached_property
+    def beside(self) -> tuple[BesideFeatures, ...]:
+        """The streams beside the features, and the scores among them, as `scores`, that the streams of the run allow."""
+        there = (registered for registered in REGISTRY if self.feeds & registered.streams)
+        return tuple(BesideFeatures(name, columns, tuple(self._beside(scores))) for name, columns, scores, _ in there)
+
+    def _beside(self, scores: Iterable[MicroScore]) -> Iterator[MicroScore]:
+        for score in scores:
+            weight = self.settings.dimensions.features.get(score.column, score.weight)
+            if weight > 0 and score.dimension in self.weights and self.feeds & set(score.streams):
+                yield score._replace(weight=weight)
+
+    @cached_property
+    def voting(self) -> tuple[MicroScore, ...]:
+        """All scores, in the order of the ballot: those beside the features first."""
+        return (*(score for stream in self.beside for score in stream.scores), *map(of_features, self.scores))
+
+    @cached_property
     def dimensions(self) -> tuple[tuple[str, float], ...]:
-        """(name, weight) of the dimensions that take part: those of the preset and of plugins that exist and are not disabled."""
-        weights = PRESETS[self.preset] | self.settings.dimensions.weights
-        found = tuple((name, weights[name]) for name in dict.fromkeys(score.dimension for score in self.scores))
+        """(name, weight) of the dimensions that take part: those of the presets and of plugins that exist and are not disabled."""
+        found = tuple((name, self.weights[name]) for name in dict.fromkeys(score.dimension for score in self.voting))
         if not found:
             disabled = ", ".join(self.settings.dimensions.disabled)
             raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {disabled}")
         return found
+
+    def voters(self, instrument: str) -> Voters:
+        """Who votes for an instrument."""
+        return self._voters(self.preset_of(instrument), self.streams_of(instrument), is_spot(instrument))
+
+    def _voters(self, preset: str, streams: frozenset[str], spot: bool) -> Voters:
+        names = [name for name, _ in self.dimensions]
+        return voters(self.voting, names, self.weights_of(preset), THETA_BASE[preset], streams, spot)
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -188,6 +254,12 @@ class Plan:
             min_coverage=settings.gates.coverage,
             min_agreement=settings.gates.agreement,
             require_settled=settings.gates.require_settled,
+            unblended=UNBLENDED,
+            most_spread_bps=settings.gates.spread_bps,
+            most_spread_pctl=settings.gates.spread_pctl,
+            spot=self._voters(self.preset, self.feeds, spot=True),
+            derivatives=self._voters(self.preset, self.feeds, spot=False),
+            instruments={name: self.voters(name) for name in sorted({*self.instruments, *self.lacking})},
         )
 
     @cached_property
@@ -199,12 +271,11 @@ class Plan:
         """
         settings, outcomes = self.settings.signals, self.settings.outcomes
         names = [name for name, _ in self.dimensions]
-        scores = [score for score in self.analysis.scores if score.dimension in names]
         return SignalSettings(
             timeframe=(settings.tf, timeframe_ns(settings.tf)),
             base_ns=self.timeframes[0][1],
             dimensions=tuple(names),
-            features=tuple((score.dimension, score.name) for score in scores),
+            features=tuple((score.dimension, score.name) for score in self.voting),
             timeframes=tuple(name for name, _ in self.timeframes),
             analysis_hash=self.analysis_hash,
             cooldown_bars=settings.cooldown_bars,
@@ -229,18 +300,20 @@ class Plan:
         """All streams that leave the graph, in the order of the picture."""
         names = [name for name, _ in self.timeframes]
         base = base_streams(names)
-        columns = self.analysis.columns
-        blocks = {"values": columns, "status": [f"{column}.status" for column in columns]}
-        features: dict[str, Stream] = {
-            f"features.{name}": Columns(f"features.{name}", self.analysis.dtype, blocks) for name in names
-        }
+        features: dict[str, Stream] = {}
+        for stem, columns in [("features", self.analysis.columns), *((s.name, s.columns) for s in self.beside)]:
+            blocks = {"values": columns, "status": [f"{column}.status" for column in columns]}
+            features |= {f"{stem}.{t}": Columns(f"{stem}.{t}", feature_row(len(columns)), blocks) for t in names}
         dimensions = [name for name, _ in self.dimensions]
         per_dimension = {f: [f"{d}.{f}" for d in dimensions] for f in ("u", "weight", "q", "contribution", "status")}
         gates = {"gates": [f"gate.{name}" for name in GATES]}
         row = confluence_row(len(dimensions), len(GATES))
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
-        return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
+        others = {name: stream for name, stream in base.items() if name not in bars}
+        if BOOKS in self.feeds:
+            others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
+        return bars | features | confluence | others
 
 
 def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
@@ -266,7 +339,8 @@ def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
     if isinstance(inputs, Inputs):
         inputs.check_driven()
     sequenced = frozenset(name for name in inputs.instruments if inputs.sequenced(name))
-    return Plan(settings, sequenced, inputs.feeds, live=not isinstance(inputs, Inputs), lacking=inputs.lacking)
+    live = not isinstance(inputs, Inputs)
+    return Plan(settings, sequenced, inputs.feeds, None, live, inputs.lacking, inputs.instruments)
 
 
 def plan_of_run(run: Mapping[str, Any]) -> Plan:
@@ -280,4 +354,5 @@ def plan_of_run(run: Mapping[str, Any]) -> Plan:
     signals = settings.signals.model_copy(update={"calibration": None})
     settings = settings.model_copy(update={"signals": signals})
     lacking = {name: frozenset(feeds) for name, feeds in run["lacking"].items()}
-    return Plan(settings, feeds=frozenset(run["feeds"]), plugins=stored_plugins(run), lacking=lacking)
+    feeds, instruments = frozenset(run["feeds"]), sorted(run["presets"])
+    return Plan(settings, feeds=feeds, plugins=stored_plugins(run), lacking=lacking, instruments=instruments)

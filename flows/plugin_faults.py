@@ -50,7 +50,7 @@ def _path(plugin: Plugin) -> tuple[str | int, ...]:
 
 def _weights(settings: Settings, plugins: Plugins) -> Iterator[Wrong]:
     known = {name for weights in PRESETS.values() for name in weights}
-    weights = PRESETS[settings.confluence.preset] | settings.dimensions.weights
+    weights = {*settings.dimensions.weights, *(name for preset in settings.presets for name in PRESETS[preset])}
     for plugin in plugins.found:
         if isinstance(plugin.made, Score):
             dimension = plugin.made.dimension
@@ -58,8 +58,8 @@ def _weights(settings: Settings, plugins: Plugins) -> Iterator[Wrong]:
             if dimension not in weights and dimension not in settings.dimensions.disabled:
                 yield (
                     _path(plugin),
-                    f"{plugin.name} votes in the dimension {dimension!r}, which preset {settings.confluence.preset} does not have: "
-                    f"give it a weight, dimensions.weights.{dimension}",
+                    f"{plugin.name} votes in the dimension {dimension!r}, which preset {' and '.join(settings.presets)} does not "
+                    f"have: give it a weight, dimensions.weights.{dimension}",
                 )
     for name in settings.dimensions.weights if not plugins.wrong else ():
         if name not in known:

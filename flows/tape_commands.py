@@ -16,6 +16,8 @@ from flows.report import narrow_table
 
 tape_app = typer.Typer(no_args_is_help=True, help="What is on the tape of a live run, and its upkeep by hand.")
 
+_WIDE = 100
+
 Directory = Annotated[Path, typer.Argument(metavar="TAPE", help="The directory that a live run recorded to.")]
 
 
@@ -45,6 +47,8 @@ def show(tape: Directory) -> None:
                 table.add_row(instrument, stream, f"{n:,}", *times)
             else:
                 table.add_row(instrument, stream, "0", "", "")
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)  # whoever reads it there wants each line whole
     console.print(table)
 
 

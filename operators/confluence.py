@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from events.frames import Array, Rows
+from events.identity import is_spot
 from events.records import DeadLetter
 from events.rows import BAR, confluence_row
 from events.schema import FOLD_MISSING, GAP, NEVER, PARTIAL, SETTLED, WARMING
 from operators.analysis import Analysis
+from operators.ballot import Ballot, BesideFeatures
 from operators.confluence_kernels import blend, combine, empty_scores, hysteresis, prior_theta
 from operators.indicators.regime import LOW_LIQUIDITY
-from operators.latest import AsOf, Input
+from operators.latest import AsOf
+from operators.market_gates import MarketGates
 from operators.rules import Rule, Ruling
 from operators.theta import PRIOR, ThetaMemory
 
-GATES: Final = ("coverage", "ready", "gap", "regime", "agreement")
-"""What may block an entry, in the order of the gates of a confluence row; `regime` is open while the regime is unknown."""
+GATES: Final = ("coverage", "ready", "gap", "book", "spread", "regime", "agreement")
+"""What may block an entry, in the order of the gates of a confluence row. `regime` is open while the regime is unknown; `book`
+and `spread` are open for an instrument without the streams that they judge, and shut where those say nothing.
+"""
+ATR: Final = "atr_14"
 SWINGS: Final = ("swing.high", "swing.low")
 
 FIXED: Final = 0
 THETA_SOURCES: Final = ("fixed", "prior", "quantile")
+
+
+class Voters(NamedTuple):
+    """Who may vote for one instrument, where it is not all.
+
+    Attributes:
+        weights: of the dimensions, in their order; 0 for one that is not applicable, which then counts as if it were not there.
+        theta_base: P of the prior.
+        silent: the score columns that are not applicable.
+        gates: those of `book` and `spread` that judge it; the other of them is open.
+    """
+
+    weights: tuple[float, ...]
+    theta_base: float
+    silent: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
 
 
 class ConfluenceSettings(NamedTuple):
@@ -32,6 +55,7 @@ class ConfluenceSettings(NamedTuple):
     Attributes:
         timeframes: (name, length in ns, weight in the blend), the base first.
         dimensions: (name, weight), those that take part, in registry order.
+        unblended: those of them that are of the base timeframe alone.
         risk_timeframe: whose ATR and swings make stops.
         regime_timeframe: whose regime gates entries and labels signals; the risk timeframe if None.
         theta: the threshold in points, "prior" for that of the voting set, "auto" to learn it from the days before.
@@ -39,6 +63,10 @@ class ConfluenceSettings(NamedTuple):
         release: points by which a score must fall back.
         min_coverage, min_agreement: gates.
         require_settled: whether the gate `ready` asks for settled values throughout.
+        most_spread_bps, most_spread_pctl: the gate `spread` is open where the mean spread of the bar, or its rank among those of
+            the bars before, is at most this.
+        spot, derivatives: who votes for spot markets and for derivatives that `instruments` does not name; all, if not given.
+        instruments: who votes for these.
     """
 
     timeframes: tuple[tuple[str, int, float], ...]
@@ -51,6 +79,18 @@ class ConfluenceSettings(NamedTuple):
     min_coverage: float = 0.6
     min_agreement: float = 0.0
     require_settled: bool = False
+    unblended: tuple[str, ...] = ()
+    most_spread_bps: float = 10.0
+    most_spread_pctl: float = 0.95
+    spot: Voters | None = None
+    derivatives: Voters | None = None
+    instruments: Mapping[str, Voters] = MappingProxyType({})
+
+    def voters_of(self, instrument: str) -> Voters:
+        """Who votes for an instrument."""
+        others = self.spot if is_spot(instrument) else self.derivatives
+        everyone = Voters(tuple(weight for _, weight in self.dimensions), self.theta_base)
+        return self.instruments.get(instrument, others or everyone)
 
 
 def votes_row(timeframes: int, features: int) -> np.dtype[Any]:
@@ -62,52 +102,73 @@ def votes_row(timeframes: int, features: int) -> np.dtype[Any]:
 
 
 class Confluence:
-    """In: base bars and the features of all timeframes. Out: "confluence", one row per base bar, "votes" beside it, and
-    "dead_letters", one per row on which the rule failed.
+    """In: base bars, and of each timeframe the features and what stands beside them. Out: "confluence", one row per base bar,
+    "votes" beside it, and "dead_letters", one per row on which the rule failed.
 
     Args:
         settings: see `ConfluenceSettings`.
         analysis: the columns of the feature rows; every timeframe has the same.
         rule: what decides the entry state in place of the score, None for the score itself.
         atr: the column of the ATR that stops are sized by.
+        beside: the streams beside the features whose scores vote too; the gates `book` and `spread` judge by "micro".
 
     The columns `regime`, `swing.high` and `swing.low` are used where the analysis has them.
     """
 
-    instrument = ""
     outputs = ("confluence", "votes", "dead_letters")
 
     def __init__(
-        self, settings: ConfluenceSettings, analysis: Analysis, rule: Rule | None = None, atr: str = "atr_14"
+        self,
+        settings: ConfluenceSettings,
+        analysis: Analysis,
+        rule: Rule | None = None,
+        atr: str = ATR,
+        beside: tuple[BesideFeatures, ...] = (),
     ) -> None:
         self.settings = settings
         self.clock = f"bars.{settings.timeframes[0][0]}"
         names = [name for name, _ in settings.dimensions]
-        self.scores = [score for score in analysis.scores if score.dimension in names]
-        self.columns = np.array([analysis.index[score.column] for score in self.scores], np.int64)
-        self.feature_weight = np.array([score.weight for score in self.scores])
-        self.dimension_of = np.array([names.index(score.dimension) for score in self.scores], np.int64)
-        self.weight = np.array([weight for _, weight in settings.dimensions])
-        self.blend_weight = np.array([weight for _, _, weight in settings.timeframes])
+        self.ballot = Ballot([(name, length) for name, length, _ in settings.timeframes], analysis, beside, names)
+        self.feature_weight = np.array([score.weight for score in self.ballot.scores])
+        self.dimension_of = np.array([names.index(score.dimension) for score in self.ballot.scores], np.int64)
+        blended = [weight for _, _, weight in settings.timeframes]
+        base_alone = [1.0, *[0.0] * (len(blended) - 1)]
+        self.blend_weight = np.array([base_alone if name in settings.unblended else blended for name in names])
         self.atr, self.regime = analysis.index[atr], analysis.index.get("regime")
         self.swings = [analysis.index.get(name) for name in SWINGS]
         timeframes = [name for name, _, _ in settings.timeframes]
         self.risk = timeframes.index(settings.risk_timeframe)
         self.regime_of = timeframes.index(settings.regime_timeframe or settings.risk_timeframe)
         self.features = tuple(f"features.{name}" for name, _, _ in settings.timeframes)
-        ttl_ns = [2 * length - 1 for _, length, _ in settings.timeframes]  # a bar's features live two bars
-        self.join = AsOf(tuple(Input(f, analysis.dtype, ttl) for f, ttl in zip(self.features, ttl_ns)))
+        self.market = MarketGates(
+            settings.timeframes[0][0], beside, settings.most_spread_bps, settings.most_spread_pctl
+        )
+        self.join = AsOf(tuple(self.ballot.inputs))
         self.dtype = confluence_row(len(names), len(GATES))
-        self.votes = votes_row(len(self.features), len(self.scores))
+        self.votes = votes_row(len(self.features), len(self.ballot.scores))
         self.state = np.array([0, NEVER], np.int64)
         self.ruling = None if rule is None else Ruling(rule, analysis)
+        self.instrument = ""
+
+    @property
+    def instrument(self) -> str:
+        """Whose rows it gets; who votes follows from it."""
+        return self._instrument
+
+    @instrument.setter
+    def instrument(self, name: str) -> None:
+        self._instrument = name
+        self.voters = self.settings.voters_of(name)
+        self.weight = np.array(self.voters.weights)
+        columns = [score.column for score in self.ballot.scores]
+        self.silent = np.array([columns.index(column) for column in self.voters.silent], np.int64)
         self.priors: dict[int, float] = {}  # by voting set, worked out once
-        self.learned = ThetaMemory(self.weight, settings.theta_base)
+        self.learned = ThetaMemory(self.weight, self.voters.theta_base)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """All that it waits for; the base bars drive."""
-        return (self.clock, *self.features)
+        return (self.clock, *(given.name for given in self.ballot.inputs))
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as its inputs; dead letters promise nothing."""
@@ -122,17 +183,15 @@ class Confluence:
         joined = self.join.advance(watermark, times, rows, control)
         if not len(bars):
             return
-        n, shape = len(bars), (len(bars), len(self.features), len(self.scores))
-        u, status = np.empty(shape), np.empty(shape, np.uint8)
-        for s, name in enumerate(self.features):
-            found, _ = joined[name]
-            u[:, s], status[:, s] = found["values"][:, self.columns], found["status"][:, self.columns]
+        n = len(bars)
+        u, status, freshness = self.ballot.read(joined, n, self.silent)
         out, votes = np.empty(n, self.dtype), np.empty(n, self.votes)
         u_d, q_d = np.empty((n, len(self.weight))), np.empty((n, len(self.weight)))
-        status_d, warming, share = np.empty(u_d.shape, np.uint8), np.zeros(n, np.uint8), np.zeros(shape)
+        status_d, warming, share = np.empty(u_d.shape, np.uint8), np.zeros(n, np.uint8), np.zeros(u.shape)
         blend(
             u,
             status,
+            freshness,
             self.blend_weight,
             self.feature_weight,
             self.dimension_of,
@@ -196,7 +255,7 @@ class Confluence:
             return np.full(n, fixed), np.full(n, FIXED, np.uint8)
         if fixed == "prior":
             for voted in set(mask.tolist()) - self.priors.keys():
-                self.priors[voted] = prior_theta(self.weight, voted, self.settings.theta_base)
+                self.priors[voted] = prior_theta(self.weight, voted, self.voters.theta_base)
             return np.array([self.priors[voted] for voted in mask.tolist()]), np.full(n, PRIOR, np.uint8)
         if self.learned.covered_ns is None:
             whole = np.flatnonzero(bars["flags"] & PARTIAL == 0)
@@ -219,13 +278,14 @@ class Confluence:
         for name in {self.features[0], self.features[self.risk]}:
             ready &= joined[name][0]["status"][:, self.atr] <= WARMING
         if settings.require_settled:
-            voting = (status <= WARMING) & (self.blend_weight > 0)[None, :, None]
+            voting = (status <= WARMING) & (self.blend_weight[self.dimension_of].T > 0)[None]
             ready &= ~(voting & (status > SETTLED)).any(axis=(1, 2))
         gates[:, 0] = coverage >= settings.min_coverage
         gates[:, 1] = ready
         gates[:, 2] = bars["flags"] & (GAP | FOLD_MISSING) == 0
-        gates[:, 3] = regime != LOW_LIQUIDITY
-        gates[:, 4] = True if settings.min_agreement <= 0 else agreement >= settings.min_agreement
+        gates[:, 3], gates[:, 4] = self.market.judge(joined, self.voters.gates, len(bars))
+        gates[:, 5] = regime != LOW_LIQUIDITY
+        gates[:, 6] = True if settings.min_agreement <= 0 else agreement >= settings.min_agreement
 
     def snapshot(self) -> Any:
         """The newest features, and the entry state."""

@@ -15,6 +15,7 @@ from operators.maths import kernel
 def blend(
     u: Array,
     status: Array,
+    freshness: Array,
     blend_weight: Array,
     feature_weight: Array,
     dimension_of: Array,
@@ -26,7 +27,8 @@ def blend(
 ) -> None:
     """Per row: u and q of each dimension from (row, timeframe, feature) values, and each feature's share in its dimension's u.
 
-    Sums run in registry order.
+    A feature counts with its weight times its freshness, and asks for its whole weight. `blend_weight` is by (dimension,
+    timeframe). Sums run in registry order. Source: file 05 section 3.
     """
     rows, timeframes, features = u.shape
     dimensions = u_dimension.shape[1]
@@ -34,28 +36,31 @@ def blend(
         for d in range(dimensions):
             weighted, filled, asked = 0.0, 0.0, 0.0
             for s in range(timeframes):
-                value_weight, value_sum, missing_weight = 0.0, 0.0, 0.0
+                whole_weight, value_weight, value_sum, missing_weight = 0.0, 0.0, 0.0, 0.0
                 for f in range(features):
                     if dimension_of[f] != d:
                         continue
                     code = status[i, s, f]
                     if code <= WARMING:
-                        value_weight += feature_weight[f]
-                        value_sum += feature_weight[f] * u[i, s, f]
+                        fresh = feature_weight[f] * freshness[i, s, f]
+                        whole_weight += feature_weight[f]
+                        value_weight += fresh
+                        value_sum += fresh * u[i, s, f]
                         if code == WARMING:
                             warming[i] = 1
                     elif code != SILENT:
                         missing_weight += feature_weight[f]
-                if value_weight + missing_weight == 0.0:
+                if whole_weight + missing_weight == 0.0:
                     continue  # silent: in none of the sums
-                asked += blend_weight[s]
+                asked += blend_weight[d, s]
                 if value_weight > 0.0:
-                    q = value_weight / (value_weight + missing_weight)
-                    weighted += blend_weight[s] * q * (value_sum / value_weight)
-                    filled += blend_weight[s] * q
+                    q = value_weight / (whole_weight + missing_weight)
+                    weighted += blend_weight[d, s] * q * (value_sum / value_weight)
+                    filled += blend_weight[d, s] * q
                     for f in range(features):
                         if dimension_of[f] == d and status[i, s, f] <= WARMING:
-                            share[i, s, f] = blend_weight[s] * q * feature_weight[f] * u[i, s, f] / value_weight
+                            fresh = feature_weight[f] * freshness[i, s, f]
+                            share[i, s, f] = blend_weight[d, s] * q * fresh * u[i, s, f] / value_weight
             if filled > 0.0:
                 u_dimension[i, d], q_dimension[i, d], status_dimension[i, d] = (
                     weighted / filled,

@@ -12,4 +12,7 @@ SCORES: tuple[Score, ...] = (*SMART_MONEY, *VOLUME, *STRUCTURE, *TECHNICAL)
 DIMENSIONS: tuple[str, ...] = tuple(dict.fromkeys(score.dimension for score in SCORES))
 """The dimensions there are, in registry order."""
 
-__all__ = ["DIMENSIONS", "SCORES", "Score"]
+UNBLENDED: tuple[str, ...] = ("liquidity", "sentiment")
+"""The dimensions that are of the base timeframe alone: what they are made of has no bars."""
+
+__all__ = ["DIMENSIONS", "SCORES", "UNBLENDED", "Score"]

@@ -23,7 +23,19 @@ def test_the_default_profile_is_the_defaults():
 
 
 def test_what_the_shipped_settings_compute_is_pinned():
-    assert (load().analysis_hash, load("short").analysis_hash) == ("0c20b537a78f46b0", "883fdb68a93907c8")
+    assert (load().analysis_hash, load("short").analysis_hash) == ("a058c26b8fb130e7", "5127fabe60782d9c")
+
+
+def test_streams_of_a_live_run_are_named_or_all():
+    def feeds(given):
+        return load(None, {"exchange": {"feeds": given}}).exchange.feeds
+
+    assert load().exchange.feeds == ("trades",)
+    assert feeds("all") == ("all",)
+    assert feeds(["trades", "top"]) == ("trades", "top")
+    for given, said in ((["top"], "must have trades"), (["trades", "fundin"], "did you mean funding?")):
+        with pytest.raises(SettingsError, match=said):
+            feeds(given)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,4 +1,4 @@
-"""Random streams beside trades: a book with its snapshots and skips, best quotes, and samples of what is polled."""
+"""Random streams beside trades: a book with its snapshots and skips, best quotes, samples of what is polled, rows of directions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from lab import START
 
 from events.feeds import BOOKS, CONTEXT, FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
 from events.frames import Array
-from events.schema import BOOK_DELTA, BOOK_SNAPSHOT, NEVER
+from events.rows import feature_row
+from events.schema import (
+    BOOK_DELTA,
+    BOOK_SNAPSHOT,
+    COLD,
+    FOLD_MISSING,
+    MISSING,
+    NEVER,
+    PARTIAL,
+    SETTLED,
+    SILENT,
+    WARMING,
+)
 from events.times import MINUTE_NS, SECOND_NS
 
 TICK = 0.5
@@ -101,4 +113,18 @@ def samples(name: str, n: int, seed: int, spacing_ns: int = 20 * SECOND_NS) -> A
         out["pos"], out["complete"] = r.choice([-1, 1], n), r.random(n) < 0.9
     elif name == CONTEXT:
         out["value"] = r.integers(0, 101, n)
+    return out
+
+
+def feature_rows(bars: Array, columns: int, seed: int, quiet: float = 0.2) -> Array:
+    """Rows of so many directions, one per whole bar; of each some are missing, cold, silent or young."""
+    r = np.random.default_rng(seed)
+    bars = bars[bars["flags"] & (PARTIAL | FOLD_MISSING) == 0]
+    out = np.zeros(len(bars), feature_row(columns))
+    for field in ("available_at", "g", "ts_open", "ts_close", "flags"):
+        out[field] = bars[field]
+    out["values"], out["status"] = r.uniform(-1, 1, (len(bars), columns)), SETTLED
+    other = r.random((len(bars), columns)) < quiet
+    out["status"][other] = r.choice([WARMING, COLD, MISSING, SILENT], int(other.sum()))
+    out["values"][out["status"] >= COLD] = np.nan
     return out

@@ -10,23 +10,27 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from beside import feature_rows
+from book_cases import book_cases
 from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
 from micro_cases import micro_cases
 
 import operators
 from events.frames import Array, control
-from events.rows import BAR, FUNDING, OHLCV
-from events.schema import BEACON, COVERAGE, END, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
+from events.rows import BAR, FUNDING, OHLCV, feature_row
+from events.schema import BEACON, COLD, COVERAGE, END, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
+from operators.ballot import BesideFeatures
 from operators.bars import Bars
-from operators.confluence import Confluence, ConfluenceSettings
-from operators.dimensions import SCORES
+from operators.confluence import Confluence, ConfluenceSettings, Voters
+from operators.dimensions import SCORES, UNBLENDED
 from operators.history import Features
 from operators.indicators import Indicator
 from operators.indicators.regime import LOW_LIQUIDITY
 from operators.klines import KlineBars
 from operators.latest import Input, Latest
+from operators.microstructure.scores import MICRO_SCORES, MicroScore
 from operators.preload import PreloadedBars
 from operators.reconcile import Reconciliation
 from operators.signals import Signals, SignalSettings
@@ -98,6 +102,29 @@ SIGNALS = SignalSettings(
     analysis_hash="0" * 16,
 )
 
+MICRO = BesideFeatures(
+    "micro",
+    ("spread_bps", "spread_pctl", "book_synced", "book_age_s", *(score.column for score in MICRO_SCORES))
+    + tuple(score.freshness for score in MICRO_SCORES if score.freshness),
+    MICRO_SCORES,
+)
+BETA = BesideFeatures(
+    "beta",
+    ("beta", "bitcoin_beta.residual_momentum"),
+    (MicroScore("residual_momentum", "bitcoin_beta", 1.0, "bitcoin_beta.residual_momentum", None, ("trades",)),),
+)
+"""Streams beside the features as the cores of them make them, of columns that matter to the score."""
+WHOLE = CONFLUENCE._replace(
+    dimensions=(
+        ("order_flow", 0.18), ("liquidity", 0.14), ("sentiment", 0.10), ("bitcoin_beta", 0.10), *CONFLUENCE.dimensions,
+    ),
+    unblended=UNBLENDED,
+    instruments={
+        KEY: Voters((0.18, 0.14, 0.10, 0.10, *(w for _, w in CONFLUENCE.dimensions)), 12.0, (), ("book", "spread"))
+    },
+)  # fmt: skip
+"""All dimensions that there are; the lab's instrument is judged by the gates of the market."""
+
 TABLE = {
     "n": 300, "wins": 100, "ts_to": START + HOUR_NS,
     "buckets": [
@@ -105,6 +132,21 @@ TABLE = {
         for s in range(8) for t in range(3)
     ],
 }  # fmt: skip
+
+
+@cache
+def beside_features() -> dict[str, Array]:
+    """Rows of `MICRO` and `BETA` on every timeframe, beside the lab's bars."""
+    found = {}
+    for seed, (name, _) in enumerate(TIMEFRAMES):
+        bars = made()[f"bars.{name}"]
+        micro = found[f"micro.{name}"] = feature_rows(bars, len(MICRO.columns), 20 + seed)
+        micro["values"][:, :4] = np.random.default_rng(seed).uniform(0, 1, (len(micro), 4)) * (20.0, 1.2, 1.0, 40.0)
+        micro["values"][:, :4][micro["status"][:, :4] >= COLD] = np.nan
+        fresh = slice(4 + len(MICRO_SCORES), None)
+        micro["values"][:, fresh] = 2.0 ** -np.abs(micro["values"][:, fresh])
+        found[f"beta.{name}"] = feature_rows(bars, len(BETA.columns), 40 + seed)
+    return found
 
 
 @cache
@@ -248,6 +290,17 @@ def cases() -> dict[str, Case]:
             ("joined",),
         ),
         "Confluence": Case(lambda: Confluence(CONFLUENCE, analysis()), joined, outputs=("confluence", "votes")),
+        "Confluence, all dimensions": Case(
+            lambda: Confluence(WHOLE, analysis(), beside=(MICRO, BETA)),
+            joined | beside_features(),
+            {"micro.1m": down, "beta.5m": down},
+            ("confluence", "votes"),
+        ),
+        "Confluence, one beside it absent": Case(
+            lambda: Confluence(WHOLE, analysis(), beside=(MICRO, BETA)),
+            joined | beside_features() | {f"beta.{n}": np.empty(0, feature_row(2)) for n, _ in TIMEFRAMES},
+            outputs=("confluence", "votes"),
+        ),
         "Signals, gates shut": Case(
             lambda: Signals(SIGNALS), {"confluence": shut, "votes": m["votes"]}, outputs=("signals", "updates")
         ),
@@ -261,7 +314,7 @@ def cases() -> dict[str, Case]:
             {"confluence": illiquid, "votes": m["votes"], "funding": paid},
             outputs=("signals", "updates", "outcomes"),
         ),
-        **{name: Case(*given) for name, given in micro_cases().items()},
+        **{name: Case(*given) for name, given in (book_cases() | micro_cases()).items()},
     }
 
 

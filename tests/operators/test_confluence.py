@@ -71,14 +71,15 @@ def test_contributions_of_the_last_vector():
     assert points == pytest.approx(expected, rel=1e-12)
 
 
-def blended(u, status, weight, blend_weight):
+def blended(u, status, weight, blend_weight, freshness=None):
     """(u, q) of one dimension from (timeframe, feature) values."""
     u, status = np.array([u], float), np.array([status], np.uint8)
+    fresh = np.ones(u.shape) if freshness is None else np.array([freshness], float)
     shape = u.shape
     out_u, out_q, out_s = np.empty((1, 1)), np.empty((1, 1)), np.empty((1, 1), np.uint8)
     share, warming = np.zeros(shape), np.zeros(1, np.uint8)
     of = np.zeros(shape[2], np.int64)
-    blend(u, status, np.array(blend_weight), np.array(weight), of, out_u, out_q, out_s, share, warming)
+    blend(u, status, fresh, np.array([blend_weight]), np.array(weight), of, out_u, out_q, out_s, share, warming)
     return out_u[0, 0], out_q[0, 0], out_s[0, 0], share[0], warming[0]
 
 
