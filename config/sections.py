@@ -5,10 +5,11 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from config.presets import PRESETS
 from events.feeds import BESIDE, TRADES
+from events.schema import MARKET_REGIME_NAMES
 from events.times import timeframe_ns
 
 
@@ -52,6 +53,15 @@ Preset = Literal["core6", "full9", "price6", "bars3"]
 Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
+
+
+def _market_regime(name: str) -> str:
+    if name not in MARKET_REGIME_NAMES.values():
+        raise ValueError(f"there is no regime of the market {name!r}, only {', '.join(MARKET_REGIME_NAMES.values())}")
+    return name
+
+
+MarketRegime = Annotated[str, AfterValidator(_market_regime)]
 
 
 class Bars(Section):
@@ -105,12 +115,59 @@ class Book(Section):
     )
 
 
+class Liquidations(Section):
+    """What liquidations say."""
+
+    floor_usd: float = Field(
+        10_000.0, ge=0, description="Quote value of liquidations in a window below which they have no opinion."
+    )
+    mode: Literal["exhaustion", "momentum"] = Field(
+        "exhaustion",
+        description="What votes: the end of a flush, against it, or the imbalance of 30 minutes, along with it.",
+    )
+
+
+class OpenInterest(Section):
+    """What open interest says of a move of the price."""
+
+    unwind: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Weight of a move during which open interest did not rise; one during which it rose has 1.",
+    )
+
+
+class Sentiment(Section):
+    """What derivatives say of the crowd."""
+
+    invert: tuple[Literal["funding", "liquidations", "long_short", "basis", "fear_greed"], ...] = Field(
+        (), description="Features of the dimension sentiment whose sign is turned."
+    )
+    long_short: Literal["accounts", "positions", "taker"] = Field(
+        "accounts", description="Whose long/short ratio is read, where a venue has several."
+    )
+
+
 class Indicators(Section):
     """Indicators of every timeframe, beside those that the scores need, which are always there."""
 
     talib: tuple[TalibCall, ...] = Field((), description="TA-Lib functions, each with its parameters.")
     builtin: tuple[str, ...] = Field((), description="The project's own indicators, by name.")
     book: Book = Field(Book(), description="How the shape of an order book is measured.")
+    liquidations: Liquidations = Field(Liquidations(), description="What liquidations say.")
+    open_interest: OpenInterest = Field(OpenInterest(), description="What open interest says of a move of the price.")
+    sentiment: Sentiment = Field(Sentiment(), description="What derivatives say of the crowd.")
+
+
+class Beta(Section):
+    """Bitcoin beta: what of an instrument's moves a reference does not explain."""
+
+    reference: str = Field(
+        "binance:BTC/USDT",
+        pattern=r"^[a-z0-9]+:[^:/\s]+/\S+$",
+        description="The reference, exchange:BASE/QUOTE. Where it is no instrument of the run, bitcoin_beta is not applicable.",
+    )
 
 
 class Dimensions(Section):
@@ -133,6 +190,9 @@ class Gates(Section):
     coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
     agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
     require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+    market: tuple[MarketRegime, ...] = Field(
+        (), description="Regimes of the whole market in which no long begins, such as [BROAD_DOWN_HIGH_VOL]."
+    )
     spread_bps: float = Field(
         10.0, ge=0, description="Largest mean spread of a bar, in basis points, where there is a book or best quotes."
     )
@@ -244,6 +304,31 @@ class Sources(Section):
     )
 
 
+class Universe(Section):
+    """The largest markets of an exchange by turnover of 24 hours, looked at again and again; each change is recorded."""
+
+    top: int = Field(ge=1, le=1_000, description="Rank up to which a market joins.")
+    keep: int | None = Field(
+        None,
+        ge=1,
+        description="Rank beyond which one leaves, so that those near the edge stay; a quarter more than `top`, if not given.",
+    )
+    quote: str = Field("USDT", description="What the markets are quoted in.")
+    market: Literal["spot", "swap"] = Field("spot", description="Their type; swap stands for perpetual contracts.")
+    refresh_s: float = Field(3600.0, ge=10, description="Seconds between looks.")
+    never: tuple[str, ...] = Field(
+        ("USDC", "FDUSD", "TUSD", "DAI", "BUSD", "EUR"), description="Bases that are left out."
+    )
+
+    @model_validator(mode="after")
+    def _keeps_what_joins(self) -> Universe:
+        if self.keep is not None and self.keep < self.top:
+            raise ValueError(
+                f"keep is {self.keep}: it must be at least top, {self.top}, or who joins would leave again"
+            )
+        return self
+
+
 class Exchange(Section):
     """Exchanges of a live run. What is not said here of a connection follows from how ccxt and the exchange behave."""
 
@@ -269,6 +354,16 @@ class Exchange(Section):
         le=60,
         description="Minutes between questions for the exchange's own klines, which bars are held against; 0 for never. What "
         "differs is reported, and repaired nowhere.",
+    )
+    universe: dict[str, Universe] = Field(
+        {},
+        description="Markets chosen by turnover, by exchange, such as {binance: {top: 50}}. Those of `symbols` are followed "
+        "whatever their rank.",
+    )
+    fallback: dict[str, str] = Field(
+        {},
+        description="Instruments whose signals are told only while another one's exchange is down, by that other one, such as "
+        "{'binance:BTC/USDT': 'kraken:BTC/USD'}; both always run.",
     )
     addresses: dict[str, str] = Field(
         {}, description="Host and port of a server that stands for an exchange, such as {binance: '127.0.0.1:9000'}."

@@ -10,9 +10,10 @@ import numpy as np
 from events.errors import RunError
 from events.frames import Array
 from events.records import ALL, Outcome, Signal, SignalUpdate
-from events.schema import BAR_FLAG_NAMES, COLD, MISSING, NEVER, STATUS_NAMES, WARMING
+from events.schema import BAR_FLAG_NAMES, NEVER, STATUS_NAMES
 from events.times import iso
-from flows.reasons import because, price, ranked, threshold
+from flows.explain_features import Features
+from flows.reasons import because, price, threshold
 from flows.report_components import component_lines, outage_line, read_outages
 from flows.report_figures import signed
 from flows.report_runs import FinishedRun
@@ -45,7 +46,7 @@ def explain(directory: Path, signal_id: str) -> str:
     sections = [
         _what(run, signal, score),
         _dimensions(run, signal, score),
-        _features(run, signal),
+        Features(run, signal).lines(),
         _gates(signal, score, scores),
         _bar(run, signal) + _outages(run, signal),
         _planned(signal),
@@ -106,67 +107,13 @@ def _dimensions(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
     lines = [f"{'dimension':<16}{'u':>8}{'weight':>8}{'q':>7}{'contribution':>14}  status"]
     for k, (name, _) in enumerate(run.plan.dimensions):
         u, contribution = float(score["u"][k]), float(score["contribution"][k])
-        status = STATUS_NAMES[int(score["status"][k])]
+        status = STATUS_NAMES[int(score["status"][k])] if score["weight"][k] > 0 else "not applicable"
         shown = ("-", "-") if np.isnan(u) else (f"{u:+.3f}", f"{contribution:+.4f}")
         lines.append(
             f"{name:<16}{shown[0]:>8}{score['weight'][k]:>8.2f}{score['q'][k]:>7.2f}{shown[1]:>14}  "
             f"{'votes' if status == STATUS_NAMES[0] else status}"
         )
     return [*lines, f"{'score - 50':<39}{signal.score - 50:>+14.4f}"]
-
-
-def _features(run: FinishedRun, signal: Signal) -> list[str]:
-    """The top features of each dimension with their values, then by name all that voted beside them, and all that did not."""
-    analysis, blend = run.plan.analysis, run.plan.settings.confluence.blend
-    as_of = {
-        name: (_row_as_of(run.rows(f"features.{name}", signal.key), signal.ts, length), length)
-        for name, length in run.plan.timeframes
-        if blend.get(name, 0.0) > 0
-    }
-    points = {(d, f): p for d, share in signal.components.items() for f, p in share.top.items()}
-    top: dict[tuple[str, str], str] = {}
-    others: dict[str, list[str]] = {name: [] for name in ("also voting", *STATUS_NAMES[WARMING + 1 :])}
-    for score in analysis.scores:
-        for timeframe, (row, length) in as_of.items():
-            feature, at = f"{score.name}@{timeframe}", analysis.index[score.column]
-            status = MISSING if row is None else int(row["status"][at])
-            if row is None or status >= COLD:
-                others[STATUS_NAMES[status]].append(f"{score.dimension}.{feature}")
-                continue
-            u, said = float(row["values"][at]), STATUS_NAMES[status]
-            if (score.dimension, feature) not in points:
-                others["also voting"].append(f"{score.dimension}.{feature} u {u:+.3f} {said}")
-                continue
-            needs = ", ".join(f"{n} {_value(row, analysis.index.get(n))}" for n in score.needs if n in analysis.index)
-            age_bars = (signal.ts - int(row["ts_close"])) / length
-            top[score.dimension, feature] = (
-                f"{feature:<20}{points[score.dimension, feature]:>+9.4f}  u {u:+.3f}  {said}, {age_bars:.1f} bars old"
-                f"{f'; of {needs}' if needs else ''}"
-            )
-    lines = ["top features by points of the score"]
-    for name, _ in run.plan.dimensions:
-        if name in signal.components:
-            features = ranked(signal.components[name])
-            lines += [f"  {name}", *(f"    {top[name, f]}" for f in features if (name, f) in top)]
-    for name, found in others.items():
-        lines += wrap(f"{name}: {', '.join(found) or 'none'}", _WIDTH, subsequent_indent="  ")
-    return lines
-
-
-def _row_as_of(rows: Array, ts: int, length_ns: int) -> Array | None:
-    """The newest row that was available at `ts` and younger than two bars, as the score saw it."""
-    at = int(np.searchsorted(rows["available_at"], ts, side="right")) - 1
-    if at < 0 or ts - int(rows["available_at"][at]) >= 2 * length_ns:
-        return None
-    row: Array = rows[at]
-    return row
-
-
-def _value(row: Array, at: int | None) -> str:
-    if at is None:
-        return "-"
-    status = int(row["status"][at])
-    return f"- ({STATUS_NAMES[status]})" if status >= COLD else f"{float(row['values'][at]):.6g}"
 
 
 def _gates(signal: Signal, score: Array, scores: Array) -> list[str]:

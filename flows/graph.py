@@ -9,27 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TRADES
+from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
+from events.times import MINUTE_NS
 from flows.plan import Plan
 from operators.bars import Bars
+from operators.beta import PAIRS, Beta
+from operators.broadcast import Relay, to_reference
 from operators.chain import Beside, Chain, Either
 from operators.confluence import ATR, Confluence
+from operators.core import Core, Stage
 from operators.history import Features
 from operators.intake import Intake
-from operators.keyed import Frames, keyed, merge, omit, part, pick, staged
+from operators.keyed import Frames, home, keyed, merge, omit, part, pick, route, staged
 from operators.klines import KlineBars
+from operators.latest import Latest
+from operators.market import AVERAGE, EARLIER, MarketStage, to_market
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes
+from operators.microstructure.derivatives import both_prices
+from operators.microstructure.micro import Micro, micro_streams, needs_quotes
+from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
 from operators.reconcile import Reconciliation
 from operators.signals import Signals
 
+MINUTES = (BOOK_MINUTES, QUOTE_MINUTES)
+"""What books and best quotes become; it goes to no sink."""
+
 
 def enter(market: Frames, plan: Plan) -> Frames:
-    """All that the sources send, validated: trades or klines as bars, books as a row a minute, the rest as it is; with the gaps,
-    dead letters and counts of the intake. Intake, bars and books share a step: every trade passes two of them, every update of a
-    book too, which ends here. Books are driven by themselves, so trades that stall hold up none of their updates.
+    """All that the sources send, validated: trades or klines as bars, books, best quotes and tickers as a row a minute, the rest as
+    it is; with the gaps, dead letters and counts of the intake. All this shares a step: every trade passes two parts of it, every
+    update of a book too, which ends here. What is reduced is driven by itself, so trades that stall hold up none of it.
     """
 
     def stages() -> Chain:
@@ -40,16 +52,30 @@ def enter(market: Frames, plan: Plan) -> Frames:
             (KLINES,): lambda: Ordered(KlineBars(*given), (KLINES,)),
         }
         intake, driving = Intake(plan.lateness_ns, plan.sequenced, plan.punctual), (*DRIVING, PRELOAD)
-        if BOOKS not in plan.feeds:
+        reduced = reducers(plan)
+        if not reduced:
             return Chain(intake, Either(bars), driving)
-        books = Ordered(BookMinutes(plan.book), (BOOKS,))
-        return Chain(intake, Beside({driving: Either(bars), (BOOKS,): books}), (*driving, BOOKS))
+        beside: dict[tuple[str, ...], Stage] = {(name,): Ordered(core, (name,)) for name, core in reduced.items()}
+        return Chain(intake, Beside({driving: Either(bars), **beside}), (*driving, *reduced))
 
     order = [sorted(plan.sequenced), sorted(plan.punctual), plan.lateness_ns]
     identity = ["bars", plan.timeframes, plan.max_fill, *order, *["preload"] * plan.preloaded]
     if BOOKS in plan.feeds:
         identity.append(["book", *plan.book])
+    identity += [name for name in reducers(plan) if name != BOOKS]
     return staged("bars", stages, identity, market)
+
+
+def reducers(plan: Plan) -> dict[str, Core]:
+    """What makes a row a minute of streams of any rate, by stream."""
+    base_ns, out = plan.timeframes[0][1], dict[str, Core]()
+    if BOOKS in plan.feeds:
+        out[BOOKS] = BookMinutes(plan.book)
+    if needs_quotes(plan.micro):
+        out[TOPS] = QuoteMinutes(base_ns)
+    if TICKERS in plan.feeds:
+        out[TICKERS] = Latest(TICKERS, base_ns, both_prices)
+    return out
 
 
 def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Frames]:
@@ -69,7 +95,44 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 
 def watch(bars: Frames, plan: Plan) -> dict[str, Frames]:
     """What stands beside the features, by stream and timeframe."""
-    return {}
+    lengths, found = dict(plan.timeframes), dict[str, Frames]()
+    for stream in (stream for stream in plan.beside if stream.name == "micro"):
+        for name in stream.timeframes:
+            taken = micro_streams(name, lengths[name], plan.micro)
+            rows = pick(f"micro_{name}_of", bars, *taken)
+            found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
+    return found
+
+
+def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
+    """How each instrument moves with the reference, by stream and timeframe; nothing where there is none to compare with."""
+    if not plan.followers:
+        return {}
+    reference, names = plan.settings.beta.reference, [name for name, _ in plan.timeframes]
+    heard = route("to_reference", bars, to_reference(reference, names))
+    relay = staged("reference", lambda: Relay(reference, plan.named, names), ["reference", reference, names], heard)
+    told = home("to_followers", relay)
+    return {
+        f"beta.{name}": keyed(
+            f"beta_{name}",
+            Beta,
+            (name, length, PAIRS.get(length, PAIRS[MINUTE_NS])),
+            (f"bars.{name}", f"reference.{name}"),
+            pick(f"beta_bars_{name}", bars, f"bars.{name}"),
+            pick(f"beta_reference_{name}", told, f"reference.{name}"),
+        )
+        for name, length in plan.timeframes
+    }
+
+
+def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frames, ...]:
+    """The figures of all instruments together, under the key GLOBAL, and what each instrument gets of them; nothing of too few."""
+    if not plan.compared:
+        return ()
+    column = plan.analysis.index[AVERAGE] if plan.averaged else None
+    heard = route("to_market", merge("market_in", bars, *features.values()), to_market(column))
+    given = (tuple(sorted(plan.named)), plan.settings.beta.reference, plan.averaged)
+    return (home("from_market", staged("together", lambda: MarketStage(*given), ["together", *given], heard)),)
 
 
 def build(market: Frames, plan: Plan) -> Frames:
@@ -92,27 +155,25 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     """From bars to all that the sinks get; where `studied`, the features come with the bars and are not computed again."""
     names = [name for name, _ in plan.timeframes]
     features = study(bars, plan, () if studied else names)
-    beside = watch(bars, plan)
+    beside = watch(bars, plan) | compare(bars, plan)
     base = f"bars.{names[0]}"
     given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.beside)
+    joined = Confluence(*given).streams
     confluence = keyed(
         "confluence",
         Confluence,
         given,
-        Confluence(*given).streams,
+        joined,
         pick("base", bars, base, *(f"features.{name}" for name in names if name not in features)),
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
-        *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items()),
+        *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items() if name in joined),
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
-    asked = (plan.signals, plan.funding, plan.preloaded)
+    together = gather(bars, features, plan)
+    asked = (plan.signals, plan.funding, plan.preloaded, plan.compared)
     taken = Signals(*asked).streams
     scores = pick("scores", confluence, *taken)
-    signals = keyed("signals", Signals, asked, taken, scores, *rates)
-    return omit(
-        "results",
-        merge("all", bars, *features.values(), *beside.values(), confluence, signals),
-        "votes",
-        BOOK_MINUTES,
-        *FEEDS,
-    )
+    earlier = (pick("market_rows", rows, EARLIER) for rows in together)
+    signals = keyed("signals", Signals, asked, taken, scores, *rates, *earlier)
+    every = merge("all", bars, *features.values(), *beside.values(), confluence, *together, signals)
+    return omit("results", every, "votes", EARLIER, *MINUTES, *FEEDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from config.presets import preset_for
 from config.problems import dotted
@@ -15,21 +15,26 @@ from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
-from events.identity import analysis_hash, is_spot
-from events.rows import GAP_ROW, confluence_row, feature_row
+from events.identity import analysis_hash, entry, is_among, is_spot
+from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
 from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
-from flows.voters import voters
+from flows.voters import voters, why_not
 from operators.analysis import Analysis, completed
-from operators.ballot import BesideFeatures, of_features
+from operators.ballot import BESIDE_SCORES, BesideFeatures, of_features
+from operators.beta import BETA_COLUMNS, BETA_SCORES, REFERENCE
 from operators.confluence import GATES, ConfluenceSettings, Voters
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
+from operators.market import AVERAGE, AVERAGED, TOGETHER
+from operators.market_kernels import LEAST_KEYS
 from operators.microstructure.book import BOOK_GAPS, BookSettings
-from operators.microstructure.scores import MicroScore
+from operators.microstructure.micro import MICRO_COLUMNS, micro_streams
+from operators.microstructure.part import INPUTS, MicroSettings
+from operators.microstructure.scores import MICRO_SCORES, MicroScore
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -46,19 +51,6 @@ NEEDED: Final = ("atr_14", "regime", "swing.high", "swing.low")
 """What gates and stops need, whatever the scores do."""
 
 
-class Registered(NamedTuple):
-    """A stream of rows beside the features: its name, its columns, all of its scores, and the streams of which it needs one."""
-
-    name: str
-    columns: tuple[str, ...]
-    scores: tuple[MicroScore, ...]
-    streams: frozenset[str]
-
-
-REGISTRY: Final[tuple[Registered, ...]] = ()
-"""In registry order: sums of the score run in this order."""
-
-
 class Plan:
     """The parameters of the steps.
 
@@ -70,7 +62,7 @@ class Plan:
         live: whether exchanges send the trades, now or when the tape was recorded.
         lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
             it, rather than missing.
-        instruments: those of the run that are known before it begins.
+        instruments: those of the run that are known before it begins; what compares instruments takes them alone.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -106,7 +98,7 @@ class Plan:
     def lateness_s(self, instrument: str) -> dict[str, float]:
         """By how many seconds rows of an instrument may be out of order, per stream."""
         told = {name: ns / SECOND_NS for name, ns in self.lateness_ns.items()}
-        return told | {TRADES: 0.0} if instrument in self.punctual and TRADES in told else told
+        return told | {TRADES: 0.0} if is_among(instrument, self.punctual) and TRADES in told else told
 
     @property
     def preset(self) -> str:
@@ -120,8 +112,14 @@ class Plan:
         return preset.get(instrument, self.preset) if isinstance(preset, dict) else preset
 
     def streams_of(self, instrument: str) -> frozenset[str]:
-        """The streams of the run that an instrument has."""
-        return self.feeds - self.lacking.get(instrument, frozenset())
+        """The streams of the run that an instrument has, that of a reference among them."""
+        compared = {REFERENCE} if instrument in self.followers else set()
+        return (self.feeds | compared) - entry(self.lacking, instrument, frozenset())
+
+    @property
+    def _offered(self) -> frozenset[str]:
+        """The streams that some instrument may have."""
+        return self.feeds | {REFERENCE} if self.followers else self.feeds
 
     def weights_of(self, preset: str) -> dict[str, float]:
         """Weights of dimensions under a preset, without those that are disabled."""
@@ -155,6 +153,46 @@ class Plan:
     def ticks(self) -> tuple[tuple[str, float], ...]:
         """Price steps by instrument, where the settings say them."""
         return tuple((name, one.tick) for name, one in sorted(self.settings.instruments.items()))
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The instruments of the run, without the names that stand for those that come and go."""
+        return tuple(name for name in self.instruments if not name.endswith("*"))
+
+    @cached_property
+    def followers(self) -> tuple[str, ...]:
+        """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
+        reference = self.settings.beta.reference
+        if reference not in self.named or "bitcoin_beta" in self.settings.dimensions.disabled:
+            return ()
+        return tuple(sorted(name for name in self.named if name != reference))
+
+    @cached_property
+    def compared(self) -> bool:
+        """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
+        return len(self.named) >= LEAST_KEYS
+
+    @cached_property
+    def averaged(self) -> bool:
+        """Whether these figures have averages to hold closes against."""
+        return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
+
+    @cached_property
+    def micro(self) -> MicroSettings:
+        """Parameters of microstructure."""
+        indicators, streams = self.settings.indicators, tuple(name for name in INPUTS if name in self.feeds)
+        lacking = {name: tuple(feed for feed in streams if feed in feeds) for name, feeds in self.lacking.items()}
+        return MicroSettings(
+            streams=streams,
+            lacking=tuple((name, feeds) for name, feeds in lacking.items() if feeds),
+            base_ns=self.timeframes[0][1],
+            liq_floor_usd=indicators.liquidations.floor_usd,
+            liq_mode=indicators.liquidations.mode,
+            oi_unwind=indicators.open_interest.unwind,
+            invert=tuple(sorted(indicators.sentiment.invert)),
+            long_short_basis=indicators.sentiment.long_short,
+            preloaded=self.preloaded,
+        )
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -197,13 +235,24 @@ class Plan:
     @cached_property
     def beside(self) -> tuple[BesideFeatures, ...]:
         """The streams beside the features, and the scores among them, as `scores`, that the streams of the run allow."""
-        there = (registered for registered in REGISTRY if self.feeds & registered.streams)
-        return tuple(BesideFeatures(name, columns, tuple(self._beside(scores))) for name, columns, scores, _ in there)
+        told = tuple(name for name, length in self.timeframes if len(micro_streams(name, length, self.micro)) > 1)
+        micro = BesideFeatures("micro", MICRO_COLUMNS, tuple(self._beside(MICRO_SCORES)), told)
+        return (*[micro] * bool(told), *[self._beta] * bool(self._beta.scores))
+
+    @cached_property
+    def _beta(self) -> BesideFeatures:
+        names = tuple(name for name, _ in self.timeframes) if self.followers else ()
+        return BesideFeatures("beta", BETA_COLUMNS, tuple(self._beside(BETA_SCORES)), names)
+
+    @property
+    def _unheard(self) -> tuple[BesideFeatures, ...]:
+        """Streams beside the features without a score that votes, so that scores need not wait for them."""
+        return () if self._beta.scores else (self._beta,)
 
     def _beside(self, scores: Iterable[MicroScore]) -> Iterator[MicroScore]:
         for score in scores:
             weight = self.settings.dimensions.features.get(score.column, score.weight)
-            if weight > 0 and score.dimension in self.weights and self.feeds & set(score.streams):
+            if weight > 0 and score.dimension in self.weights and self._offered & set(score.streams):
                 yield score._replace(weight=weight)
 
     @cached_property
@@ -220,6 +269,13 @@ class Plan:
             raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {disabled}")
         return found
 
+    def why_not(self, instrument: str, dimension: str) -> str | None:
+        """Why a dimension is not applicable to an instrument, as a phrase; None where it is."""
+        known = [*BESIDE_SCORES, *map(of_features, (*SCORES, *self.plugins.scores))]
+        why = why_not(dimension, known, self.streams_of(instrument), is_spot(instrument))
+        voting = any(score.dimension == dimension for score in self.voting)
+        return why or (None if voting else "none of its features has a weight")
+
     def voters(self, instrument: str) -> Voters:
         """Who votes for an instrument."""
         return self._voters(self.preset_of(instrument), self.streams_of(instrument), is_spot(instrument))
@@ -235,7 +291,9 @@ class Plan:
             indicators = (*configured_indicators(self.settings), *self.plugins.indicators)
             voting = {score.column for score in self.scores}
             ruled = [column for column in self.rule.columns if column not in voting] if self.rule else []
-            return Analysis(completed(indicators, self.scores, (*NEEDED, *ruled)), self.scores)
+            return Analysis(
+                completed(indicators, self.scores, (*NEEDED, *ruled, *[AVERAGE] * self.averaged)), self.scores
+            )
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
 
@@ -292,18 +350,20 @@ class Plan:
             ),
             lots={name: instrument.lot for name, instrument in self.settings.instruments.items()},
             close_on_illiquid=settings.close_on_illiquid,
+            shut_markets=self.settings.confluence.gates.market,
             calibration=read_table(self.settings),
         )
 
     @cached_property
     def streams(self) -> dict[str, Stream]:
         """All streams that leave the graph, in the order of the picture."""
-        names = [name for name, _ in self.timeframes]
+        names = tuple(name for name, _ in self.timeframes)
         base = base_streams(names)
         features: dict[str, Stream] = {}
-        for stem, columns in [("features", self.analysis.columns), *((s.name, s.columns) for s in self.beside)]:
+        stated = (BesideFeatures("features", self.analysis.columns, (), names), *self.beside, *self._unheard)
+        for stem, columns, _, there in stated:
             blocks = {"values": columns, "status": [f"{column}.status" for column in columns]}
-            features |= {f"{stem}.{t}": Columns(f"{stem}.{t}", feature_row(len(columns)), blocks) for t in names}
+            features |= {f"{stem}.{t}": Columns(f"{stem}.{t}", feature_row(len(columns)), blocks) for t in there}
         dimensions = [name for name, _ in self.dimensions]
         per_dimension = {f: [f"{d}.{f}" for d in dimensions] for f in ("u", "weight", "q", "contribution", "status")}
         gates = {"gates": [f"gate.{name}" for name in GATES]}
@@ -313,6 +373,8 @@ class Plan:
         others = {name: stream for name, stream in base.items() if name not in bars}
         if BOOKS in self.feeds:
             others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
+        if self.compared:
+            confluence |= {TOGETHER: Columns(TOGETHER, MARKET_ROW)}
         return bars | features | confluence | others
 
 

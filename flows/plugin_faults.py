@@ -12,6 +12,7 @@ from config.settings import PRESETS
 from events.times import timeframe_ns
 from flows.plugins import Plugin, Plugins, Wrong
 from operators.analysis import Analysis, completed
+from operators.ballot import BESIDE_SCORES, of_features
 from operators.dimensions import SCORES, Score
 from operators.indicators import BAR_INPUTS, Indicator, indicator_of
 from operators.rules import SCORE_COLUMNS, Rule
@@ -65,7 +66,7 @@ def _weights(settings: Settings, plugins: Plugins) -> Iterator[Wrong]:
         if name not in known:
             said = f"there is no dimension {name!r}, nor does a plugin vote in it{meant(name, known)}"
             yield ("dimensions", "weights", name), said
-    columns = [score.column for score in (*SCORES, *plugins.scores)]
+    columns = [score.column for score in (*BESIDE_SCORES, *map(of_features, (*SCORES, *plugins.scores)))]
     for column in settings.dimensions.features if not plugins.wrong else ():
         if column not in columns:
             yield ("dimensions", "features", column), f"there is no score {column!r}{meant(column, columns)}"

@@ -12,14 +12,22 @@ import numpy as np
 import typer.main
 
 from config import Settings
+from events.feeds import TRADES
 from events.streams import Columns, is_digested
 from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.plan import Plan
 from flows.reference_notes import NOTES
+from operators.ballot import BESIDE_SCORES
 from operators.dimensions import DIMENSIONS, SCORES
 from operators.indicators import BUILTIN, TALIB_FUNCTIONS, talib_indicator
+from operators.microstructure.micro import KINDS
+from operators.microstructure.part import INPUTS
 
 _MADE = "Made from the code by `python -m flows.reference docs`; a test keeps it so.\n"
+_OF_COLUMNS = {
+    "features": "one per indicator column and score",
+    "micro": "one per column of microstructure, score and freshness of a score",
+}
 _TYPES = {"f": "number", "i": "whole number", "u": "whole number"}
 
 
@@ -65,11 +73,19 @@ def _indicators() -> Iterator[str]:
     )
     yield "## Scores\n\nDirections u in [-1, 1], by dimension; the columns they need are computed without being asked for.\n"
     yield "| dimension | score | weight | of | |\n|---|---|---|---|---|"
+    for beside in BESIDE_SCORES:
+        of, streams = (", ".join(f"`{name}`" for name in names) for names in (beside.of, beside.streams))
+        fresh = "; fades with its age" if beside.freshness else ""
+        yield f"| {beside.dimension} | `{beside.column}` | {beside.weight:.2f} | {of} | of instruments with {streams}{fresh} |"
     for dimension in DIMENSIONS:
         for score in SCORES:
             if score.dimension == dimension:
                 needs = ", ".join(f"`{need}`" for need in score.needs)
                 yield f"| {dimension} | `{score.column}` | {score.weight:.2f} | {needs} | {_first_line(score.function)} |"
+    yield "\n## Microstructure\n\nColumns of `micro.{timeframe}`, each of instruments that have its streams; silent on others.\n"
+    for kind in KINDS:
+        columns = ", ".join(f"`{column}`" for column in kind.columns if "." not in column)
+        yield f"{inspect.getdoc(kind)}\n\nColumns: {columns}\n"
     yield "\n## The project's own\n\nNamed in `indicators.builtin`.\n"
     yield "| name | columns | takes | first index | stable length | H |\n|---|---|---|---|---|---|"
     for name, made in sorted(BUILTIN.items()):
@@ -112,11 +128,12 @@ def _streams() -> Iterator[str]:
         "hold a JSON object a row. Null means that there is no value.\n"
     )
     once: dict[str, str] = {}
-    for name in Plan(Settings()).streams:
+    streams = Plan(Settings(), feeds=frozenset({TRADES, *INPUTS})).streams
+    for name in streams:
         stem = name.rsplit(".", 1)[0] if "." in name else name
         once.setdefault(stem, name)
     for stem, name in once.items():
-        stream = Plan(Settings()).streams[name]
+        stream = streams[name]
         timeframe = ".{timeframe}" if "." in name else ""
         compared = "Compared by `tidewax verify`." if is_digested(name) else "Not compared by `tidewax verify`."
         yield f"\n## {stem}{timeframe}\n\n{compared}\n"
@@ -140,10 +157,8 @@ def _streams() -> Iterator[str]:
 def _blocks(stem: str, stream: Columns) -> Iterator[str]:
     for block in stream.blocks:
         base = stream.dtype[block].base
-        if stem == "features":
-            what = (
-                "one per indicator column and score" if block == "values" else f"one `.status` each: {NOTES['status']}"
-            )
+        if block in ("values", "status") and stem in _OF_COLUMNS:
+            what = _OF_COLUMNS[stem] if block == "values" else f"one `.status` each: {NOTES['status']}"
             yield f"| `{'{column}' if block == 'values' else '{column}.status'}` | {_type(base)} | {what} |"
         elif block == "gates":
             names = ", ".join(f"`{name}`" for name in stream.blocks[block])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from events.streams import Columns, Records, Stream
 from events.times import DAY_NS, iso
 from flows.plan import Plan
 from flows.report_components import component_lines, read_outages, summary
+from flows.report_dimensions import dimensions, dimensions_line
 from flows.report_failures import FAILURES, dead_letters, failures_table
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
 from flows.report_reconcile import reconcile_lines, reconciled
@@ -96,7 +97,7 @@ def _accepted(intake: list[IntakeCounts], feed: str) -> dict[str, int]:
 
 
 def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
-    """Of one instrument: its base bars in days, signals, mean coverage, the figures of its outcomes, and yardsticks for them."""
+    """Of one instrument: its base bars in days, signals, mean coverage, dimensions, the figures of its outcomes, yardsticks."""
     bars, scores = lived(directory, plan, key)
     signals = read_records(directory, plan, Signal, key)
     outcomes = read_records(directory, plan, Outcome, key)
@@ -108,6 +109,7 @@ def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
         "long": sum(signal.side == "LONG" for signal in signals),
         "signals_per_day": len(signals) / days if days else None,
         "coverage": float(scores["coverage"].mean()) if len(scores) else None,
+        "dimensions": dimensions(directory, plan, key, scores),
         "outcomes": figures(outcomes),
         "coin_flip": coin_flip(signals, outcomes, bars, scores, plan.signals),
         "buy_and_hold": buy_and_hold(signals, outcomes, bars),
@@ -157,7 +159,7 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     console.print(_market_table(run, base))
     console.print(_results_table(run["results"]))
     for key, results in run["results"].items():
-        for line in (_gates(run["entries"].get(key), plan) if results["signals"] else None, *_yardsticks(results)):
+        for line in _lines(results, run["entries"].get(key), plan):
             if line:
                 console.print(f"{key}: {line}", soft_wrap=True)
     if note := synthetic_note(run["results"]):
@@ -252,6 +254,13 @@ def _gates(entries: dict[str, Any] | None, plan: Plan) -> str | None:
     shut = [f"{gate} {n:,} ({percent(n / beyond)})" for gate, n in entries["blocked"].items() if n]
     where = "beyond theta" if plan.rule is None else f"on a side by the rule {plan.rule.name}"
     return f"{beyond:,} base bars were {where}; gates that blocked them: {', '.join(shut) or 'none'}"
+
+
+def _lines(results: dict[str, Any], entries: dict[str, Any] | None, plan: Plan) -> Iterator[str | None]:
+    """What is said of one instrument below the tables."""
+    yield _gates(entries, plan) if results["signals"] else None
+    yield dimensions_line(results["dimensions"])
+    yield from _yardsticks(results)
 
 
 def _yardsticks(results: dict[str, Any]) -> list[str]:

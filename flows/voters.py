@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from config.presets import DERIVATIVES
-from events.feeds import BOOKS, TOPS
+from events.feeds import BOOKS, FEEDS, TOPS
+from operators.beta import REFERENCE
 from operators.confluence import Voters
 from operators.microstructure.scores import MicroScore
 
@@ -31,6 +32,30 @@ def is_applicable(score: MicroScore, streams: Set[str], spot: bool) -> bool:
     if score.dimension == SENTIMENT and spot and not DERIVATIVES & streams:
         return False
     return not score.streams or bool(streams & set(score.streams))
+
+
+def why_not(dimension: str, known: Sequence[MicroScore], streams: Set[str], spot: bool) -> str | None:
+    """Why a dimension is not applicable to an instrument, as a phrase; None where it is.
+
+    Args:
+        dimension: its name.
+        known: all scores that there are.
+        streams: those that the instrument has.
+        spot: whether it is a spot market.
+
+    >>> from operators.microstructure.scores import MICRO_SCORES
+    >>> why_not("liquidity", MICRO_SCORES, {"trades"}, True)
+    'it has no book levels, no best quotes'
+    """
+    scores = [score for score in known if score.dimension == dimension]
+    if any(is_applicable(score, streams, spot) for score in scores):
+        return None
+    if dimension == SENTIMENT and spot:
+        return "it is a spot market without the streams of a perpetual"
+    needed = dict.fromkeys(name for score in scores for name in score.streams)
+    if REFERENCE in needed:
+        return "beta.reference is no other instrument of the run"
+    return f"it has {', '.join(f'no {FEEDS[name].noun}' for name in needed)}" if needed else "it is off"
 
 
 def voters(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -11,17 +11,29 @@ from events.frames import Array
 from events.rows import feature_row
 from events.schema import COLD, MISSING, SILENT
 from operators.analysis import Analysis
+from operators.beta import BETA_SCORES
 from operators.dimensions import Score
 from operators.latest import Input
-from operators.microstructure.scores import MicroScore
+from operators.microstructure.scores import MICRO_SCORES, MicroScore
+
+BESIDE_SCORES: Final = (*MICRO_SCORES, *BETA_SCORES)
+"""All scores beside the features, in registry order: sums of the score run in this order."""
 
 
 class BesideFeatures(NamedTuple):
-    """A stream of feature rows of each timeframe beside `features`: `name` without the timeframe, its columns, its scores."""
+    """A stream of feature rows beside `features`.
+
+    Attributes:
+        name: without the timeframe.
+        columns: of its rows.
+        scores: among the columns.
+        timeframes: on which it is; on others its scores are silent.
+    """
 
     name: str
     columns: tuple[str, ...]
     scores: tuple[MicroScore, ...]
+    timeframes: tuple[str, ...]
 
 
 def of_features(score: Score) -> MicroScore:
@@ -64,10 +76,15 @@ class Ballot:
         self.inputs: list[Input] = []
         self.fading: list[tuple[str, int, int]] = []  # stream, place among the scores, column of the freshness
         self._parts: list[tuple[str, slice, Array]] = []
-        for stream, columns, scores in (*beside, BesideFeatures("features", analysis.columns, own)):
+        for stream, columns, scores, there in (
+            *beside,
+            BesideFeatures("features", analysis.columns, own, self.timeframes),
+        ):
             voting = [score for score in scores if score.dimension in dimensions]
             dtype = feature_row(len(columns))
-            self.inputs += [Input(f"{stream}.{name}", dtype, 2 * length - 1) for name, length in timeframes]
+            self.inputs += [
+                Input(f"{stream}.{name}", dtype, 2 * length - 1) for name, length in timeframes if name in there
+            ]
             first = len(self.scores)
             self.scores += voting
             places = np.array([columns.index(score.column) for score in voting], np.int64)
@@ -86,12 +103,16 @@ class Ballot:
             silent: places of the scores that are not applicable.
         """
         shape = (bars, len(self.timeframes), len(self.scores))
-        u, status, freshness = np.empty(shape), np.empty(shape, np.uint8), np.ones(shape)
+        u, status, freshness = np.full(shape, np.nan), np.full(shape, SILENT, np.uint8), np.ones(shape)
         for s, name in enumerate(self.timeframes):
             for stream, places, columns in self._parts:
+                if f"{stream}.{name}" not in joined:
+                    continue
                 found = joined[f"{stream}.{name}"][0]
                 u[:, s, places], status[:, s, places] = found["values"][:, columns], found["status"][:, columns]
             for stream, place, column in self.fading:
+                if f"{stream}.{name}" not in joined:
+                    continue
                 fresh = joined[f"{stream}.{name}"][0]["values"][:, column]
                 unknown = np.isnan(fresh)
                 lost = unknown & (status[:, s, place] < COLD)

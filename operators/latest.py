@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +15,14 @@ from operators.maths import kernel
 class Latest:
     """In: one stream of any rate. Out: the same stream with the last row of each interval (t - base, t] only.
 
-    A row of t itself counts for t, so the row of t leaves when the watermark is above t.
+    A row of t itself counts for t, so the row of t leaves when the watermark is above t. `of_use` says of rows which of them
+    count; all, if not given.
     """
 
     instrument = ""
 
-    def __init__(self, name: str, base_ns: int) -> None:
-        self.name, self.base_ns = name, base_ns
+    def __init__(self, name: str, base_ns: int, of_use: Callable[[Array], Array] | None = None) -> None:
+        self.name, self.base_ns, self.of_use = name, base_ns, of_use
         self.outputs = (name,)
         self.open: Array | None = None  # the last row so far of the open interval
 
@@ -33,7 +34,10 @@ class Latest:
         self, watermark: int, rows: Mapping[str, Array], control: Mapping[str, Array]
     ) -> Iterable[tuple[str, Rows]]:
         """Close intervals."""
-        parts = [part for part in (self.open, rows.get(self.name)) if part is not None]
+        new = rows.get(self.name)
+        if new is not None and self.of_use is not None:
+            new = new[self.of_use(new)]
+        parts = [part for part in (self.open, new) if part is not None and len(part)]
         if not parts:
             return
         known = concat(parts)

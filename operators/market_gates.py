@@ -38,8 +38,7 @@ class MarketGates:
         """Whether `book` and `spread` are open, per bar: always, if not among `gates`; never where a figure is missing."""
         book = spread = np.ones(bars, np.bool_)
         if "book" in gates:
-            synced, age_s = self._column(joined, "book_synced"), self._column(joined, "book_age_s")
-            book = (synced > 0) & (age_s <= BOOK_AGE_S)
+            book = self._column(joined, "book_age_s") <= BOOK_AGE_S  # there is an age while the book is SYNCED
         if "spread" in gates:
             spread = np.logical_or(*(self._column(joined, name) <= most for name, most in self.most.items()))
         return book, spread

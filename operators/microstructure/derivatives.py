@@ -123,7 +123,8 @@ class Funding:
         self.settlements.restore(snapshot[1])
 
 
-def _both_prices(rows: Array) -> Array:
+def both_prices(rows: Array) -> Array:
+    """Which rows say both the mark price and the index."""
     known: Array = np.isfinite(rows["mark"]) & np.isfinite(rows["index"]) & (rows["index"] > 0.0)
     return known
 
@@ -140,7 +141,7 @@ class Basis:
 
     def __init__(self, settings: MicroSettings, feeds: frozenset[str]) -> None:
         kinds = (Input(TICKERS, TICKER, TICKER_TTL_NS), Input(RATES, FUNDING, TICKER_TTL_NS))
-        self.sources = [Newest(kind, _both_prices) for kind in kinds if kind.name in feeds]
+        self.sources = [Newest(kind, both_prices) for kind in kinds if kind.name in feeds]
         self.applicable = TICKERS in feeds
         self.rolling = Rolling(1440, 360)
         self.sign = _sign(settings, "basis")

@@ -20,8 +20,9 @@ from operators.microstructure.quotes import QUOTE_MINUTES, Quotes
 from operators.microstructure.resting import Book
 
 NO_BARS: Final = np.empty(0, BAR)
-_KINDS: Final = (Book, Quotes, Funding, Basis, OpenInterest, Liquidations, LongShort, FearGreed)
-_ALL: Final = tuple(dict.fromkeys(column for kind in _KINDS for column in kind.columns))
+KINDS: Final = (Book, Quotes, Funding, Basis, OpenInterest, Liquidations, LongShort, FearGreed)
+"""The parts of which the core has those that its instrument has streams for."""
+_ALL: Final = tuple(dict.fromkeys(column for kind in KINDS for column in kind.columns))
 MICRO_COLUMNS: Final = (*(c for c in _ALL if "." not in c), *(c for c in _ALL if "." in c))
 """The columns of `micro.{timeframe}`, the same on all: features, then scores and their freshness."""
 MICRO_INDEX: Final = {column: k for k, column in enumerate(MICRO_COLUMNS)}
@@ -105,7 +106,7 @@ class Micro:
         out = Out(bars, MICRO_INDEX)
         for part in self._begun():
             part.advance(watermark, bars, rows, control, out)
-        yield self.target, out.rows
+        yield self.target, out.finished()
 
     def snapshot(self) -> Any:
         """What each part keeps."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
+from events.feeds import BESIDE, CONTEXT
 from events.frames import Array
+from events.identity import entry
 from events.rows import feature_row
 from events.schema import COLD, MISSING, SETTLED, SILENT
 from operators.latest import AsOf, Input
+
+INPUTS: Final = (*BESIDE, CONTEXT)
+"""The streams that columns are made of, in canonical order."""
 
 
 class MicroSettings(NamedTuple):
     """What decides the columns, as plain data.
 
     Attributes:
-        streams: those of `events.feeds` that the run has beside its bars.
+        streams: those of `INPUTS` that the run has.
         lacking: (instrument, those of them that it does not have); columns that need them are SILENT.
         base_ns: length of the base bars.
         liq_floor_usd: quote value below which liquidations have no opinion.
@@ -25,6 +30,7 @@ class MicroSettings(NamedTuple):
         oi_unwind: weight of a move while open interest falls, in [0, 1].
         invert: names of sentiment features whose sign is turned.
         long_short_basis: whose ratio is read, one of `events.schema.LONG_SHORT_BASES`.
+        preloaded: whether bars flagged FROM_OHLCV are of the time before the run, of which nothing else is known.
     """
 
     streams: tuple[str, ...]
@@ -35,10 +41,11 @@ class MicroSettings(NamedTuple):
     oi_unwind: float = 0.0
     invert: tuple[str, ...] = ()
     long_short_basis: str = "accounts"
+    preloaded: bool = False
 
     def of(self, instrument: str) -> frozenset[str]:
         """The streams that an instrument has."""
-        return frozenset(self.streams) - frozenset(dict(self.lacking).get(instrument, ()))
+        return frozenset(self.streams) - frozenset(entry(dict(self.lacking), instrument, ()))
 
 
 class Out:
@@ -63,9 +70,14 @@ class Out:
         is left out.
         """
         at = self.columns[name]
-        marks = np.where(np.isnan(values) & (np.asarray(status) < COLD), MISSING, status)
-        self.values[:, at] = np.where(marks >= COLD, np.nan, values)
-        self.status[:, at] = marks
+        self.values[:, at], self.status[:, at] = values, status
+
+    def finished(self) -> Array:
+        """The rows, once all columns are put."""
+        absent = np.isnan(self.values)
+        self.status[absent & (self.status < COLD)] = MISSING
+        self.values[~absent & (self.status >= COLD)] = np.nan
+        return self.rows
 
 
 class Part(Protocol):

@@ -18,6 +18,7 @@ class MicroScore(NamedTuple):
             status is SILENT.
         freshness: the column of its freshness f in (0, 1], None for a score that is as fresh as its bar.
         streams: it is applicable where the instrument has one of these.
+        of: the columns that say what it was made of, for people.
     """
 
     name: str
@@ -26,24 +27,26 @@ class MicroScore(NamedTuple):
     column: str
     freshness: str | None
     streams: tuple[str, ...]
+    of: tuple[str, ...] = ()
 
 
-def _score(dimension: str, name: str, weight: float, *streams: str, event: bool = False) -> MicroScore:
+def _score(dimension: str, name: str, weight: float, of: str, *streams: str, event: bool = False) -> MicroScore:
     column = f"{dimension}.{name}"
-    return MicroScore(name, dimension, weight, column, f"{column}.freshness" if event else None, streams)
+    freshness = f"{column}.freshness" if event else None
+    return MicroScore(name, dimension, weight, column, freshness, streams, tuple(of.split()))
 
 
 MICRO_SCORES: tuple[MicroScore, ...] = (
-    _score("order_flow", "ofi", 0.25, BOOKS),
-    _score("order_flow", "oi_quadrant", 0.10, OPEN_INTEREST),
-    _score("liquidity", "book_imbalance", 0.35, BOOKS),
-    _score("liquidity", "mlofi", 0.20, BOOKS),
-    _score("liquidity", "imbalance_5", 0.15, BOOKS),
-    _score("liquidity", "microprice", 0.15, BOOKS, TOPS),
-    _score("sentiment", "funding", 0.30, RATES, event=True),
-    _score("sentiment", "liquidations", 0.25, LIQUIDATIONS),
-    _score("sentiment", "long_short", 0.20, LONG_SHORT, event=True),
-    _score("sentiment", "basis", 0.15, TICKERS, RATES),
-    _score("sentiment", "fear_greed", 0.10, CONTEXT, event=True),
+    _score("order_flow", "ofi", 0.25, "ofi_n", BOOKS),
+    _score("order_flow", "oi_quadrant", 0.10, "oi_base oi_change", OPEN_INTEREST),
+    _score("liquidity", "book_imbalance", 0.35, "imb_band", BOOKS),
+    _score("liquidity", "mlofi", 0.20, "mlofi_n", BOOKS),
+    _score("liquidity", "imbalance_5", 0.15, "imb_5", BOOKS),
+    _score("liquidity", "microprice", 0.15, "micro_dev", BOOKS, TOPS),
+    _score("sentiment", "funding", 0.30, "funding_rate funding_z", RATES, event=True),
+    _score("sentiment", "liquidations", 0.25, "liq_imb_30m liq_intensity_z", LIQUIDATIONS),
+    _score("sentiment", "long_short", 0.20, "long_frac long_short_z", LONG_SHORT, event=True),
+    _score("sentiment", "basis", 0.15, "basis basis_z", TICKERS, RATES),
+    _score("sentiment", "fear_greed", 0.10, "fear_greed", CONTEXT, event=True),
 )
 """All score columns, in registry order: sums run in this order."""

@@ -22,7 +22,7 @@ from events.errors import RunError
 from events.frames import NO_ROWS, Frame
 from events.records import DimensionShare, Reconcile
 from events.rows import BAR, GAP_ROW, TRADE
-from events.schema import GAP, NEVER, NO_TRADES, PARTIAL, RECONNECT, SYNTHETIC, UNVERIFIED
+from events.schema import BOOK_SEQUENCE, GAP, NEVER, NO_TRADES, PARTIAL, RECONNECT, SYNTHETIC, UNVERIFIED
 from events.times import MINUTE_NS, SECOND_NS
 from flows.announce import Announcer, announcement
 from flows.metrics import RunMetrics, serving
@@ -89,6 +89,13 @@ def test_a_tally_counts_what_leaves_the_graph():
     assert tally.differences == {("binance", "high"): 2, ("binance", "volume"): 1}
 
 
+def test_gaps_of_a_book_are_told_as_such():
+    tally = Tally()
+    tally(gaps((T, T, T + 3 * SECOND_NS, BOOK_SEQUENCE, NEVER, NEVER))._replace(name="gaps.book"))
+    assert tally.gaps == {("binance", "book_seq"): 1}
+    assert tally.gap_seconds == {("binance", "book_seq"): 3.0}
+
+
 def test_the_status_line_says_how_much_how_fast_how_late_and_how_each_exchange_is(source):
     seconds = [0.0]
     status = Status(source, counted(), lambda: seconds[0])
@@ -137,6 +144,20 @@ def test_only_signals_that_were_not_on_the_tape_are_announced(source):
     watcher(bars(0))
     assert text.getvalue().count("LONG") == 1
     assert "2025-06-15T15:09:00Z  LONG binance:BTC/USDT at 100.1, score 62.5 >= 70.0" in text.getvalue()
+
+
+def test_a_fallback_is_announced_only_while_the_first_one_is_down(source):
+    text = io.StringIO()
+    watcher = Announcer(source, Console(file=text, width=80), {"binance:BTC/USDT": "kraken:BTC/USD"})
+    source.live.set()
+    health = source.health["binance"] = Health(Feed("binance", ["BTC/USDT"], {}, Options()))
+    frame = Frame("kraken:BTC/USD", "signals", (signal("kraken:BTC/USD", T),), NEVER)
+    for state, told in (("up", 0), ("degraded", 0), ("down", 1), ("up", 1)):
+        health.state = state
+        watcher(frame)
+        assert text.getvalue().count("LONG kraken:BTC/USD") == told
+    watcher(Frame(BTC, "signals", (signal(BTC, T),), NEVER))
+    assert text.getvalue().count(f"LONG {BTC}") == 1
 
 
 def test_an_announcement_gives_reasons_stop_and_targets():

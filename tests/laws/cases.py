@@ -23,6 +23,8 @@ from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
 from operators.ballot import BesideFeatures
 from operators.bars import Bars
+from operators.beta import Beta
+from operators.broadcast import AVERAGE_ROW, CLOSE_ROW, closes
 from operators.confluence import Confluence, ConfluenceSettings, Voters
 from operators.dimensions import SCORES, UNBLENDED
 from operators.history import Features
@@ -30,6 +32,7 @@ from operators.indicators import Indicator
 from operators.indicators.regime import LOW_LIQUIDITY
 from operators.klines import KlineBars
 from operators.latest import Input, Latest
+from operators.market import Market
 from operators.microstructure.scores import MICRO_SCORES, MicroScore
 from operators.preload import PreloadedBars
 from operators.reconcile import Reconciliation
@@ -37,6 +40,16 @@ from operators.signals import Signals, SignalSettings
 
 NEEDED = ("atr_14", "regime", "swing.high", "swing.low")
 TIMEFRAMES = (("1m", MINUTE_NS), ("5m", 5 * MINUTE_NS), ("30m", 30 * MINUTE_NS))
+
+MINUTE = START // MINUTE_NS * MINUTE_NS
+VOIDS = (
+    (MINUTE + 61 * MINUTE_NS + 7, MINUTE + 62 * MINUTE_NS),
+    (MINUTE + 62 * MINUTE_NS + 1, MINUTE + 63 * MINUTE_NS),  # where the one before ends
+    (MINUTE + 70 * MINUTE_NS, MINUTE + 71 * MINUTE_NS),  # from a boundary on
+    (MINUTE + 80 * MINUTE_NS + 20 * SECOND_NS, MINUTE + 80 * MINUTE_NS + 30 * SECOND_NS),  # within a minute
+    (MINUTE + 100 * MINUTE_NS + 30 * SECOND_NS, MINUTE + 126 * MINUTE_NS),
+)
+"""Spans in which a book is not known, though its updates come later."""
 
 
 class Case(NamedTuple):
@@ -104,14 +117,16 @@ SIGNALS = SignalSettings(
 
 MICRO = BesideFeatures(
     "micro",
-    ("spread_bps", "spread_pctl", "book_synced", "book_age_s", *(score.column for score in MICRO_SCORES))
+    ("spread_bps", "spread_pctl", "book_age_s", *(score.column for score in MICRO_SCORES))
     + tuple(score.freshness for score in MICRO_SCORES if score.freshness),
     MICRO_SCORES,
+    tuple(name for name, _ in TIMEFRAMES),
 )
 BETA = BesideFeatures(
     "beta",
     ("beta", "bitcoin_beta.residual_momentum"),
     (MicroScore("residual_momentum", "bitcoin_beta", 1.0, "bitcoin_beta.residual_momentum", None, ("trades",)),),
+    MICRO.timeframes,
 )
 """Streams beside the features as the cores of them make them, of columns that matter to the score."""
 WHOLE = CONFLUENCE._replace(
@@ -141,9 +156,9 @@ def beside_features() -> dict[str, Array]:
     for seed, (name, _) in enumerate(TIMEFRAMES):
         bars = made()[f"bars.{name}"]
         micro = found[f"micro.{name}"] = feature_rows(bars, len(MICRO.columns), 20 + seed)
-        micro["values"][:, :4] = np.random.default_rng(seed).uniform(0, 1, (len(micro), 4)) * (20.0, 1.2, 1.0, 40.0)
-        micro["values"][:, :4][micro["status"][:, :4] >= COLD] = np.nan
-        fresh = slice(4 + len(MICRO_SCORES), None)
+        micro["values"][:, :3] = np.random.default_rng(seed).uniform(0, 1, (len(micro), 3)) * (20.0, 1.2, 40.0)
+        micro["values"][:, :3][micro["status"][:, :3] >= COLD] = np.nan
+        fresh = slice(3 + len(MICRO_SCORES), None)
         micro["values"][:, fresh] = 2.0 ** -np.abs(micro["values"][:, fresh])
         found[f"beta.{name}"] = feature_rows(bars, len(BETA.columns), 40 + seed)
     return found
@@ -175,6 +190,25 @@ def history(bars: dict[str, Array], until: int) -> Array:
     out = np.array(rows, OHLCV)
     out = out[np.lexsort((-out["ts_open"], out["available_at"]))]
     out["seq"] = np.arange(len(out))
+    return out
+
+
+def closes_of_two_days(seed: int) -> Array:
+    """The closes of a morning, and of the same time a day later; some are missing."""
+    r = np.random.default_rng(seed)
+    out = np.zeros(240, CLOSE_ROW)
+    out["g"] = START // MINUTE_NS + np.append(np.arange(100), 1440 + np.arange(140))
+    out["available_at"] = (out["g"] + 1) * MINUTE_NS
+    out["close"] = 100 * np.exp(np.cumsum(r.normal(0, 1e-3, 240)))
+    return np.delete(out, r.integers(0, 100, 2 * seed))
+
+
+def averages_of(closes: Array, seed: int) -> Array:
+    """Some average every thirty minutes."""
+    at = closes[(closes["g"] + 1) % 30 == 0]
+    out = np.zeros(len(at), AVERAGE_ROW)
+    out["available_at"] = at["available_at"]
+    out["ema"] = at["close"] + np.random.default_rng(seed).normal(0, 0.1, len(at))
     return out
 
 
@@ -223,6 +257,11 @@ def cases() -> dict[str, Case]:
     minutes = np.delete(minutes, slice(400, 420))
     began = START // MINUTE_NS * MINUTE_NS + 143 * MINUTE_NS
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
+    other = drive(lambda: Bars(TIMEFRAMES, 60), ["trades"], deliver({"trades": trades(8_000, 21)}, ALL))["bars.1m"]
+    other = np.delete(closes(other), slice(150, 155))
+    market = {f"bars.1m@lab:{k}": closes_of_two_days(k) for k in range(5)}
+    market |= {f"features.30m@lab:{k}": averages_of(market[f"bars.1m@lab:{k}"], k) for k in range(5)}
+    later = control(VOID, START + DAY_NS + 20 * MINUTE_NS, START + DAY_NS + 20 * MINUTE_NS, START + DAY_NS + HOUR_NS)
     return {
         "Bars": Case(
             lambda: Bars(TIMEFRAMES, 60), {"trades": ticks}, outputs=("bars.1m", "bars.5m", "bars.30m", "gaps")
@@ -288,6 +327,18 @@ def cases() -> dict[str, Case]:
             {"bars.1m": m["bars.1m"], "bars.5m": m["bars.5m"], "funding": rates},
             {"funding": down},
             ("joined",),
+        ),
+        "Beta": Case(
+            lambda: Beta("1m", MINUTE_NS, 120),
+            {"bars.1m": m["bars.1m"], "reference.1m": other},
+            {"reference.1m": down},
+            ("beta.1m",),
+        ),
+        "Market": Case(
+            lambda: Market([f"lab:{k}" for k in range(5)], "lab:1"),
+            market,
+            {f"bars.1m@lab:{k}": row for k, row in ((2, down), (3, later))},
+            ("global.1m",),
         ),
         "Confluence": Case(lambda: Confluence(CONFLUENCE, analysis()), joined, outputs=("confluence", "votes")),
         "Confluence, all dimensions": Case(

@@ -224,12 +224,11 @@ def test_a_void_hides_the_stream_and_nothing_else():
         ({"spread_bps": NAN, "spread_pctl": NAN}, (1, 0)),
         ({"book_age_s": 30.0}, (1, 1)),
         ({"book_age_s": 30.1}, (0, 1)),
-        ({"book_synced": 0.0}, (0, 1)),
-        ({"book_synced": NAN, "book_age_s": NAN}, (0, 1)),
+        ({"book_age_s": NAN}, (0, 1)),
     ],
 )
 def test_gates_of_the_market(values, expected):
-    good = {"spread_bps": 2.0, "spread_pctl": 0.5, "book_synced": 1.0, "book_age_s": 0.4}
+    good = {"spread_bps": 2.0, "spread_pctl": 0.5, "book_age_s": 0.4}
     rows = streams(MICRO)
     rows["micro.1m"] = rows["micro.1m"].copy()
     for name, value in (good | values).items():
@@ -276,8 +275,10 @@ def test_who_votes_hangs_on_the_instrument():
 def test_without_other_streams_nothing_is_beside():
     core = Confluence(CONFLUENCE, analysis())
     assert core.streams == ("bars.1m", *(f"features.{name}" for name, _ in TIMEFRAMES))
-    empty = BesideFeatures("micro", ("spread_bps",), ())
-    assert "micro.5m" in Confluence(CONFLUENCE, analysis(), beside=(empty,)).streams
+    empty = BesideFeatures("micro", ("spread_bps",), (), ("1m",))
+    streams = Confluence(CONFLUENCE, analysis(), beside=(empty,)).streams
+    assert "micro.1m" in streams
+    assert "micro.5m" not in streams
 
 
 def test_a_row_lives_two_bars():
