@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from config.presets import PRESETS
 from events.feeds import BESIDE, TRADES
+from events.schema import MARKET_REGIME_NAMES
 from events.times import timeframe_ns
 
 
@@ -49,6 +50,15 @@ Preset = Literal["core6", "full9", "price6", "bars3"]
 Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
+
+
+def _market_regime(name: str) -> str:
+    if name not in MARKET_REGIME_NAMES.values():
+        raise ValueError(f"there is no regime of the market {name!r}, only {', '.join(MARKET_REGIME_NAMES.values())}")
+    return name
+
+
+MarketRegime = Annotated[str, AfterValidator(_market_regime)]
 
 
 class Bars(Section):
@@ -147,6 +157,16 @@ class Indicators(Section):
     sentiment: Sentiment = Field(Sentiment(), description="What derivatives say of the crowd.")
 
 
+class Beta(Section):
+    """Bitcoin beta: what of an instrument's moves a reference does not explain."""
+
+    reference: str = Field(
+        "binance:BTC/USDT",
+        pattern=r"^[a-z0-9]+:[^:/\s]+/\S+$",
+        description="The reference, exchange:BASE/QUOTE. Where it is no instrument of the run, bitcoin_beta is not applicable.",
+    )
+
+
 class Dimensions(Section):
     """Dimensions of the score."""
 
@@ -167,6 +187,9 @@ class Gates(Section):
     coverage: float = Field(0.6, ge=0, le=1, description="Least share of the weights that must have voted.")
     agreement: float = Field(0.0, ge=0, le=1, description="Least agreement of the votes.")
     require_settled: bool = Field(False, description="Whether only settled values may lead to a signal.")
+    market: tuple[MarketRegime, ...] = Field(
+        (), description="Regimes of the whole market in which no long begins, such as [BROAD_DOWN_HIGH_VOL]."
+    )
     spread_bps: float = Field(
         10.0, ge=0, description="Largest mean spread of a bar, in basis points, where there is a book or best quotes."
     )

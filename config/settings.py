@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from config.presets import PRESETS, THETA_BASE, preset_for
 from config.sections import (
     Bars,
+    Beta,
     Confluence,
     Dimensions,
     Exchange,
@@ -38,6 +39,7 @@ ONLY_TRADES: Final = frozenset({TRADES})
 
 __all__ = [
     "Bars",
+    "Beta",
     "Confluence",
     "Dimensions",
     "Exchange",
@@ -66,6 +68,7 @@ class Settings(Section):
 
     bars: Bars = Field(Bars(), description="Time bars.")
     indicators: Indicators = Field(Indicators(), description="Indicators of every timeframe.")
+    beta: Beta = Field(Beta(), description="Bitcoin beta.")
     dimensions: Dimensions = Field(Dimensions(), description="Dimensions of the score.")
     confluence: Confluence = Field(Confluence(), description="The score over dimensions and timeframes.")
     signals: Signals = Field(Signals(), description="Signals and their risk.")
@@ -155,6 +158,7 @@ class Settings(Section):
             SettingsError: the table's bytes are not known; `config.load` and `config.with_table` look at them.
         """
         tree = self.for_feeds().model_dump(mode="json", include=set(ANALYSIS_SECTIONS))
+        tree["indicators"]["beta"] = self.beta.model_dump(mode="json")
         path, tree["signals"]["calibration"] = self.signals.calibration, tree["signals"].pop("calibration_sha256")
         if path is not None and tree["signals"]["calibration"] is None:
             raise SettingsError(

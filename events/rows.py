@@ -233,6 +233,21 @@ BAR: Final = np.dtype(
     ]
 )
 
+MARKET_ROW: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # = ts, the boundary; boundaries after it may use the row
+        ("breadth_up", "f8"),  # share of instruments whose return over 24 hours is above 0
+        ("breadth_net", "f8"),  # share above 0 less share below
+        ("dispersion_mad", "f8"),  # median absolute deviation of these returns from their median
+        ("dispersion_sd", "f8"),  # their standard deviation
+        ("mean_rho", "f8"),  # mean correlation of 60 one-minute returns
+        ("above_ema50", "f8"),  # share of instruments that closed above EMA50 on 30m
+        ("ref_rv", "f8"),  # realised volatility of the reference over a day, of a year
+        ("market_regime", "i8"),  # code of events.schema.MARKET_REGIME_NAMES; NEVER while there is none
+        ("n", "i8"),  # instruments with a return over 24 hours
+    ]
+)
+
 GAP_ROW: Final = np.dtype(
     [
         ("available_at", "i8"),

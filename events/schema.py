@@ -52,6 +52,19 @@ MALFORMED: Final = 1
 BOOK_DELTA: Final = 0
 BOOK_SNAPSHOT: Final = 1
 
+# The market regime of all instruments together; a volatile one is that much more.
+BROAD_DOWN: Final = -1
+MIXED: Final = 0
+BROAD_UP: Final = 1
+HIGHLY_VOLATILE: Final = 10
+MARKET_REGIME_NAMES: Final = {
+    BROAD_DOWN: "BROAD_DOWN",
+    MIXED: "MIXED",
+    BROAD_UP: "BROAD_UP",
+    BROAD_DOWN + HIGHLY_VOLATILE: "BROAD_DOWN_HIGH_VOL",
+    MIXED + HIGHLY_VOLATILE: "MIXED_HIGH_VOL",
+    BROAD_UP + HIGHLY_VOLATILE: "BROAD_UP_HIGH_VOL",
+}
 # States of a book.
 EMPTY: Final = 0
 BUFFERING: Final = 1

@@ -11,16 +11,20 @@ from collections.abc import Collection
 
 from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
+from events.times import MINUTE_NS
 from flows.plan import Plan
 from operators.bars import Bars
+from operators.beta import PAIRS, Beta
+from operators.broadcast import Relay, to_reference
 from operators.chain import Beside, Chain, Either
 from operators.confluence import ATR, Confluence
 from operators.core import Core, Stage
 from operators.history import Features
 from operators.intake import Intake
-from operators.keyed import Frames, keyed, merge, omit, part, pick, staged
+from operators.keyed import Frames, home, keyed, merge, omit, part, pick, route, staged
 from operators.klines import KlineBars
 from operators.latest import Latest
+from operators.market import AVERAGE, EARLIER, MarketStage, to_market
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes
 from operators.microstructure.derivatives import both_prices
 from operators.microstructure.micro import Micro, micro_streams, needs_quotes
@@ -89,14 +93,46 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 
 
 def watch(bars: Frames, plan: Plan) -> dict[str, Frames]:
-    """What stands beside the features, by stream and timeframe."""
+    """Microstructure, by stream and timeframe."""
     lengths, found = dict(plan.timeframes), dict[str, Frames]()
-    for stream in plan.beside:
-        for name in stream.timeframes:
-            taken = micro_streams(name, lengths[name], plan.micro)
-            rows = pick(f"micro_{name}_of", bars, *taken)
-            found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
+    for name in (name for stream in plan.beside if stream.name == "micro" for name in stream.timeframes):
+        taken = micro_streams(name, lengths[name], plan.micro)
+        rows = pick(f"micro_{name}_of", bars, *taken)
+        found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
     return found
+
+
+def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
+    """How each instrument moves with the reference, by stream and timeframe; nothing where there is none to compare with."""
+    if not plan.followers:
+        return {}
+    reference, names = plan.settings.beta.reference, [name for name, _ in plan.timeframes]
+    heard = route("to_reference", bars, to_reference(reference, names))
+    relay = staged(
+        "reference", lambda: Relay(reference, plan.instruments, names), ["reference", reference, names], heard
+    )
+    told = home("to_followers", relay)
+    return {
+        f"beta.{name}": keyed(
+            f"beta_{name}",
+            Beta,
+            (name, length, PAIRS.get(length, PAIRS[MINUTE_NS])),
+            (f"bars.{name}", f"reference.{name}"),
+            pick(f"beta_bars_{name}", bars, f"bars.{name}"),
+            pick(f"beta_reference_{name}", told, f"reference.{name}"),
+        )
+        for name, length in plan.timeframes
+    }
+
+
+def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frames, ...]:
+    """The figures of all instruments together, under the key GLOBAL, and what each instrument gets of them; nothing of too few."""
+    if not plan.compared:
+        return ()
+    column = plan.analysis.index[AVERAGE] if plan.averaged else None
+    heard = route("to_market", merge("market_in", bars, *features.values()), to_market(column))
+    given = (tuple(sorted(plan.instruments)), plan.settings.beta.reference, plan.averaged)
+    return (home("from_market", staged("together", lambda: MarketStage(*given), ["together", *given], heard)),)
 
 
 def build(market: Frames, plan: Plan) -> Frames:
@@ -114,22 +150,25 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     """From bars to all that the sinks get; where `studied`, the features come with the bars and are not computed again."""
     names = [name for name, _ in plan.timeframes]
     features = study(bars, plan, () if studied else names)
-    beside = watch(bars, plan)
+    beside = watch(bars, plan) | compare(bars, plan)
     base = f"bars.{names[0]}"
-    given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.beside)
+    given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.electorate.joined)
+    waited = Confluence(*given).streams
     confluence = keyed(
         "confluence",
         Confluence,
         given,
-        Confluence(*given).streams,
+        waited,
         pick("base", bars, base, *(f"features.{name}" for name in names if name not in features)),
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
-        *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items()),
+        *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items() if name in waited),
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
-    asked = (plan.signals, plan.funding, plan.preloaded)
+    together = gather(bars, features, plan)
+    asked = (plan.signals, plan.funding, plan.preloaded, plan.compared)
     taken = Signals(*asked).streams
     scores = pick("scores", confluence, *taken)
-    signals = keyed("signals", Signals, asked, taken, scores, *rates)
-    every = merge("all", bars, *features.values(), *beside.values(), confluence, signals)
-    return omit("results", every, "votes", *MINUTES, *FEEDS)
+    earlier = (pick("market_rows", rows, EARLIER) for rows in together)
+    signals = keyed("signals", Signals, asked, taken, scores, *rates, *earlier)
+    made = merge("all", bars, *features.values(), *beside.values(), confluence, *together, signals)
+    return omit("results", made, "votes", EARLIER, *MINUTES, *FEEDS)

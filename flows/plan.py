@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
-from config.presets import preset_for
 from config.problems import dotted
-from config.settings import ONLY_TRADES, PRESETS, THETA_BASE, Settings
+from config.settings import ONLY_TRADES, THETA_BASE, Settings
 from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
-from events.identity import analysis_hash, is_spot
-from events.rows import confluence_row, feature_row
+from events.identity import analysis_hash
+from events.rows import MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
 from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
-from flows.voters import voters, why_not
+from flows.voters import Electorate
 from operators.analysis import Analysis, completed
-from operators.ballot import BESIDE_SCORES, BesideFeatures, of_features
-from operators.confluence import GATES, ConfluenceSettings, Voters
+from operators.ballot import BesideFeatures
+from operators.beta import BETA_COLUMNS, BETA_SCORES
+from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
+from operators.market import AVERAGE, AVERAGED, TOGETHER
+from operators.market_kernels import LEAST_KEYS
 from operators.microstructure.book import BookSettings
 from operators.microstructure.micro import MICRO_COLUMNS, micro_streams
 from operators.microstructure.part import INPUTS, MicroSettings
-from operators.microstructure.scores import MICRO_SCORES, MicroScore
+from operators.microstructure.scores import MICRO_SCORES
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -59,7 +61,7 @@ class Plan:
         live: whether exchanges send the trades, now or when the tape was recorded.
         lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
             it, rather than missing.
-        instruments: those of the run that are known before it begins.
+        instruments: those of the run that are known before it begins; what compares instruments takes them alone.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -100,30 +102,7 @@ class Plan:
     @property
     def preset(self) -> str:
         """The preset in force; where instruments have several, that of one which has all streams."""
-        preset = self.settings.confluence.preset
-        return preset_for(self.feeds) if isinstance(preset, dict) else preset
-
-    def preset_of(self, instrument: str) -> str:
-        """The preset of an instrument."""
-        preset = self.settings.confluence.preset
-        return preset.get(instrument, self.preset) if isinstance(preset, dict) else preset
-
-    def streams_of(self, instrument: str) -> frozenset[str]:
-        """The streams of the run that an instrument has."""
-        return self.feeds - self.lacking.get(instrument, frozenset())
-
-    def weights_of(self, preset: str) -> dict[str, float]:
-        """Weights of dimensions under a preset, without those that are disabled."""
-        weights = PRESETS[preset] | self.settings.dimensions.weights
-        return {name: weight for name, weight in weights.items() if name not in self.settings.dimensions.disabled}
-
-    @cached_property
-    def weights(self) -> dict[str, float]:
-        """Weights of the dimensions of all presets in force; of one that several have, that of the first of them."""
-        found: dict[str, float] = {}
-        for preset in (self.preset, *self.settings.presets):
-            found = self.weights_of(preset) | found
-        return found
+        return self.electorate.preset
 
     @property
     def funding(self) -> bool:
@@ -157,6 +136,24 @@ class Plan:
         )
 
     @cached_property
+    def followers(self) -> tuple[str, ...]:
+        """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
+        reference = self.settings.beta.reference
+        if reference not in self.instruments or "bitcoin_beta" in self.settings.dimensions.disabled:
+            return ()
+        return tuple(sorted(name for name in self.instruments if name != reference))
+
+    @cached_property
+    def compared(self) -> bool:
+        """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
+        return len(self.instruments) >= LEAST_KEYS
+
+    @cached_property
+    def averaged(self) -> bool:
+        """Whether these figures have averages to hold closes against."""
+        return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
+
+    @cached_property
     def plugins(self) -> Plugins:
         """What the plugin files declare."""
         if self._plugins is not None:
@@ -187,53 +184,33 @@ class Plan:
         return analysis_hash(self.tree)
 
     @cached_property
-    def scores(self) -> tuple[Score, ...]:
-        """The scores among the features: those of the dimensions in force and of plugins, those without a weight left out."""
-        chosen = self.settings.dimensions.features
-        known = (score for score in (*SCORES, *self.plugins.scores) if score.dimension in self.weights)
-        weighted = (replace(score, weight=chosen.get(score.column, score.weight)) for score in known)
-        return tuple(score for score in weighted if score.weight > 0)
-
-    @cached_property
-    def beside(self) -> tuple[BesideFeatures, ...]:
-        """The streams beside the features, and the scores among them, as `scores`, that the streams of the run allow."""
+    def electorate(self) -> Electorate:
+        """Which scores and dimensions vote, and for which instrument."""
+        names = tuple(name for name, _ in self.timeframes)
         told = tuple(name for name, length in self.timeframes if len(micro_streams(name, length, self.micro)) > 1)
-        return (BesideFeatures("micro", MICRO_COLUMNS, tuple(self._beside(MICRO_SCORES)), told),) if told else ()
+        micro = [BesideFeatures("micro", MICRO_COLUMNS, MICRO_SCORES, told)] if told else []
+        beta = [BesideFeatures("beta", BETA_COLUMNS, BETA_SCORES, names)] if self.followers else []
+        own = (*SCORES, *self.plugins.scores)
+        return Electorate(self.settings, self.feeds, self.lacking, own, (*micro, *beta), self.followers)
 
-    def _beside(self, scores: Iterable[MicroScore]) -> Iterator[MicroScore]:
-        for score in scores:
-            weight = self.settings.dimensions.features.get(score.column, score.weight)
-            if weight > 0 and score.dimension in self.weights and self.feeds & set(score.streams):
-                yield score._replace(weight=weight)
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The scores among the features."""
+        return self.electorate.scores
 
-    @cached_property
-    def voting(self) -> tuple[MicroScore, ...]:
-        """All scores, in the order of the ballot: those beside the features first."""
-        return (*(score for stream in self.beside for score in stream.scores), *map(of_features, self.scores))
+    @property
+    def beside(self) -> tuple[BesideFeatures, ...]:
+        """The streams beside the features, with the scores among them that vote."""
+        return self.electorate.beside
 
-    @cached_property
+    @property
     def dimensions(self) -> tuple[tuple[str, float], ...]:
-        """(name, weight) of the dimensions that take part: those of the presets and of plugins that exist and are not disabled."""
-        found = tuple((name, self.weights[name]) for name in dict.fromkeys(score.dimension for score in self.voting))
-        if not found:
-            disabled = ", ".join(self.settings.dimensions.disabled)
-            raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {disabled}")
-        return found
+        """(name, weight) of the dimensions that take part.
 
-    def why_not(self, instrument: str, dimension: str) -> str | None:
-        """Why a dimension is not applicable to an instrument, as a phrase; None where it is."""
-        known = [*BESIDE_SCORES, *map(of_features, (*SCORES, *self.plugins.scores))]
-        why = why_not(dimension, known, self.streams_of(instrument), is_spot(instrument))
-        voting = any(score.dimension == dimension for score in self.voting)
-        return why or (None if voting else "none of its features has a weight")
-
-    def voters(self, instrument: str) -> Voters:
-        """Who votes for an instrument."""
-        return self._voters(self.preset_of(instrument), self.streams_of(instrument), is_spot(instrument))
-
-    def _voters(self, preset: str, streams: frozenset[str], spot: bool) -> Voters:
-        names = [name for name, _ in self.dimensions]
-        return voters(self.voting, names, self.weights_of(preset), THETA_BASE[preset], streams, spot)
+        Raises:
+            SettingsError: there is none.
+        """
+        return self.electorate.dimensions
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -242,7 +219,9 @@ class Plan:
             indicators = (*configured_indicators(self.settings), *self.plugins.indicators)
             voting = {score.column for score in self.scores}
             ruled = [column for column in self.rule.columns if column not in voting] if self.rule else []
-            return Analysis(completed(indicators, self.scores, (*NEEDED, *ruled)), self.scores)
+            return Analysis(
+                completed(indicators, self.scores, (*NEEDED, *ruled, *[AVERAGE] * self.averaged)), self.scores
+            )
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
 
@@ -264,9 +243,9 @@ class Plan:
             unblended=UNBLENDED,
             most_spread_bps=settings.gates.spread_bps,
             most_spread_pctl=settings.gates.spread_pctl,
-            spot=self._voters(self.preset, self.feeds, spot=True),
-            derivatives=self._voters(self.preset, self.feeds, spot=False),
-            instruments={name: self.voters(name) for name in sorted({*self.instruments, *self.lacking})},
+            spot=self.electorate.others(spot=True),
+            derivatives=self.electorate.others(spot=False),
+            instruments={n: self.electorate.voters(n) for n in sorted({*self.instruments, *self.lacking})},
         )
 
     @cached_property
@@ -282,7 +261,7 @@ class Plan:
             timeframe=(settings.tf, timeframe_ns(settings.tf)),
             base_ns=self.timeframes[0][1],
             dimensions=tuple(names),
-            features=tuple((score.dimension, score.name) for score in self.voting),
+            features=tuple((score.dimension, score.name) for score in self.electorate.voting),
             timeframes=tuple(name for name, _ in self.timeframes),
             analysis_hash=self.analysis_hash,
             cooldown_bars=settings.cooldown_bars,
@@ -299,6 +278,7 @@ class Plan:
             ),
             lots={name: instrument.lot for name, instrument in self.settings.instruments.items()},
             close_on_illiquid=settings.close_on_illiquid,
+            shut_markets=self.settings.confluence.gates.market,
             calibration=read_table(self.settings),
         )
 
@@ -317,6 +297,8 @@ class Plan:
         row = confluence_row(len(dimensions), len(GATES))
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
+        if self.compared:
+            confluence |= {TOGETHER: Columns(TOGETHER, MARKET_ROW)}
         return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
 
 

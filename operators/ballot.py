@@ -11,11 +11,12 @@ from events.frames import Array
 from events.rows import feature_row
 from events.schema import COLD, MISSING, SILENT
 from operators.analysis import Analysis
+from operators.beta import BETA_SCORES
 from operators.dimensions import Score
 from operators.latest import Input
 from operators.microstructure.scores import MICRO_SCORES, MicroScore
 
-BESIDE_SCORES: Final = MICRO_SCORES
+BESIDE_SCORES: Final = (*MICRO_SCORES, *BETA_SCORES)
 """All scores beside the features, in registry order: sums of the score run in this order."""
 
 

@@ -118,6 +118,16 @@ def keyed(
     return staged(step, lambda: Ordered(core(*parameters), streams), settings, *ups)
 
 
+def route(step: str, up: Frames, where: Callable[[Frame], Iterable[tuple[str, Frame]]]) -> Frames:
+    """For each frame the frames under the keys that `where` says."""
+    return op.flat_map(step, up, lambda item: where(item[1]))
+
+
+def home(step: str, up: Frames) -> Frames:
+    """The frames under the keys of their own instruments."""
+    return op.map(step, up, lambda item: (item[1].instrument, item[1]))
+
+
 def merge(step: str, *ups: Frames) -> Frames:
     """All frames in any order, which is order enough for `keyed`."""
     return ups[0] if len(ups) == 1 else op.merge(step, *ups)

@@ -39,10 +39,17 @@ def _seq(rows: Array) -> Array:
 
 
 class Ordered:
-    """Holds back what `core` may not see yet. `streams`: all that it waits for; one that nobody sends must not be among them."""
+    """Holds back what `core` may not see yet.
 
-    def __init__(self, core: Core, streams: tuple[str, ...]) -> None:
+    Args:
+        core: whose input it is.
+        streams: all that it waits for; one that nobody sends must not be among them.
+        driven: whether the first of them drives; else each is waited for or void.
+    """
+
+    def __init__(self, core: Core, streams: tuple[str, ...], driven: bool = True) -> None:
         self.core, self.streams = core, streams
+        self.driver = streams[0] if driven else None
         self.watermark = dict.fromkeys(streams, NEVER)
         self.waiting: dict[str, list[Array]] = {name: [] for name in streams}
         self.in_order = dict.fromkeys(streams, True)  # what waits, each part by itself
@@ -140,7 +147,7 @@ class Ordered:
     def _take_control(self, name: str, rows: Array) -> None:
         for ts in rows["available_at"][rows["kind"] == LEAVE].tolist():
             self.leaves[name] = ts
-        if name == self.streams[0]:
+        if name == self.driver:
             is_void = rows["kind"] == VOID
             for row in rows[is_void].tolist():
                 for output in self.promised:

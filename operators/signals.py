@@ -12,8 +12,11 @@ import numpy as np
 from events.frames import NO_CONTROL, Array, Rows
 from events.identity import id_of
 from events.records import DimensionShare, Outcome, Record, Side, Signal, SignalUpdate
-from events.schema import FROM_OHLCV, LEAVE, NEVER
+from events.rows import MARKET_ROW
+from events.schema import FROM_OHLCV, LEAVE, MARKET_REGIME_NAMES, NEVER
 from operators.indicators.regime import LOW_LIQUIDITY, REGIMES
+from operators.latest import AsOf, Input
+from operators.market import EARLIER
 from operators.position import BaseBar, Position, Step
 from operators.reliability import reliability
 from operators.risk import LOT, MULTIPLES, TARGET_SIZES, RiskSettings, levels, size
@@ -38,6 +41,7 @@ class SignalSettings(NamedTuple):
         risk: see `RiskSettings`.
         lots: steps of quantities, by instrument.
         close_on_illiquid: whether the regime LOW_LIQUIDITY ends a signal.
+        shut_markets: regimes of the market in which no long begins.
         calibration: the reliability table, as plain data (`operators.reliability`), None without one.
     """
 
@@ -54,11 +58,13 @@ class SignalSettings(NamedTuple):
     risk: RiskSettings = RiskSettings()
     lots: Mapping[str, float] = MappingProxyType({})
     close_on_illiquid: bool = False
+    shut_markets: tuple[str, ...] = ()
     calibration: Mapping[str, Any] | None = None
 
 
 class Signals:
-    """In: "confluence" and "votes", and "funding" if so asked. Out: "signals", "updates" (each step of a signal), "outcomes".
+    """In: "confluence" and "votes", "funding" and "market.1m" if so asked. Out: "signals", "updates" (each step of a signal),
+    "outcomes".
 
     Order at a boundary: fill, funding, stop, target and time on the base bar that closed; then the score; then reversal, then an
     illiquid market; then a new signal. A signal is made when the entry state changes to LONG or SHORT and all gates are open, or
@@ -69,13 +75,19 @@ class Signals:
         funding: whether there is a stream of funding rates. Its settlements (rows that are no predictions) are costs; one that
             does not come is not charged.
         preloaded: whether base bars of klines are history from before a live run, which makes no signals.
+        market: whether there are figures of the whole market. A signal at t bears the regime that was known before t, and that is
+            younger than two base bars.
     """
 
     instrument = ""
     outputs = ("signals", "updates", "outcomes")
 
-    def __init__(self, settings: SignalSettings, funding: bool = False, preloaded: bool = False) -> None:
-        self.settings, self.funding, self.preloaded = settings, funding, preloaded
+    def __init__(
+        self, settings: SignalSettings, funding: bool = False, preloaded: bool = False, market: bool = False
+    ) -> None:
+        self.settings, self.funding, self.preloaded, self.market = settings, funding, preloaded, market
+        # rows of the market are a nanosecond younger here than their boundaries
+        self.join = AsOf((Input(EARLIER, MARKET_ROW, 2 * settings.base_ns - 2),) if market else ())
         self.due: tuple[tuple[int, float], ...] = ()  # settlements that no base bar has met yet
         self.open: Position | None = None
         self.state = 0
@@ -85,8 +97,8 @@ class Signals:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """All that it waits for; funding rates where the run has them."""
-        return ("confluence", "votes", "funding") if self.funding else ("confluence", "votes")
+        """All that it waits for; funding rates and figures of the market where the run has them."""
+        return ("confluence", "votes", *["funding"] * self.funding, *[EARLIER] * self.market)
 
     def promise(self, name: str, watermark: int) -> int:
         """As far as its inputs."""
@@ -101,8 +113,12 @@ class Signals:
             new = new[new["predicted"] == 0]
             self.due += tuple(zip(new["available_at"].tolist(), new["rate"].tolist()))
         out: dict[str, list[Record]] = {name: [] for name in self.outputs}
-        if "confluence" in rows:
-            self._walk(rows["confluence"], rows["votes"], out)
+        scores = rows.get("confluence")
+        times = _NO_TIMES if scores is None else np.ascontiguousarray(scores["available_at"])
+        joined = self.join.advance(watermark, times, rows, control)
+        if scores is not None:
+            regimes = joined[EARLIER][0]["market_regime"] if self.market else np.full(len(scores), NEVER)
+            self._walk(scores, rows["votes"], regimes, out)
         if LEAVE in control.get("confluence", NO_CONTROL)["kind"] and self.open is not None:
             ts, price = self.last
             self._told([self.open.leave(price)], ts, out)
@@ -110,7 +126,7 @@ class Signals:
         if self.open is None:  # a later signal is entered after all of them
             self.due = ()
 
-    def _walk(self, scores: Array, votes: Array, out: dict[str, list[Record]]) -> None:
+    def _walk(self, scores: Array, votes: Array, regimes: Array, out: dict[str, list[Record]]) -> None:
         state = scores["state"].astype(np.int64)
         changes = np.flatnonzero(state != np.append(self.state, state[:-1]))
         i = 0
@@ -120,7 +136,8 @@ class Signals:
                 if not len(later):
                     break
                 i = int(later[0])
-            self._at(scores[i], votes[i], int(state[i - 1]) if i else self.state, out)
+            regime = MARKET_REGIME_NAMES.get(int(regimes[i]))
+            self._at(scores[i], votes[i], int(state[i - 1]) if i else self.state, regime, out)
             i += 1
         if len(state):
             self.state, self.last = int(state[-1]), (int(scores["available_at"][-1]), float(votes["close"][-1]))
@@ -133,7 +150,7 @@ class Signals:
         taken, self.due = self.due[:n], self.due[n:]
         return taken
 
-    def _at(self, score: Any, votes: Any, before: int, out: dict[str, list[Record]]) -> None:
+    def _at(self, score: Any, votes: Any, before: int, market: str | None, out: dict[str, list[Record]]) -> None:
         ts, state = int(score["available_at"]), int(score["state"])
         if self.open is not None:
             bar = BaseBar(ts, *votes[["open", "high", "low", "close", "flags"]].item())
@@ -155,13 +172,16 @@ class Signals:
         if state == 0 or not changed or self.open is not None or ts < self.cool_until:
             self.grace = self.grace if state else 0
             return
-        if all(score["gates"]):
+        shut = state > 0 and market in self.settings.shut_markets
+        if all(score["gates"]) and not shut:
             self.grace = 0
-            self._signal(score, votes, state, ts, out)
+            self._signal(score, votes, state, ts, market, out)
         elif state != before:
             self.grace = GRACE_BARS
 
-    def _signal(self, score: Any, votes: Any, state: int, ts: int, out: dict[str, list[Record]]) -> None:
+    def _signal(
+        self, score: Any, votes: Any, state: int, ts: int, market: str | None, out: dict[str, list[Record]]
+    ) -> None:
         s = self.settings
         price, atr = float(votes["close"]), float(votes["atr"])
         swing = float(votes["swing_low" if state > 0 else "swing_high"]) if s.risk.structural else math.nan
@@ -187,6 +207,7 @@ class Signals:
                 strength=abs(float(score["m"])),
                 dispersion=float(score["dispersion"]),
                 warming=bool(score["warming"]),
+                market_regime=market,
                 price=price,
                 atr=atr,
                 valid_bars=1,
@@ -273,9 +294,14 @@ class Signals:
 
     def snapshot(self) -> Any:
         """The open signal, the entry state, the cool-down, and the settlements that no base bar has met."""
-        return self.open and self.open.snapshot(), self.state, self.grace, self.cool_until, self.due, self.last
+        held = self.state, self.grace, self.cool_until, self.due, self.last
+        return self.open and self.open.snapshot(), held, self.join.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        position, self.state, self.grace, self.cool_until, self.due, self.last = snapshot
+        position, (self.state, self.grace, self.cool_until, self.due, self.last), joined = snapshot
         self.open = Position(**position) if position else None
+        self.join.restore(joined)
+
+
+_NO_TIMES = np.empty(0, np.int64)

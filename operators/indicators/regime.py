@@ -29,7 +29,7 @@ DWELL_BARS = 3
 
 
 @kernel
-def _settle(raw: int, current: int, rival: int, bars: int) -> tuple[int, int, int]:
+def settle(raw: int, current: int, rival: int, bars: int) -> tuple[int, int, int]:
     """(regime, rival, bars that the rival has led in a row) after a bar labelled `raw`."""
     if raw == current:
         return current, current, 0
@@ -59,7 +59,7 @@ def _step(
 ) -> int:
     """The label of one bar; `state` is (regime, rival, bars that the rival has led in a row) and carried on."""
     raw = _label(adx, plus_di, minus_di, volatility, depth, spread, state[0])
-    state[0], state[1], state[2] = _settle(raw, state[0], state[1], state[2])
+    state[0], state[1], state[2] = settle(raw, state[0], state[1], state[2])
     return raw
 
 
@@ -87,7 +87,7 @@ def dwell(raw: Array) -> Array:
     out = np.empty(len(raw), np.int64)
     current, rival, bars = RANGING, RANGING, 0
     for t in range(len(raw)):
-        current, rival, bars = _settle(raw[t], current, rival, bars)
+        current, rival, bars = settle(raw[t], current, rival, bars)
         out[t] = current
     return out
 

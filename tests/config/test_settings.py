@@ -23,7 +23,7 @@ def test_the_default_profile_is_the_defaults():
 
 
 def test_what_the_shipped_settings_compute_is_pinned():
-    assert (load().analysis_hash, load("short").analysis_hash) == ("b88e633bfa07183a", "96db6ea35e97b797")
+    assert (load().analysis_hash, load("short").analysis_hash) == ("7f15d0512286d274", "0d9d76f19b78d1a8")
 
 
 @pytest.mark.parametrize("preset", PRESETS)

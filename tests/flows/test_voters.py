@@ -33,8 +33,8 @@ def plan(feeds, instruments=(SPOT,), lacking=None, **sections):
     ],
 )
 def test_the_preset_follows_from_the_streams(feeds, preset):
-    assert plan(feeds).preset_of(SPOT) == preset
-    assert plan(feeds, confluence={"preset": "core6"}).preset_of(SPOT) == "core6"
+    assert plan(feeds).electorate.preset_of(SPOT) == preset
+    assert plan(feeds, confluence={"preset": "core6"}).electorate.preset_of(SPOT) == "core6"
 
 
 def test_one_name_where_all_instruments_come_to_it_and_a_map_where_not():
@@ -51,7 +51,7 @@ def test_one_name_where_all_instruments_come_to_it_and_a_map_where_not():
 
 def test_a_preset_by_instrument_decides_for_those_it_names():
     some = plan(BOTH, (SPOT, OTHER), confluence={"preset": {OTHER: "bars3"}})
-    assert (some.preset_of(SPOT), some.preset_of(OTHER)) == ("full9", "bars3")
+    assert (some.electorate.preset_of(SPOT), some.electorate.preset_of(OTHER)) == ("full9", "bars3")
     voters = some.confluence.instruments
     assert (voters[SPOT].theta_base, voters[OTHER].theta_base) == (12.0, 20.0)
     weights = dict(zip([name for name, _ in some.dimensions], voters[OTHER].weights))
@@ -62,7 +62,9 @@ def test_a_preset_by_instrument_decides_for_those_it_names():
     with pytest.raises(SettingsError, match="Name a preset"):
         plan({"trades", "klines.1m"}, (SPOT, OTHER), confluence={"preset": {OTHER: "bars3"}})
     both = {SPOT: "price6", OTHER: "bars3"}
-    assert plan({"trades", "klines.1m"}, (SPOT, OTHER), confluence={"preset": both}).preset_of(SPOT) == "price6"
+    assert (
+        plan({"trades", "klines.1m"}, (SPOT, OTHER), confluence={"preset": both}).electorate.preset_of(SPOT) == "price6"
+    )
 
 
 def test_sentiment_is_of_derivatives_or_of_what_has_their_streams():

@@ -22,6 +22,8 @@ from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
 from operators.ballot import BesideFeatures
 from operators.bars import Bars
+from operators.beta import Beta
+from operators.broadcast import AVERAGE_ROW, CLOSE_ROW, closes
 from operators.confluence import Confluence, ConfluenceSettings, Voters
 from operators.dimensions import SCORES, UNBLENDED
 from operators.history import Features
@@ -29,6 +31,7 @@ from operators.indicators import Indicator
 from operators.indicators.regime import LOW_LIQUIDITY
 from operators.klines import KlineBars
 from operators.latest import Input, Latest
+from operators.market import Market
 from operators.microstructure.book import BookMinutes, BookSettings
 from operators.microstructure.scores import MICRO_SCORES, MicroScore
 from operators.preload import PreloadedBars
@@ -196,6 +199,25 @@ def fine_book(n: int, seed: int, **how: float) -> Array:
     return rows
 
 
+def closes_of_two_days(seed: int) -> Array:
+    """The closes of a morning, and of the same time a day later; some are missing."""
+    r = np.random.default_rng(seed)
+    out = np.zeros(240, CLOSE_ROW)
+    out["g"] = START // MINUTE_NS + np.append(np.arange(100), 1440 + np.arange(140))
+    out["available_at"] = (out["g"] + 1) * MINUTE_NS
+    out["close"] = 100 * np.exp(np.cumsum(r.normal(0, 1e-3, 240)))
+    return np.delete(out, r.integers(0, 100, 2 * seed))
+
+
+def averages_of(closes: Array, seed: int) -> Array:
+    """Some average every thirty minutes."""
+    at = closes[(closes["g"] + 1) % 30 == 0]
+    out = np.zeros(len(at), AVERAGE_ROW)
+    out["available_at"] = at["available_at"]
+    out["ema"] = at["close"] + np.random.default_rng(seed).normal(0, 0.1, len(at))
+    return out
+
+
 def cases() -> dict[str, Case]:
     """All cases, by name; the name begins with that of the core."""
     m = made()
@@ -224,6 +246,11 @@ def cases() -> dict[str, Case]:
     began = START // MINUTE_NS * MINUTE_NS + 143 * MINUTE_NS
     blind = [control(VOID, since, since, until) for since, until in VOIDS]
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
+    other = drive(lambda: Bars(TIMEFRAMES, 60), ["trades"], deliver({"trades": trades(8_000, 21)}, ALL))["bars.1m"]
+    other = np.delete(closes(other), slice(150, 155))
+    market = {f"bars.1m@lab:{k}": closes_of_two_days(k) for k in range(5)}
+    market |= {f"features.30m@lab:{k}": averages_of(market[f"bars.1m@lab:{k}"], k) for k in range(5)}
+    later = control(VOID, START + DAY_NS + 20 * MINUTE_NS, START + DAY_NS + 20 * MINUTE_NS, START + DAY_NS + HOUR_NS)
     return {
         "Bars": Case(
             lambda: Bars(TIMEFRAMES, 60), {"trades": ticks}, outputs=("bars.1m", "bars.5m", "bars.30m", "gaps")
@@ -288,6 +315,18 @@ def cases() -> dict[str, Case]:
             {"bars.1m": m["bars.1m"], "bars.5m": m["bars.5m"], "funding": rates},
             {"funding": down},
             ("joined",),
+        ),
+        "Beta": Case(
+            lambda: Beta("1m", MINUTE_NS, 120),
+            {"bars.1m": m["bars.1m"], "reference.1m": other},
+            {"reference.1m": down},
+            ("beta.1m",),
+        ),
+        "Market": Case(
+            lambda: Market([f"lab:{k}" for k in range(5)], "lab:1"),
+            market,
+            {f"bars.1m@lab:{k}": row for k, row in ((2, down), (3, later))},
+            ("global.1m",),
         ),
         "Confluence": Case(lambda: Confluence(CONFLUENCE, analysis()), joined, outputs=("confluence", "votes")),
         "Confluence, all dimensions": Case(

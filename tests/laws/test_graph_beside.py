@@ -111,7 +111,7 @@ def whole():
 
 
 def test_it_is_not_about_nothing(whole):
-    assert [PLAN.preset_of(key) for key in (PERPETUAL, SPOT, QUOTED)] == ["full9", "price6", "price6"]
+    assert [PLAN.electorate.preset_of(key) for key in (PERPETUAL, SPOT, QUOTED)] == ["full9", "price6", "price6"]
     for key, streams in whole.items():
         assert len(streams["signals"]) > 1, key
         assert {f"micro.{name}" for name in ("1m", "5m", "30m")} <= streams.keys()
