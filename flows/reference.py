@@ -26,6 +26,7 @@ from operators.microstructure.part import INPUTS
 _MADE = "Made from the code by `python -m flows.reference docs`; a test keeps it so.\n"
 _OF_COLUMNS = {
     "features": "one per indicator column and score",
+    "beta": "one per coefficient, residual and score of bitcoin beta",
     "micro": "one per column of microstructure, score and freshness of a score",
 }
 _TYPES = {"f": "number", "i": "whole number", "u": "whole number"}
@@ -128,7 +129,8 @@ def _streams() -> Iterator[str]:
         "hold a JSON object a row. Null means that there is no value.\n"
     )
     once: dict[str, str] = {}
-    streams = Plan(Settings(), feeds=frozenset({TRADES, *INPUTS})).streams
+    several = ("binance:BTC/USDT", *(f"binance:{base}/USDT" for base in ("ETH", "SOL", "XRP", "ADA")))
+    streams = Plan(Settings(), feeds=frozenset({TRADES, *INPUTS}), instruments=several).streams
     for name in streams:
         stem = name.rsplit(".", 1)[0] if "." in name else name
         once.setdefault(stem, name)

@@ -103,4 +103,12 @@ NOTES: Final[dict[str, str]] = {
     "slippage": "slippage paid per unit, quote units",
     "funding": "funding paid per unit, quote units; null where the run had no rates",
     "settlements": "(time, rate) of the settlements that funding is the sum of",
+    "breadth_up": "share of instruments whose return over 24 hours is above 0",
+    "breadth_net": "share above 0 less share below",
+    "dispersion_mad": "median absolute deviation of these returns from their median",
+    "dispersion_sd": "standard deviation of these returns",
+    "mean_rho": "mean correlation of the last 60 one-minute returns of all instruments",
+    "above_ema50": "share of instruments that closed above EMA50 on 30m",
+    "ref_rv": "realised volatility of the reference over a day, annualised, fraction",
+    "n": "instruments with a return over 24 hours",
 }
