@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -36,8 +36,11 @@ def _dimension(name: str) -> str:
     return name
 
 
+ALL_FEEDS: Final = "all"
+
+
 def _stream(name: str) -> str:
-    known = (TRADES, *BESIDE)
+    known = (TRADES, *BESIDE, ALL_FEEDS)
     if name not in known:
         close = get_close_matches(name, known, 1)
         raise ValueError(
@@ -309,10 +312,10 @@ class Exchange(Section):
         description="Symbols by exchange, such as {binance: [BTC/USDT, 'BTC/USDT:USDT'], kraken: [BTC/USD]}; exchanges are "
         "binance, kraken, okx, coinbase and bybit.",
     )
-    feeds: Literal["all"] | tuple[Stream, ...] = Field(
+    feeds: tuple[Stream, ...] = Field(
         ("trades",),
         description="Streams of the run: trades, and beside them any of top, ticker, funding, open_interest, long_short, "
-        "liquidations, book, or all that the exchanges have for these symbols. Symbols without one go on without it.",
+        "liquidations, book; or `all` that the exchanges have for these symbols. Symbols without one go on without it.",
     )
     poll_s: float = Field(
         60.0,
@@ -358,10 +361,15 @@ class Exchange(Section):
         60.0, gt=0, description="Seconds without a pushed trade after which an exchange that should push is down."
     )
 
+    @field_validator("feeds", mode="before")
+    @classmethod
+    def _all_feeds(cls, value: Any) -> Any:
+        return (value,) if value == ALL_FEEDS else value
+
     @field_validator("feeds")
     @classmethod
-    def _feeds(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if value != "all" and TRADES not in value:
+    def _feeds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if TRADES not in value and ALL_FEEDS not in value:
             raise ValueError("feeds must have trades, of which bars are made, or be all")
         return value
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from events.feeds import BOOKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS, UNIVERSE
 from events.frames import Array
-from events.schema import BOOK_SNAPSHOT, CONTEXT_NAMES, LONG_SHORT_BASES
+from events.schema import CONTEXT_NAMES, LONG_SHORT_BASES
 from events.validation import (
     ACCEPTED,
     BAD_SIDE,
@@ -25,6 +25,7 @@ from events.validation import (
     PRICE_MIN,
     QTY_MAX,
     REASONS,
+    books_at_fault,
 )
 
 
@@ -37,6 +38,9 @@ def faults(stream: str, rows: Array) -> Array:
     ['', 'CROSSED']
     """
     reasons = np.full(len(rows), ACCEPTED, np.uint8)
+    if stream == BOOKS:  # row by row: many come, and few at a time
+        books_at_fault(rows, reasons)
+        return reasons
     for code, failed in _RULES[stream](rows):
         reasons[(reasons == ACCEPTED) & failed] = code
     return reasons
@@ -58,18 +62,6 @@ def _finite(rows: Array, *fields: str) -> Any:
 
 def _price_out(price: Array) -> Any:
     return (price < PRICE_MIN) | (price > PRICE_MAX)
-
-
-def _book(rows: Array) -> _Checks:
-    price, qty, level = rows["price"], rows["qty"], rows["side"] != 0
-    least = (qty < 0.0) | ((qty == 0.0) & (rows["kind"] == BOOK_SNAPSHOT))
-    return [
-        (MALFORMED, rows["flags"] != 0),
-        (NON_FINITE, level & ~_finite(rows, "price", "qty")),
-        (NON_POSITIVE, level & ((price <= 0.0) | least)),
-        (OUT_OF_RANGE, level & (_price_out(price) | (qty > QTY_MAX))),
-        (BAD_SIDE, (rows["side"] < -1) | (rows["side"] > 1)),
-    ]
 
 
 def _top(rows: Array) -> _Checks:
@@ -141,7 +133,6 @@ def _universe(rows: Array) -> _Checks:
 
 
 _RULES: Final[Mapping[str, Callable[[Array], _Checks]]] = {
-    BOOKS: _book,
     TOPS: _top,
     TICKERS: _ticker,
     OPEN_INTEREST: _open_interest,

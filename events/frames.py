@@ -36,7 +36,8 @@ CONTROL = np.dtype(
     ]
 )
 """VOID: joins do without the stream at any t in [since, until]; one of trades, and what follows from it, has the `id_hash` of its
-instrument in `id_from`, since the steps of that instrument wait for them in any case. HOLE: no row is known strictly between
+instrument in `id_from`, since the steps of that instrument wait for them in any case, and where rows are rarer than its spans,
+`id_to` is before what time no other row can come. HOLE: no row is known strictly between
 `since` and `until`, though there may have been some. COVERAGE: the stream is complete from `since` on. BEACON: a heartbeat
 without an audit took the watermark from `since` to `until`. END: a bounded run has handed out all rows. LEAVE: the
 instrument leaves the universe, and this is the last that comes of the stream; each stream of the instrument says so, with a

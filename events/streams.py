@@ -67,7 +67,7 @@ class Records:
 Stream = Columns | Records
 
 
-_NOT_DIGESTED = frozenset({"dead_letters", "counts", "components", "gaps"})
+_NOT_DIGESTED = frozenset({"dead_letters", "counts", "components", "gaps", "gaps.book"})
 
 
 def is_digested(stream: str) -> bool:

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from events.frames import Array
+from events.schema import BOOK_SNAPSHOT
 from events.schema import MALFORMED as MALFORMED_FLAG
 
 REASONS: Final = (
@@ -77,6 +78,31 @@ def funding_fault(rate: float, interval_h: float, flags: int) -> int:
     if abs(rate) >= 0.1 or interval_h <= 0.0:
         return OUT_OF_RANGE
     return ACCEPTED
+
+
+@numba.njit(cache=True)
+def book_fault(price: float, qty: float, side: int, kind: int, flags: int) -> int:
+    """The reason why a row of a book is refused by itself, ACCEPTED (0) if it is not; one with side 0 has no level to judge."""
+    if flags & MALFORMED_FLAG:
+        return MALFORMED
+    if side == 0:
+        return ACCEPTED
+    if not (math.isfinite(price) and math.isfinite(qty)):
+        return NON_FINITE
+    if price <= 0.0 or qty < 0.0 or (qty == 0.0 and kind == BOOK_SNAPSHOT):
+        return NON_POSITIVE
+    if price < PRICE_MIN or price > PRICE_MAX or qty > QTY_MAX:
+        return OUT_OF_RANGE
+    if side < -1 or side > 1:
+        return BAD_SIDE
+    return ACCEPTED
+
+
+@numba.njit(cache=True)
+def books_at_fault(rows, reasons):  # type: ignore[no-untyped-def]
+    """Fill in the reason of each row of a book."""
+    for i in range(len(rows)):
+        reasons[i] = book_fault(rows[i].price, rows[i].qty, rows[i].side, rows[i].kind, rows[i].flags)
 
 
 @numba.njit(cache=True)

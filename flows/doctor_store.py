@@ -10,7 +10,7 @@ from config import Settings
 from connectors.live import universe_of
 from connectors.recovery import resume_epoch
 from connectors.tape import Recording
-from events.errors import RunError, TidewaxError
+from events.errors import InputError, RunError, TidewaxError
 from events.identity import id_of
 from events.schema import SCHEMA_VERSION
 from flows.backtest import refusal
@@ -26,6 +26,10 @@ def store(settings: Settings, path: Path) -> list[Finding]:
     Raises:
         SettingsError: there is no plan of these settings.
     """
+    try:
+        streams_beside(settings)
+    except InputError as error:
+        return [Finding("streams", "wrong", str(error))]
     if not path.exists():
         return [Finding("run directory", "ok", f"{path} is not there yet: a live run begins anew")]
     try:

@@ -197,8 +197,9 @@ def streams_beside(settings: Settings) -> tuple[str, ...]:
         InputError: no instrument of the run has one that they name.
     """
     given = settings.exchange
-    wanted = (given.feeds,) if isinstance(given.feeds, str) else given.feeds
-    return chosen(wanted, [f"{exchange}:{symbol}" for exchange, symbols in given.symbols.items() for symbol in symbols])
+    return chosen(
+        given.feeds, [f"{exchange}:{symbol}" for exchange, symbols in given.symbols.items() for symbol in symbols]
+    )
 
 
 def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:

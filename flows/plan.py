@@ -15,7 +15,7 @@ from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
 from events.identity import analysis_hash
-from events.rows import MARKET_ROW, confluence_row, feature_row
+from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
@@ -30,7 +30,7 @@ from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
 from operators.market import AVERAGE, AVERAGED, TOGETHER
 from operators.market_kernels import LEAST_KEYS
-from operators.microstructure.book import BookSettings
+from operators.microstructure.book import BOOK_GAPS, BookSettings
 from operators.microstructure.micro import MICRO_COLUMNS, micro_streams
 from operators.microstructure.part import INPUTS, MicroSettings
 from operators.microstructure.scores import MICRO_SCORES
@@ -297,9 +297,12 @@ class Plan:
         row = confluence_row(len(dimensions), len(GATES))
         confluence: dict[str, Stream] = {"confluence": Columns("confluence", row, per_dimension | gates)}
         bars = {name: stream for name, stream in base.items() if name.startswith("bars.")}
+        others = {name: stream for name, stream in base.items() if name not in bars}
+        if BOOKS in self.feeds:
+            others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
         if self.compared:
             confluence |= {TOGETHER: Columns(TOGETHER, MARKET_ROW)}
-        return bars | features | confluence | {name: stream for name, stream in base.items() if name not in bars}
+        return bars | features | confluence | others
 
 
 def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:

@@ -142,6 +142,8 @@ def _streams() -> Iterator[str]:
         if stem == "bars.open":
             yield "The bars that are still open when a bounded run ends, flagged flushed; columns as those of bars."
             continue
+        if stem == "gaps":
+            yield "Those of order books, in runs that have them, are a stream of the same columns, `gaps.book`.\n"
         yield "| column | type | |\n|---|---|---|"
         if isinstance(stream, Columns):
             blocks = {column for names in stream.blocks.values() for column in names}

@@ -47,7 +47,7 @@ class Tally:
         name, rows = frame.name, frame.rows
         if name.startswith("bars.") and not name.startswith("bars.open."):
             self._count_bars(name.removeprefix("bars."), rows["flags"])
-        elif name == "gaps":
+        elif name in ("gaps", "gaps.book"):
             self._count_gaps(frame.instrument.partition(":")[0], rows)
         elif isinstance(rows, tuple):
             for record in rows:

@@ -18,13 +18,13 @@ from events.errors import SettingsError
 from events.feeds import BOOKS, FEEDS, TOPS
 from events.identity import is_spot
 from operators.ballot import BESIDE_SCORES, BesideFeatures, of_features
+from operators.beta import REFERENCE
 from operators.confluence import Voters
 from operators.dimensions import Score
 from operators.microstructure.scores import MicroScore
 
 SENTIMENT: Final = "sentiment"
 LIQUIDITY: Final = "liquidity"
-BITCOIN_BETA: Final = "bitcoin_beta"
 
 
 def is_applicable(score: MicroScore, streams: Set[str], spot: bool) -> bool:
@@ -77,8 +77,9 @@ class Electorate:
         return preset.get(instrument, self.preset) if isinstance(preset, dict) else preset
 
     def streams_of(self, instrument: str) -> frozenset[str]:
-        """The streams of the run that an instrument has."""
-        return self.feeds - self.lacking.get(instrument, frozenset())
+        """The streams of the run that an instrument has, that of a reference among them."""
+        compared = {REFERENCE} if instrument in self.followers else set()
+        return (self.feeds | compared) - self.lacking.get(instrument, frozenset())
 
     def weights_of(self, preset: str) -> dict[str, float]:
         """Weights of dimensions under a preset, without those that are disabled."""
@@ -105,10 +106,10 @@ class Electorate:
     @cached_property
     def beside(self) -> tuple[BesideFeatures, ...]:
         """The streams beside the features, of their scores those that have a weight and that the streams of the run allow."""
-        found = []
+        found, offered = [], self.feeds | {REFERENCE}
         for stream in self._beside:
             weighted = (s._replace(weight=self._weighted(s)) for s in stream.scores if s.dimension in self.weights)
-            there = (s for s in weighted if s.weight > 0 and is_applicable(s, self.feeds, spot=False))
+            there = (s for s in weighted if s.weight > 0 and is_applicable(s, offered, spot=False))
             found.append(stream._replace(scores=tuple(there)))
         return tuple(found)
 
@@ -138,20 +139,16 @@ class Electorate:
 
     def voters(self, instrument: str) -> Voters:
         """Who votes for an instrument."""
-        preset, follows = self.preset_of(instrument), instrument in self.followers
-        return self._voters(preset, self.streams_of(instrument), is_spot(instrument), follows)
+        return self._voters(self.preset_of(instrument), self.streams_of(instrument), is_spot(instrument))
 
     def others(self, spot: bool) -> Voters:
         """Who votes for a spot market, or a derivative, of which nothing was known at the beginning."""
-        return self._voters(self.preset, self.feeds, spot, follows=False)
+        return self._voters(self.preset, self.feeds, spot)
 
-    def _voters(self, preset: str, streams: frozenset[str], spot: bool, follows: bool) -> Voters:
+    def _voters(self, preset: str, streams: frozenset[str], spot: bool) -> Voters:
         """Who votes: not scores without their streams, nor dimensions without a score."""
         weights = self.weights_of(preset)
-        possible = {
-            score.column: is_applicable(score, streams, spot) and (follows or score.dimension != BITCOIN_BETA)
-            for score in self.voting
-        }
+        possible = {score.column: is_applicable(score, streams, spot) for score in self.voting}
         left = {score.dimension for score in self.voting if possible[score.column]}
         found = {name: weights.get(name, 0.0) if name in left else 0.0 for name, _ in self.dimensions}
         judged = {"book": BOOKS in streams and found.get(LIQUIDITY, 0.0) > 0.0, "spread": bool({BOOKS, TOPS} & streams)}
@@ -166,15 +163,14 @@ class Electorate:
         """Why a dimension is not applicable to an instrument, as a phrase; None where it is."""
         streams, spot = self.streams_of(instrument), is_spot(instrument)
         scores = [s for s in (*BESIDE_SCORES, *map(of_features, self._own)) if s.dimension == dimension]
-        if dimension == BITCOIN_BETA and instrument not in self.followers:
-            reference = self.settings.beta.reference
-            return (
-                "it is the reference" if instrument == reference else f"the run does not have {reference} to begin with"
-            )
         if any(is_applicable(score, streams, spot) for score in scores):
             voting = any(score.dimension == dimension for score in self.voting)
             return None if voting else "none of its features has a weight"
         if dimension == SENTIMENT and spot:
             return "it is a spot market without the streams of a perpetual"
         needed = dict.fromkeys(name for score in scores for name in score.streams)
+        if REFERENCE in needed:
+            return (
+                "it is the reference" if instrument == self.settings.beta.reference else "there is no reference for it"
+            )
         return f"it has {', '.join(f'no {FEEDS[name].noun}' for name in needed)}" if needed else "it is off"

@@ -25,6 +25,9 @@ PAIRS: Final = {MINUTE_NS: 240, 5 * MINUTE_NS: 288, 30 * MINUTE_NS: 336, 4 * HOU
 _YEAR_NS: Final = 525_600 * MINUTE_NS
 
 
+REFERENCE: Final = "reference"
+"""Stands among the streams of an instrument that is compared with a reference."""
+
 BETA_SCORES: Final = (
     MicroScore(
         "residual_momentum",
@@ -32,11 +35,11 @@ BETA_SCORES: Final = (
         1.0,
         "bitcoin_beta.residual_momentum",
         None,
-        (),
-        ("beta", "rho", "residual_z"),
+        (REFERENCE,),
+        ("beta", "residual_z"),
     ),
 )
-"""The score columns, on all timeframes; applicable where the run has a reference that is another instrument."""
+"""The score columns, on all timeframes."""
 
 BETA_COLUMNS: Final = (
     "beta",  # slope on the reference

@@ -13,6 +13,7 @@ import numpy as np
 
 from events.frames import NO_CONTROL, NO_ROWS, Array, Frame, control
 from events.schema import COLD, END, FOLD_MISSING, FOREVER, LEAVE, NEVER, PARTIAL, VOID
+from operators.ordered import void_end
 
 GLOBAL: Final = "GLOBAL"
 """The key of what is of all instruments."""
@@ -149,9 +150,9 @@ class Fanout:
 def effective(watermark: int, control: Array) -> int:
     """The watermark behind the voids among control rows that begin at or below it."""
     if len(control):
-        for since, until in sorted(control[["since", "until"]][control["kind"] == VOID].tolist()):
-            if since <= watermark <= until:
-                watermark = until + 1
+        for row in sorted(control[control["kind"] == VOID].tolist()):
+            if row[2] <= watermark < void_end(row):
+                watermark = void_end(row)
     return watermark
 
 

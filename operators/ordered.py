@@ -38,6 +38,11 @@ def _seq(rows: Array) -> Array:
     return rows["seq"] if "seq" in (rows.dtype.names or ()) else rows["available_at"]  # derived streams have no ties
 
 
+def void_end(row: tuple[int, ...]) -> int:
+    """Up to where (exclusive) a VOID row stands in for its stream: behind its span, or where the next row can come, if it says."""
+    return row[3] + 1 if row[6] == NEVER else row[6]
+
+
 class Ordered:
     """Holds back what `core` may not see yet.
 
@@ -54,7 +59,7 @@ class Ordered:
         self.waiting: dict[str, list[Array]] = {name: [] for name in streams}
         self.in_order = dict.fromkeys(streams, True)  # what waits, each part by itself
         self.controls: dict[str, list[Array]] = {name: [] for name in streams}
-        self.voids: dict[str, list[tuple[int, int]]] = {}  # of the streams that do not drive: (since, until)
+        self.voids: dict[str, list[tuple[int, int]]] = {}  # of the streams that do not drive: (since, end)
         self.forward: list[Frame] = []
         self.instrument = ""
         self.reached = NEVER  # what the core has consumed
@@ -129,7 +134,7 @@ class Ordered:
                     self.controls[name] = [known[~due]] if not due.all() else []
         self.reached = watermark
         if self.voids:
-            kept = {name: [v for v in voids if v[1] >= watermark] for name, voids in self.voids.items()}
+            kept = {name: [v for v in voids if v[1] > watermark] for name, voids in self.voids.items()}
             self.voids = {name: voids for name, voids in kept.items() if voids}
         out: list[Frame] = []
         made: dict[str, Any] = {}
@@ -151,9 +156,9 @@ class Ordered:
             is_void = rows["kind"] == VOID
             for row in rows[is_void].tolist():
                 for output in self.promised:
-                    since = self.core.promise(output, row[2])
+                    since, end = self.core.promise(output, row[2]), self.core.promise(output, void_end(row))
                     if since <= row[3]:
-                        void = control(VOID, since, since, row[3], id_from=row[5])
+                        void = control(VOID, since, since, row[3], id_from=row[5], id_to=end)
                         self.forward.append(Frame(self.instrument, output, NO_ROWS, NEVER, void))
         else:
             is_void = rows["kind"] == VOID
@@ -161,16 +166,16 @@ class Ordered:
                 own = id_hash(self.instrument)
                 for row in rows[is_void].tolist():
                     if row[5] != own:
-                        self.voids.setdefault(name, []).append((row[2], row[3]))
+                        self.voids.setdefault(name, []).append((row[2], void_end(row)))
                 rows = rows[~is_void | (rows["id_from"] != own)]
         if len(rows):
             self.controls[name].append(rows)
 
     def _effective(self, name: str) -> int:
-        watermark = self.watermark[name]
-        for since, until in sorted(self.voids.get(name, ())):
-            if since <= watermark <= until:
-                watermark = until + 1
+        watermark = max(self.watermark[name], self.reached)  # voids that took it there are forgotten
+        for since, end in sorted(self.voids.get(name, ())):
+            if since <= watermark < end:
+                watermark = end
         return watermark
 
     def _take(self, name: str, watermark: int) -> Array:

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import ccxt
 import numpy as np
 
 from connectors.exchange.beside_rows import (
+    QUOTE_FIELDS,
     Parsed,
     Sample,
     liquidation_rows,
+    number,
     pushed_open_interest,
+    quote_row,
     rate_of,
     rate_row,
     stamp,
@@ -23,7 +27,9 @@ from connectors.exchange.beside_rows import (
     update_ticker,
 )
 from connectors.exchange.channels import (
+    INDEXES,
     LIQUIDATION_CACHE,
+    MARKS,
     QUOTE_CACHE,
     RATE_CACHE,
     SUBSCRIPTIONS,
@@ -31,7 +37,8 @@ from connectors.exchange.channels import (
     Beacon,
     Channel,
 )
-from connectors.exchange.client import groups, kind_of
+from connectors.exchange.client import groups, guard, kind_of, make_client
+from connectors.exchange.direct_quotes import READERS, DirectQuotes, Quote
 from connectors.exchange.frames import Other
 from connectors.exchange.heartbeats import proven_until
 from connectors.exchange.line import Line, Row
@@ -48,7 +55,7 @@ if TYPE_CHECKING:
     from connectors.exchange.instrument import Instrument
 
 log = logging.getLogger(__name__)
-_TICKER_NS: Final = SECOND_NS
+_TICKER_NS: Final = SECOND_NS // 2
 """Tickers and mark prices are handed out no more often than this."""
 _UNTIMED: Final = {
     ("binance", "spot"): frozenset({TOPS}),
@@ -92,13 +99,16 @@ class Beside:
         seen: how far they had come in an earlier run.
 
     Attributes:
+        client: of ccxt, for what is pushed; None where there is nothing.
         lines: by instrument, in ccxt's spelling, and stream.
         channels: what is subscribed to.
+        witnessed: while it is a list, best quotes that ccxt reads are put into it too: symbol, time, and the numbers.
         polls: what is asked for.
     """
 
     def __init__(self, feed: Feed, seen: Seen) -> None:
         self._feed, self._seen = feed, seen
+        self.client: Any = None
         self.lines: dict[str, dict[str, Line]] = {}
         self.channels: list[Channel] = []
         self.polls = Polls(feed)
@@ -107,18 +117,24 @@ class Beside:
             tuple[str, str], int
         ] = {}  # by symbol and stream, of when the row was that was handed out last
         self._next: dict[str, int] = {}  # by symbol, the next settlement as predicted last
-        self._beacons: dict[tuple[str, bool, str], Beacon] = {}  # by cache, whether it is a mark price, and symbol
+        self._pushers: dict[tuple[str, str, str], list[Channel]] = {}  # by cache, what is told, symbol
+        self.witnessed: list[tuple[Any, ...]] | None = None
         self._proofs: dict[tuple[str, str], Beacon] = {}  # by symbol and stream
 
     def start(self, tasks: asyncio.TaskGroup, markets: Mapping[str, Any]) -> None:
         """Subscribe, and begin to ask; the instruments of the feed are made, and nothing is connected yet."""
-        feed, client = self._feed, self._feed.client
+        feed = self._feed
         for one in feed.instruments.values():
             streams = [name for name in feed.options.beside if name in offered(one.key)]
             if streams:
                 self.lines[one.symbol] = {name: self._line(one, name) for name in streams}
         if not self.lines:
             return
+        self.client = client = make_client(feed.exchange, list(markets), feed.address, feed.options.keep_alive_s)
+        client.set_markets(list(markets.values()))
+        guard(client)
+        if feed.exchange in READERS:
+            client.on_connected = partial(self._on_connected, client.on_connected)
         for cache in (TICKER_CACHE, QUOTE_CACHE, RATE_CACHE):
             setattr(client, cache, Told(getattr(client, cache) or {}, partial(self._take, cache)))
         client.liquidations = Tap(lambda parsed: self._take(LIQUIDATION_CACHE, parsed["symbol"], parsed))
@@ -134,14 +150,35 @@ class Beside:
         """Hand out what waited for room, and send heartbeats past boundaries that are proven."""
         feed = self._feed
         now, grid_ns = feed.clock.now(), round(feed.options.grid_s * SECOND_NS)
+        self._look(now)
         for channel in self.channels:
             self._mend(channel, now)
         for line in self._all():
             line.settle()
             if line.proven:
-                line.promise(proven_until(self._reached_ns(line), None), grid_ns)
+                line.promise(proven_until(self._proofs[line.one.symbol, line.stream].reached_ns, None), grid_ns)
             else:
                 line.promise(now, grid_ns)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self.client is not None:
+            await self.client.close()
+
+    def _look(self, now: int) -> None:
+        """End connections on which nothing comes, be it that they are dead or mute: each has a symbol that always has news."""
+        if self.client is None:
+            return
+        limit_s, now_ms = self._feed.options.stale_s, self.client.milliseconds()
+        # where venues answer pings in words, last_message_at tells nothing
+        mute = self._feed.venue.shared and any(
+            NEVER < channel.beacon.pushed_ns < now - round(limit_s * SECOND_NS) for channel in self.channels
+        )
+        for connection in list(self.client.clients.values()):
+            if connection.isConnected and connection.error is None:
+                made_ms = connection.connectionEstablished
+                if now_ms - (made_ms if mute else connection.last_message_at or made_ms) > limit_s * 1000:
+                    connection.on_error(ccxt.RequestTimeout(f"nothing was pushed for {limit_s:g} s"))
 
     def of(self, stream: str) -> list[Line]:
         """The lines of a stream; any thread may ask."""
@@ -174,27 +211,23 @@ class Beside:
             wanted = subscription.streams & set(feed.options.beside)
             if not wanted:
                 continue
-            for group in groups(feed.venue, symbols, busy=not feed.venue.shared):
+            for group in groups(feed.venue, symbols):
                 listed = tuple(symbol for symbol in group if symbol in known)
                 if feed.venue.shared:
                     beacon = shared
                 elif subscription.cache == LIQUIDATION_CACHE:
-                    beacon = self._beacons[TICKER_CACHE, True, listed[0]]
+                    beacon = self._pushers[TICKER_CACHE, MARKS, listed[0]][0].beacon
                 else:
                     beacon = Beacon()
-                if subscription.marks:
-                    _together(feed.client, listed)
-                for symbol in listed:
-                    self._beacons[subscription.cache, subscription.marks, symbol] = beacon
-                    for stream in wanted:
-                        self._proofs.setdefault((symbol, stream), beacon)
+                if subscription.tells == MARKS and not feed.venue.shared:
+                    _together(self.client, listed)
                 for part in [(symbol,) for symbol in listed] if subscription.alone else [listed]:
-                    self.channels.append(Channel(feed, subscription, part, wanted, beacon))
-
-    def _reached_ns(self, line: Line) -> int:
-        """Up to when the connection of a line has pushed, in the venue's own time."""
-        reached = self._proofs[line.one.symbol, line.stream].reached_ns
-        return max(reached, self._feed.reached_ns(line.one)) if self._feed.venue.shared else reached
+                    channel = Channel(feed, self.client, subscription, part, wanted, beacon)
+                    self.channels.append(channel)
+                    for symbol in part:
+                        self._pushers.setdefault((subscription.cache, subscription.tells, symbol), []).append(channel)
+                        for stream in wanted:
+                            self._proofs.setdefault((symbol, stream), beacon)
 
     def _mend(self, channel: Channel, now: int) -> None:
         """Forget a failure once its connection has pushed again, and say what may have been lost meanwhile."""
@@ -207,10 +240,7 @@ class Beside:
             if (lines := self.lines.get(s))
             for name in channel.wanted & lines.keys()
         ]
-        pushed = channel.beacon.pushed_ns
-        if feed.venue.shared:
-            pushed = max([pushed, *(feed.pushed_of(line.one) for line in ours)])
-        if pushed <= channel.failure[0]:
+        if channel.alive_ns <= channel.failure[0]:
             return
         for line in ours:
             since = channel.lost_ns if channel.lost_ns != NEVER else line.promised_ns
@@ -221,26 +251,44 @@ class Beside:
 
     def _take(self, cache: str, symbol: str, parsed: Parsed) -> None:
         """What the caches of ccxt call, for everything that it has parsed."""
-        received, info = self._feed.clock.now(), parsed.get("info")
-        marks = isinstance(info, dict) and info.get("e") == "markPriceUpdate"
-        if isinstance(info, dict) and "idxPx" in info:
-            for contract in [name for name in self.lines if name.partition(":")[0] == symbol and ":" in name]:
-                self._read(cache, contract, parsed, received)
-            return
-        beacon = self._beacons.get((cache, marks, symbol))
-        if beacon is not None and cache != LIQUIDATION_CACHE:
-            at = stamp(parsed)
-            beacon.push(received, received if at == NEVER else at)
-        if symbol in self.lines:
-            self._read(cache, symbol, parsed, received)
+        received, tells = self._feed.clock.now(), told(parsed)
+        # that of an index is the one of a spot market
+        symbols = [s for s in self.lines if s.partition(":")[0] == symbol] if tells == INDEXES else [symbol]
+        if self.witnessed is not None and cache == QUOTE_CACHE:
+            self.witnessed.append((symbol, stamp(parsed), *(number(parsed[name]) for name in QUOTE_FIELDS)))
+        for name in symbols:
+            if cache != LIQUIDATION_CACHE:
+                at = stamp(parsed)
+                for channel in self._pushers.get((cache, tells, name), ()):
+                    channel.pushed_ns = received
+                    channel.beacon.push(received, received if at == NEVER else at)
+            if name in self.lines:
+                self._read(cache, name, parsed, received)
+
+    def _on_connected(self, after: Any, connection: Any, message: Any = None) -> None:
+        connection.handle_message = DirectQuotes(self, self._feed.exchange, connection)
+        after(connection, message)
+
+    def quoted(self, symbol: str, quote: Quote) -> None:
+        """Take a best quote that was read past ccxt."""
+        received = self._feed.clock.now()
+        for channel in self._pushers.get((QUOTE_CACHE, "", symbol), ()):
+            channel.pushed_ns = received
+            channel.beacon.push(received, received if quote.at_ns == NEVER else quote.at_ns)
+        line = self.lines.get(symbol, {}).get(TOPS)
+        if line is not None:
+            sample = quote_row(quote.at_ns, *quote[3:], line.one.read, received)
+            if sample is not None:
+                seq = line.next_seq(received) if quote.number == NEVER else quote.number
+                line.put(sample.row(seq), sample.at_ns, received)
 
     def _read(self, cache: str, symbol: str, parsed: Parsed, received: int) -> None:
         """Hand out the rows of something that was pushed; of what cannot be read a row that says so."""
         lines = self.lines[symbol]
         both = (TOPS,) if self._feed.exchange == "kraken" else ()
         for stream in _STREAMS[cache] + both:
-            if (line := lines.get(stream)) is None or not line.ready:
-                continue  # what was before comes first
+            if (line := lines.get(stream)) is None:
+                continue
             try:
                 for sample in self._samples(stream, line, parsed, received):
                     self._told[symbol, stream] = sample.at_ns
@@ -262,19 +310,19 @@ class Beside:
             return
         at = stamp(parsed)
         at = received if at == NEVER else at
-        told = self._told.get((symbol, stream), NEVER)
+        last = self._told.get((symbol, stream), NEVER)
         if stream == TICKERS:
             state = self._tickers.setdefault(symbol, {})
             update_ticker(state, parsed, read)
-            if told == NEVER or at - told >= _TICKER_NS:
+            if last == NEVER or at - last >= _TICKER_NS:
                 yield ticker_row(state, at, received)
         elif (
             stream == RATES and (rate := rate_of(parsed)) is not None and (hours := rate.interval_h or line.interval_h)
         ):
-            if told == NEVER or at - told >= MINUTE_NS or rate.next_ns != self._next.get(symbol):
+            if last == NEVER or at - last >= MINUTE_NS or rate.next_ns != self._next.get(symbol):
                 self._next[symbol] = rate.next_ns
                 yield rate_row(rate, hours, at, received)
-        elif stream == OPEN_INTEREST and (told == NEVER or at - told >= self._feed.options.poll_s * SECOND_NS):
+        elif stream == OPEN_INTEREST and (last == NEVER or at - last >= self._feed.options.poll_s * SECOND_NS):
             pushed = pushed_open_interest(parsed, at, received)
             if pushed is not None:
                 yield pushed
@@ -284,6 +332,16 @@ class Beside:
         if line.stream == TOPS and self._feed.exchange == "binance":
             return int(parsed["info"]["u"])
         return line.next_seq(received)
+
+
+def told(parsed: Parsed) -> str:
+    """What a ticker of ccxt is made of, where that is no ticker."""
+    info = parsed.get("info")
+    if not isinstance(info, dict):
+        return ""
+    if info.get("e") == "markPriceUpdate" or "markPx" in info:
+        return MARKS
+    return INDEXES if "idxPx" in info else ""
 
 
 def malformed(stream: str, received_ns: int, seq: int) -> Row:

@@ -17,6 +17,8 @@ Parsed = Mapping[str, Any]
 
 _MS: Final = 1_000_000
 _SIGNS: Final = {"buy": 1, "sell": -1}
+QUOTE_FIELDS: Final = ("bid", "bidVolume", "ask", "askVolume")
+"""What ccxt calls the columns of a best quote, in their order."""
 TICKER_FIELDS: Final = {
     "last": "last",
     "high": "high_24h",
@@ -64,8 +66,8 @@ def stamp(parsed: Parsed) -> int:
             return int(info["T"]) * _MS
         if isinstance(info.get("time"), str):
             return iso_ns(info["time"])
-        if "E" in info:
-            return int(info["E"]) * _MS
+        if "E" in info or "ts" in info:
+            return int(info.get("E") or info["ts"]) * _MS
     return NEVER if parsed.get("timestamp") is None else int(parsed["timestamp"]) * _MS
 
 
@@ -76,15 +78,21 @@ def top_row(parsed: Parsed, read: TradeReader, received_ns: int) -> Sample | Non
     >>> top_row(quote, TradeReader(int, int), 7).row(1)
     (5000000, 7, 1, 9.0, 2.0, 10.0, 1.0, 0, 0)
     """
-    prices = [number(parsed[name]) for name in ("bid", "ask")]
-    sizes = [number(parsed[name]) for name in ("bidVolume", "askVolume")]
-    if not all(value > 0.0 for value in (*prices, *sizes)):  # NaN is not, either
+    bid, bid_qty, ask, ask_qty = (number(parsed[name]) for name in QUOTE_FIELDS)
+    return quote_row(stamp(parsed), bid, bid_qty, ask, ask_qty, read, received_ns)
+
+
+def quote_row(
+    at_ns: int, bid: float, bid_qty: float, ask: float, ask_qty: float, read: TradeReader, received_ns: int
+) -> Sample | None:
+    """The best bid and ask of a time, NEVER where the venue states none; None where a side is empty."""
+    if not (bid > 0.0 and bid_qty > 0.0 and ask > 0.0 and ask_qty > 0.0):  # NaN is not, either
         return None
-    bid_qty, ask_qty = (read.base(size, price) for size, price in zip(sizes, prices))
-    at = stamp(parsed)
-    known = at != NEVER
-    at = at if known else received_ns
-    return Sample(at, (at, received_ns), (prices[0], bid_qty, prices[1], ask_qty, int(not known), 0))
+    known = at_ns != NEVER
+    at = at_ns if known else received_ns
+    return Sample(
+        at, (at, received_ns), (bid, read.base(bid_qty, bid), ask, read.base(ask_qty, ask), int(not known), 0)
+    )
 
 
 def update_ticker(state: dict[str, float], parsed: Parsed, read: TradeReader) -> None:
@@ -95,8 +103,9 @@ def update_ticker(state: dict[str, float], parsed: Parsed, read: TradeReader) ->
     >>> state
     {'last': 9.0, 'pct_24h': 0.5}
     """
+    index_alone = "idxPx" in parsed.get("info", ())  # of OKX, with the extremes of the index
     for name, column in TICKER_FIELDS.items():
-        value = parsed.get(name)
+        value = parsed.get(name) if name == "indexPrice" or not index_alone else None
         if value is not None:
             state[column] = float(value)
             if name == "percentage":

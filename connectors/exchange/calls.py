@@ -49,13 +49,18 @@ class Caller(Protocol):
 
 
 class Calls:
-    """The calls of a feed, or of another one who asks."""
+    """The calls of a feed, or of another one who asks.
 
-    def __init__(self, feed: Caller) -> None:
+    Args:
+        feed: who asks.
+        answered: whether the exchange has answered before, so that it is there, however long an answer takes.
+    """
+
+    def __init__(self, feed: Caller, answered: bool = False) -> None:
         self._feed = feed
         self._breaker = Breaker()
         self._refusals = self._strange = 0
-        self._answered = False
+        self._answered = answered
         self._began_s: float | None = None
 
     async def call(self, function: Callable[..., Awaitable[_T]], *given: Any) -> _T:

@@ -1,7 +1,7 @@
 """Subscriptions to what venues push beside trades: ccxt holds them, and what it parses is taken where it puts it.
 
-As with trades, what a `watch_*` method returns is never used. A subscription that fails is tried again for ever, since trades need
-none of them.
+They have a client and connections of their own, so that whatever happens to them never touches trades. As with trades, what a
+`watch_*` method returns is never used. A subscription that fails is tried again for ever, since trades need none of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import ccxt
@@ -19,16 +19,20 @@ from connectors.exchange.health import NOT_YET
 from connectors.retry import Backoff
 from events.feeds import LIQUIDATIONS, OPEN_INTEREST, RATES, TICKERS, TOPS
 from events.schema import NEVER
+from events.times import SECOND_NS
 
 if TYPE_CHECKING:
     from connectors.exchange.feed import Feed
 
 log = logging.getLogger(__name__)
+_ROUNDED_NS: Final = SECOND_NS // 2
 _REWATCH_S: Final = 0.5  # what comes meanwhile is taken all the same
 TICKER_CACHE: Final = "tickers"
 QUOTE_CACHE: Final = "bidsasks"
 RATE_CACHE: Final = "fundingRates"
 LIQUIDATION_CACHE: Final = "liquidations"
+MARKS: Final = "mark prices"
+INDEXES: Final = "index prices"
 
 Watch = Callable[[Any, Sequence[str], dict[str, Any]], Awaitable[Any]]
 """(client, symbols, params) of a subscription."""
@@ -61,8 +65,10 @@ class Subscription:
         watch: makes it.
         cache: where ccxt puts what it parses.
         alone: whether symbols are subscribed to one by one.
-        quiet: whether it pushes only when something happens, so that its silence proves nothing.
-        marks: whether it pushes the mark prices of Binance, whose connection is that of the liquidations too.
+        quiet: whether it pushes only when something happens, so that its silence proves nothing; what pushes all the time over the
+            same connection is among the others, and has its streams.
+        tells: what it pushes, where one cache of ccxt has several kinds: MARKS or INDEXES.
+        params: of the method of ccxt.
     """
 
     streams: frozenset[str]
@@ -70,7 +76,8 @@ class Subscription:
     cache: str
     alone: bool = False
     quiet: bool = False
-    marks: bool = False
+    tells: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _many(method: str, cache: str, *streams: str, **more: Any) -> Subscription:
@@ -79,15 +86,16 @@ def _many(method: str, cache: str, *streams: str, **more: Any) -> Subscription:
 
 _QUOTES: Final = _many("watch_bids_asks", QUOTE_CACHE, TOPS)
 _TICKERS: Final = _many("watch_tickers", TICKER_CACHE, TICKERS)
+_BINANCE_TICKERS: Final = _many("watch_tickers", TICKER_CACHE, TICKERS, params={"name": "ticker"})  # else short ones
 _LIQUIDATIONS: Final = _many("watch_liquidations_for_symbols", LIQUIDATION_CACHE, LIQUIDATIONS, quiet=True)
 
 SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[Subscription, ...]]]] = {
     "binance": {
-        "spot": (_QUOTES, _TICKERS),
+        "spot": (_QUOTES, _BINANCE_TICKERS),
         "swap": (
             _QUOTES,
-            _many("watch_mark_prices", TICKER_CACHE, TICKERS, RATES, LIQUIDATIONS, marks=True),
-            _TICKERS,
+            _many("watch_mark_prices", TICKER_CACHE, TICKERS, RATES, LIQUIDATIONS, tells=MARKS),
+            _BINANCE_TICKERS,
             _LIQUIDATIONS,
         ),
     },
@@ -95,7 +103,7 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[Subscription, ...]]]] = {
         "spot": (_QUOTES, _TICKERS),
         "swap": (
             _QUOTES,
-            _many("watch_tickers", TICKER_CACHE, TICKERS, RATES, OPEN_INTEREST),
+            _many("watch_tickers", TICKER_CACHE, TICKERS, RATES, OPEN_INTEREST, LIQUIDATIONS),
             Subscription(
                 frozenset({LIQUIDATIONS}), _by_symbol("watch_liquidations"), LIQUIDATION_CACHE, alone=True, quiet=True
             ),
@@ -106,8 +114,8 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[Subscription, ...]]]] = {
         "swap": (
             _QUOTES,
             _TICKERS,
-            _many("watch_mark_prices", TICKER_CACHE, TICKERS),
-            Subscription(frozenset({TICKERS}), _okx_index, TICKER_CACHE),
+            _many("watch_mark_prices", TICKER_CACHE, TICKERS, RATES, LIQUIDATIONS, tells=MARKS),
+            Subscription(frozenset({TICKERS}), _okx_index, TICKER_CACHE, tells=INDEXES),
             _many("watch_funding_rates", RATE_CACHE, RATES, quiet=True),
             _LIQUIDATIONS,
         ),
@@ -139,8 +147,12 @@ class Beacon:
 
     @property
     def reached_ns(self) -> int:
-        """Up to when it has pushed, in the venue's own time."""
-        return min(self.pushed_ns, self.stamp_ns)
+        """Up to when it has pushed, in the venue's own time, whose stamps may be of whole seconds.
+
+        >>> Beacon(pushed_ns=61_050_000_000, stamp_ns=61_000_000_000).reached_ns
+        61050000000
+        """
+        return NEVER if self.stamp_ns == NEVER else min(self.pushed_ns, self.stamp_ns + _ROUNDED_NS)
 
 
 @dataclass
@@ -149,25 +161,34 @@ class Channel:
 
     Attributes:
         wanted: the streams that it is there for.
+        beacon: of its connection.
+        pushed_ns: when it pushed something itself.
         failure: since when and why it is not alive, None while it is.
         lost_ns: up to when it had pushed before it failed, NEVER if it has not.
     """
 
     feed: Feed
+    client: Any
     subscription: Subscription
     symbols: tuple[str, ...]
     wanted: frozenset[str]
     beacon: Beacon
+    pushed_ns: int = NEVER
     failure: tuple[int, str] | None = None
     lost_ns: int = NEVER
 
+    @property
+    def alive_ns(self) -> int:
+        """When it was last seen to be alive; a quiet one is when its connection is."""
+        return self.beacon.pushed_ns if self.subscription.quiet else self.pushed_ns
+
     async def run(self) -> None:
         """Hold the subscription until cancelled."""
-        feed, backoff, task = self.feed, Backoff(0.05, 30.0), asyncio.current_task()
+        feed, client, backoff, task = self.feed, self.client, Backoff(0.05, 30.0), asyncio.current_task()
         self.failure = (feed.clock.now(), NOT_YET)
         while True:
             try:
-                await self.subscription.watch(feed.client, self.symbols, {})
+                await self.subscription.watch(client, self.symbols, dict(self.subscription.params))
                 backoff.reset()
                 await asyncio.sleep(_REWATCH_S)
                 continue

@@ -134,6 +134,7 @@ class Feed:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
+            await self.beside.close()
             await self.client.close()
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
@@ -310,13 +311,9 @@ class Feed:
         """Up to when its connection has pushed, in the venue's own time: its clock may be off, or it may be behind."""
         return min(self._beacons[one.subscription], self._stamps[one.subscription])
 
-    def pushed_of(self, one: Instrument) -> int:
-        """When its connection pushed a trade last."""
-        return self._beacons[one.subscription]
-
     def silent(self, one: Instrument) -> bool:
         """Whether its connection has pushed nothing for so long that it may be mute."""
-        return self.clock.now() - self.pushed_of(one) > self.options.mute_s * SECOND_NS
+        return self.clock.now() - self._beacons[one.subscription] > self.options.mute_s * SECOND_NS
 
     def suspect(self, one: Instrument) -> None:
         """REST had trades that were not pushed; end the connection if it has pushed nothing else either."""

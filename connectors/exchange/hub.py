@@ -70,7 +70,8 @@ class Hub:
         if error is None or isinstance(error, ccxt.BaseError):
             return  # of a future that nobody waited for, told already to whom it concerns
         for feed in list(self._running):
-            for connection in list(feed.client.clients.values()):
+            besides = () if feed.beside.client is None else feed.beside.client.clients.values()
+            for connection in [*feed.client.clients.values(), *besides]:
                 connection.on_error(ccxt.NetworkError(f"{feed.exchange}: a message could not be read: {error!r}"))
 
 

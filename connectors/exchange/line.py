@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors.exchange.frames import Item, Other
@@ -55,14 +55,29 @@ class Line:
     unread: int = 0
     _seq: int = NEVER
     _held: Row | None = None
+    _early: list[tuple[Row, int, int]] = field(default_factory=list)
 
     def next_seq(self, received_ns: int) -> int:
         """A number above all before, of this process and of one before it."""
         self._seq = max(self._seq + 1, received_ns)
         return self._seq
 
+    def begin(self) -> None:
+        """What is known of the past is handed out: so is what was pushed meanwhile."""
+        self.ready = True
+        for given in self._early:
+            self.hand_out(*given)
+        self._early.clear()
+
     def put(self, row: Row, at_ns: int, received_ns: int) -> None:
-        """Hand out a row of the time `at_ns`."""
+        """Hand out a row of the time `at_ns` that was pushed, once the past is."""
+        if self.ready:
+            self.hand_out(row, at_ns, received_ns)
+        else:
+            self._early.append((row, at_ns, received_ns))
+
+    def hand_out(self, row: Row, at_ns: int, received_ns: int) -> None:
+        """Hand out a row of the time `at_ns` now."""
         self.newest_ns, self.received_ns = max(self.newest_ns, at_ns), received_ns
         if self.stream in NEWEST and (self._held is not None or len(self.queue) >= self.room):
             self.conflated += self._held is not None

@@ -64,7 +64,7 @@ class Polls:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._calls = {stream: Calls(feed) for stream in _DERIVED}
+        self._calls = {stream: Calls(feed, answered=True) for stream in _DERIVED}
         self._begun = 0
         self._settled: dict[str, int] = {}  # by symbol, of when the newest settlement was
 
@@ -73,12 +73,12 @@ class Polls:
         feed, resumed = self._feed, line.newest_ns != NEVER
         self._begun += 1
         first = 0.5 + self._begun % _SPREAD / (2 * _SPREAD)  # of an interval
-        if resumed:
+        if resumed and line.stream == RATES:
             self._settled[line.one.symbol] = line.newest_ns
         await self._try(line, lambda: asyncio.wait_for(self._past(line, resumed), _PATIENCE_S))
         if line.stream == RATES and line.interval_h is None:
             line.interval_h = _SETTLES_H  # the commonest, until the venue says another
-        line.ready = True
+        line.begin()
         if (feed.exchange, line.stream) in _PUSHED:
             return
         every_s = feed.options.poll_s * (_SLOWLY if line.stream == LONG_SHORT else 1)
@@ -143,7 +143,9 @@ class Polls:
         since = now - _PAST_NS if last == NEVER else last + 1
         rows = await funding(feed.client, line.one.symbol, since, now, partial(self._call, line), feed.clock.now)
         for available, at, received, _, *after in rows.tolist():
-            line.put((available if past else received, at, received, line.next_seq(received), *after), at, received)
+            line.hand_out(
+                (available if past else received, at, received, line.next_seq(received), *after), at, received
+            )
             line.interval_h, self._settled[line.one.symbol] = after[1], at
 
     async def _open_interest(self, line: Line) -> None:
@@ -169,4 +171,4 @@ class Polls:
             else:
                 sample = long_short_row(told, _PERIOD_S, now, available)
             if sample.at_ns > line.newest_ns:
-                line.put(sample.row(line.next_seq(now)), sample.at_ns, now)
+                line.hand_out(sample.row(line.next_seq(now)), sample.at_ns, now)

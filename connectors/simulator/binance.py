@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 
 from connectors.simulator import binance_frames as made
 from connectors.simulator.binance_books import DEPTH_MS, BookStreams, snapshot
+from connectors.simulator.binance_futures import FUTURES, Futures
+from connectors.simulator.binance_queries import MS, interval_ns, number, refused, since_ns, until_ns
 from connectors.simulator.books import BookModel
+from connectors.simulator.faults import STALE_NS
 from connectors.simulator.ledger import Ledger
-from connectors.simulator.quotes import funding_rate, liquidations
+from connectors.simulator.quotes import day_figures, liquidations
 from connectors.simulator.session import Session
 from connectors.simulator.venue import Refused, Venue
 from events.frames import Array
-from events.times import SECOND_NS, timeframe_ns
+from events.times import SECOND_NS
 
-_MS: Final = 1_000_000
+_EVERY: Final = {
+    False: {"ticker": SECOND_NS},
+    True: {"ticker": 2 * SECOND_NS, "markPrice@1s": SECOND_NS, "markPrice": 3 * SECOND_NS},
+}
+"""Streams of spot, and of USD-M, that tell something once in so many ns."""
 _BOOK_KINDS: Final = frozenset({"bookTicker", *DEPTH_MS[False], *DEPTH_MS[True]})
 
 
@@ -32,18 +40,26 @@ class Binance(Venue):
         self._by_id = {(ledger.listing.linear, ledger.listing.market_id): ledger for ledger in self.ledgers.values()}
         self._streams: dict[str, tuple[Ledger, str]] = {}
         for ledger in self.ledgers.values():
-            forced = ("forceOrder",) * ledger.listing.linear
-            depths = DEPTH_MS[ledger.listing.linear]
+            linear = ledger.listing.linear
             klines = (f"kline_{name}" for name in made.INTERVALS)
-            for kind in ("aggTrade", "trade", "bookTicker", *depths, *forced, *klines):
+            for kind in (
+                "aggTrade",
+                "trade",
+                "bookTicker",
+                *("forceOrder",) * linear,
+                *DEPTH_MS[linear],
+                *_EVERY[linear],
+                *klines,
+            ):
                 self._streams[_stream(ledger, kind)] = ledger, kind
         self._models = {key: BookModel(ledger, self.world.seed) for key, ledger in self.ledgers.items()}
+        self._futures = Futures(self.world)
         self._books: dict[str, BookStreams] = {}
         self._told_ns: dict[str, int] = {}
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add the paths of both segments."""
-        for base in ("/api/v3", "/fapi/v1"):
+        for base in ("/api/v3", "/fapi/v1", "/futures/data", "/api/v3/ticker", "/fapi/v1/ticker"):
             router.add_get(base + "/{name}", self.rest)
         router.add_get("/stream/ws/{n}", self.dial)
         router.add_get("/fws/{category}/ws/{n}", self.dial)
@@ -80,7 +96,7 @@ class Binance(Venue):
         if message.get("method") == "SUBSCRIBE":
             if not self.faults.met("bad-symbol"):
                 session.streams.update(dict.fromkeys(names))
-                self._follow(names)
+                self._begin(names)
         elif message.get("method") == "UNSUBSCRIBE":
             for name in names:
                 session.streams.pop(name, None)
@@ -91,7 +107,9 @@ class Binance(Venue):
         out = self._book_frames(wanted, fresh)
         if not wanted:
             return out
-        now, event_ms = self.world.now_ns, self.client_now_ns // _MS
+        now, event_ms = self.world.now_ns, self.client_now_ns // MS
+        for stream in self._told_ns.keys() - wanted.keys():
+            del self._told_ns[stream]
         for stream in wanted:
             if stream not in self._streams or stream in out:
                 continue
@@ -101,6 +119,9 @@ class Binance(Venue):
                 since = self._told_ns.get(stream, now)
                 self._told_ns[stream] = now
                 out[stream] = list(made.kline_frames(ledger, kind[6:], since, now, rows is not None, event_ms))
+            elif kind in _EVERY[ledger.listing.linear]:
+                out[stream] = self._figures(ledger, kind, self._told_ns[stream], now)
+                self._told_ns[stream] = now
             elif kind == "forceOrder":
                 closed = () if rows is None else liquidations(rows, self.world.seed).tolist()
                 if closed and now - self._told_ns.get(stream, 0) >= SECOND_NS:  # the newest in a second, no more
@@ -111,20 +132,37 @@ class Binance(Venue):
                 out[stream] = make(ledger.listing, rows, event_ms)
         return out
 
-    def _follow(self, streams: Iterable[str]) -> None:
-        """Follow the books of these streams from now on."""
+    def _figures(self, ledger: Ledger, kind: str, since_ns: int, now_ns: int) -> list[str]:
+        """The frames of a stream that tells something once in a while, of the times after the one and up to the other."""
+        every_ns, skew_ns = _EVERY[ledger.listing.linear][kind], self.faults.ns("clock-skew")
+        frames = []
+        for time_ns in range((since_ns // every_ns + 1) * every_ns, now_ns + 1, every_ns):
+            if kind == "ticker":
+                figures = day_figures(ledger, time_ns, ledger.id_at(time_ns))
+                frames.append(made.day_frame(ledger.listing, figures, (time_ns + skew_ns) // MS))
+            else:
+                frames.append(self._futures.mark_frame(ledger, time_ns, (time_ns + skew_ns) // MS))
+        return frames
+
+    def _begin(self, streams: Iterable[str]) -> None:
+        """Follow what these streams tell of from now on, if nobody did so before."""
         for stream in streams:
             ledger, kind = self._streams.get(stream, (None, ""))
-            if ledger is not None and kind in _BOOK_KINDS:
+            if ledger is None:
+                continue
+            if kind in _EVERY[ledger.listing.linear]:
+                self._told_ns.setdefault(stream, self.world.now_ns)
+            elif kind in _BOOK_KINDS:
                 instrument = ledger.listing.instrument
                 if instrument not in self._books:
-                    self._books[instrument] = BookStreams(ledger, self._models[instrument], self.world.now_ns)
+                    self._books[instrument] = BookStreams(
+                        ledger, self._models[instrument], self.world.now_ns, self.faults
+                    )
                 self._books[instrument].add(kind)
 
     def _book_frames(self, wanted: Mapping[str, None], fresh: Mapping[str, Array]) -> dict[str, list[str]]:
         """Those of all that is followed; what nobody wants any more is followed no longer."""
         out: dict[str, list[str]] = {}
-        skew_ns = self.faults.ns("clock-skew")
         for instrument, streams in list(self._books.items()):
             names = {kind: _stream(self.ledgers[instrument], kind) for kind in streams.kinds}
             for kind, name in names.items():
@@ -133,7 +171,7 @@ class Binance(Venue):
             if not streams.kinds:
                 del self._books[instrument]
                 continue
-            for kind, frame in streams.advance(self.world.now_ns, fresh.get(instrument), skew_ns):
+            for kind, frame in streams.advance(self.world.now_ns, fresh.get(instrument)):
                 out.setdefault(names[kind], []).append(frame)
         return out
 
@@ -145,108 +183,94 @@ class Binance(Venue):
 
     def answer(self, path: str, query: Mapping[str, str]) -> Any:
         """What a REST request gets, as JSON."""
-        linear, name = path.startswith("/fapi"), path.rsplit("/", 1)[1]
+        linear, name = not path.startswith("/api"), path.rsplit("/", 1)[1]
         if name == "ping":
             return {}
         if name == "time":
-            return {"serverTime": self.client_now_ns // _MS}
+            return {"serverTime": self.client_now_ns // MS}
         if name == "exchangeInfo":
             listed = [ledger.listing for (is_linear, _), ledger in self._by_id.items() if is_linear is linear]
-            return made.exchange_info(listed, linear, self.client_now_ns // _MS)
-        if linear and name in ("premiumIndex", "fundingInfo") and "symbol" not in query:
-            return [self._of(name, linear, {**query, "symbol": key}) for is_linear, key in self._by_id if is_linear]
+            return made.exchange_info(listed, linear, self.client_now_ns // MS)
+        if "symbol" not in query and (name == "24hr" or (linear and name in ("premiumIndex", "fundingInfo"))):
+            return self._all(name, linear, query)
         return self._of(name, linear, query)
+
+    async def _all(self, name: str, linear: bool, query: Mapping[str, str]) -> list[Any]:
+        """The answer for every symbol, or for those that are named; the market goes on while it is made."""
+        listed = [key for is_linear, key in self._by_id if is_linear is linear]
+        asked = json.loads(query["symbols"]) if "symbols" in query else listed
+        rows = []
+        for key in asked:
+            rows.append(self._of(name, linear, {**query, "symbol": key}))
+            await asyncio.sleep(0)
+        return rows
 
     def _of(self, name: str, linear: bool, query: Mapping[str, str]) -> Any:
         if "symbol" not in query:
-            raise _refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
+            raise refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         ledger = self._by_id.get((linear, query["symbol"]))
         if ledger is None or self.faults.met("bad-symbol"):
-            raise _refused(-1121, "Invalid symbol.")
+            raise refused(-1121, "Invalid symbol.")
         if name == "depth":
-            return self._depth(ledger, _number(query, "limit", 500 if linear else 100))
+            limit = number(query, "limit", 500 if linear else 100)
+            return self._depth(ledger, limit, STALE_NS if self.faults.once("stale-depth") else 0)
         if name == "aggTrades":
             return [made.aggregate(ledger.listing, row) for row in self._aggregates(ledger, query).tolist()]
         if name == "trades":
-            limit, end = min(_number(query, "limit", 500), 1_000), self.history_end(ledger)
+            limit, end = min(number(query, "limit", 500), 1_000), self.history_end(ledger)
             rows = ledger.rows(end - limit, end).tolist()
             return [trade for row in rows for trade in made.raw_trades(ledger.listing, row)][-limit:]
         if name == "klines":
             return self._klines(ledger, query, 1_500 if linear else 1_000)
-        if linear and name in ("premiumIndex", "fundingRate", "fundingInfo"):
-            return self._funding(name, ledger, query)
+        if linear and name in FUTURES:
+            return self._futures.answer(name, ledger, query, self.client_now_ns)
+        if name == "24hr":
+            return self._day(ledger)
         raise Refused(404, {"code": -1000, "msg": f"{name} is not simulated."})
 
-    def _depth(self, ledger: Ledger, limit: int) -> dict[str, Any]:
-        listing, model = ledger.listing, self._models[ledger.listing.instrument]
-        limit = min(limit, 1_000 if listing.linear else 5_000)
-        answer = snapshot(model, listing, self.world.now_ns, ledger.next_id, limit)
-        event_ms = self.client_now_ns // _MS
+    def _day(self, ledger: Ledger) -> dict[str, Any]:
+        row = made.day(ledger.listing, day_figures(ledger, self.world.now_ns, self.history_end(ledger)))
+        if ledger.listing.linear:
+            return row
+        book = self._depth(ledger, 1)
+        ((bid, bid_qty),), ((ask, ask_qty),) = book["bids"], book["asks"]
+        best = {"bidPrice": bid, "bidQty": bid_qty, "askPrice": ask, "askQty": ask_qty}
+        return row | best | {"prevClosePrice": row["openPrice"]}
+
+    def _depth(self, ledger: Ledger, limit: int, age_ns: int = 0) -> dict[str, Any]:
+        """The book as it was so long ago."""
+        listing, model, time_ns = ledger.listing, self._models[ledger.listing.instrument], self.world.now_ns - age_ns
+        next_id = ledger.id_at(time_ns) if age_ns else ledger.next_id
+        answer = snapshot(model, time_ns, next_id, min(limit, 1_000 if listing.linear else 5_000))
+        event_ms = (self.client_now_ns - age_ns) // MS
         return answer | ({"E": event_ms, "T": event_ms} if listing.linear else {})
 
     def _aggregates(self, ledger: Ledger, query: Mapping[str, str]) -> Array:
-        limit, end = min(_number(query, "limit", 500), 1_000), self.history_end(ledger)
+        limit, end = min(number(query, "limit", 500), 1_000), self.history_end(ledger)
         timed = "startTime" in query or "endTime" in query
         if "fromId" in query:
             if timed:
-                raise _refused(-1128, "Combination of optional parameters invalid.")
-            first = _number(query, "fromId", 0)
+                raise refused(-1128, "Combination of optional parameters invalid.")
+            first = number(query, "fromId", 0)
             return ledger.rows(first, min(first + limit, end))
         if timed:
-            end = min(end, ledger.id_at((_number(query, "endTime", 1 << 42) + 1) * _MS))
-            first = ledger.id_at(_number(query, "startTime", 0) * _MS)
+            end = min(end, ledger.id_at((number(query, "endTime", 1 << 42) + 1) * MS))
+            first = ledger.id_at(number(query, "startTime", 0) * MS)
             return ledger.rows(first, min(first + limit, end))
         return ledger.rows(end - limit, end)
 
     def _klines(self, ledger: Ledger, query: Mapping[str, str], most: int) -> list[Any]:
-        try:
-            interval_ns = timeframe_ns(query.get("interval", ""))
-        except ValueError:
-            raise _refused(-1120, "Invalid interval.") from None
-        limit = min(_number(query, "limit", 500), most)
-        until = min(self.history_ns, _number(query, "endTime", 1 << 42) * _MS) + 1
-        since = _number(query, "startTime", 0) * _MS
+        every_ns, since = interval_ns(query, "interval"), since_ns(query)
+        limit, until = min(number(query, "limit", 500), most), min(self.history_ns, until_ns(query)) + 1
         if "startTime" in query:
-            first = max(-(-since // interval_ns), -(-ledger.origin_ns // interval_ns)) * interval_ns
-            until = min(until, first + limit * interval_ns)
+            first = max(-(-since // every_ns), -(-ledger.origin_ns // every_ns)) * every_ns
+            until = min(until, first + limit * every_ns)
         else:
-            since = (-(-until // interval_ns) - limit) * interval_ns
-        rows = ledger.klines(interval_ns, since, until, self.history_end(ledger))
-        return [made.kline_row(ledger.listing, row, interval_ns) for row in rows]
-
-    def _funding(self, name: str, ledger: Ledger, query: Mapping[str, str]) -> Any:
-        listing, every = ledger.listing, self.world.funding_ns
-        current = self.world.now_ns // every
-        if name == "fundingInfo":
-            return made.funding_info(listing, every)
-        if name == "premiumIndex":
-            rate = funding_rate(ledger, self.world.seed, current + 1)
-            return made.premium_index(listing, ledger.last_price, rate, (current + 1) * every, self.client_now_ns)
-        first = max(-(-_number(query, "startTime", 0) * _MS // every), -(-ledger.origin_ns // every))
-        last = min(current, _number(query, "endTime", 1 << 42) * _MS // every)
-        limit = min(_number(query, "limit", 100), 1_000)
-        numbers = range(first, last + 1)
-        chosen = numbers[:limit] if "startTime" in query else numbers[max(len(numbers) - limit, 0) :]
-        return list(self._settled(ledger, chosen))
-
-    def _settled(self, ledger: Ledger, numbers: range) -> Iterator[dict[str, Any]]:
-        for number in numbers:
-            time_ns = number * self.world.funding_ns
-            mark = ledger.price_before(ledger.id_at(time_ns))
-            yield made.funding_row(ledger.listing, funding_rate(ledger, self.world.seed, number), mark, time_ns)
+            since = (-(-until // every_ns) - limit) * every_ns
+        rows = ledger.klines(every_ns, since, until, self.history_end(ledger))
+        return [made.kline_row(ledger.listing, row, every_ns) for row in rows]
 
 
 def _stream(ledger: Ledger, kind: str) -> str:
     segment = "linear" if ledger.listing.linear else "spot"
     return f"{segment} {ledger.listing.market_id.lower()}@{kind}"
-
-
-def _refused(code: int, message: str) -> Refused:
-    return Refused(400, {"code": code, "msg": message})
-
-
-def _number(query: Mapping[str, str], name: str, default: int) -> int:
-    text = query.get(name, str(default))
-    if not text.isascii() or not text.isdigit():
-        raise _refused(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
-    return int(text)

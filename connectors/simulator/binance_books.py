@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
 from connectors.simulator.books import STEP_NS, BookModel, Side
+from connectors.simulator.faults import Crossing, Faults
 from connectors.simulator.followed import Change, FollowedBook
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.listings import Listing
@@ -21,102 +22,95 @@ DEPTH_MS: Final = {
 
 
 class DepthStream:
-    """One diff stream: collects what changes, and tells it once an interval."""
+    """One diff stream: collects what changes, and tells it once an interval, as far as faults let it."""
 
-    def __init__(self, listing: Listing, interval_ms: int, update_id: int) -> None:
-        self._listing, self._steps_ns, self._told_id = listing, interval_ms * _MS, update_id
+    def __init__(self, listing: Listing, interval_ms: int, book: FollowedBook, faults: Faults) -> None:
+        self._listing, self._interval_ns, self._book, self._faults = listing, interval_ms * _MS, book, faults
+        self._told_id, self._crossing = book.update_id, Crossing(faults)
         self._bids: Side = {}
         self._asks: Side = {}
 
-    def told(self, change: Change, skew_ns: int) -> str | None:
+    def told(self, change: Change) -> str | None:
         """The frame that this change completes, if it does."""
         self._bids.update(change.bids)
         self._asks.update(change.asks)
         if change.ended is None:
             return None
         begun_ns = change.ended * STEP_NS
-        if begun_ns // self._steps_ns == (begun_ns + STEP_NS) // self._steps_ns:
+        if begun_ns // self._interval_ns == (begun_ns + STEP_NS) // self._interval_ns:
             return None
-        frame = self._frame(change, (change.time_ns + skew_ns) // _MS)
+        self._bids |= self._crossing.bids(change.time_ns, change.best, self._book.bids)
+        frame = self._frame(change, (change.time_ns + self._faults.ns("clock-skew")) // _MS)
         self._told_id = change.update_id
         self._bids, self._asks = {}, {}
-        return frame
+        return None if self._faults.met("muted-depth") or self._faults.once("sequence-skip") else frame
 
     def _frame(self, change: Change, event_ms: int) -> str:
         listing = self._listing
         times = f'"T":{event_ms},' if listing.linear else ""
         before = f'"pu":{self._told_id},' if listing.linear else ""
+        bids, asks = (
+            ",".join(f'["{price}","{qty}"]' for price, qty in listing.level_texts(side.items()))
+            for side in (self._bids, self._asks)
+        )
         return (
             f'{{"e":"depthUpdate","E":{event_ms},{times}"s":"{listing.market_id}","U":{self._told_id + 1},'
-            f'"u":{change.update_id},{before}"b":[{levels_text(listing, self._bids.items())}],'
-            f'"a":[{levels_text(listing, self._asks.items())}]}}'
+            f'"u":{change.update_id},{before}"b":[{bids}],"a":[{asks}]}}'
         )
-
-
-def levels_text(listing: Listing, levels: Iterable[tuple[int, int]]) -> str:
-    """Levels as JSON, without the brackets around them."""
-    price, qty = listing.asset.price_decimals, listing.asset.qty_decimals
-    return ",".join(f'["{tick / 10**price:.{price}f}","{lots / 10**qty:.{qty}f}"]' for tick, lots in levels)
 
 
 def book_ticker(listing: Listing, change: Change, skew_ns: int) -> str:
     """A frame of `@bookTicker`."""
-    bid, bid_lots, ask, ask_lots = change.best
-    price, qty = 10**listing.asset.price_decimals, 10**listing.asset.qty_decimals
+    bid, ask = listing.level_texts([change.best[:2], change.best[2:]])
     head = '"e":"bookTicker",' if listing.linear else ""
     event_ms = (change.time_ns + skew_ns) // _MS
     times = f',"T":{event_ms},"E":{event_ms}' if listing.linear else ""
     return (
         f'{{{head}"u":{change.update_id},"s":"{listing.market_id}",'
-        f'"b":"{listing.price_text(bid / price)}","B":"{listing.qty_text(bid_lots / qty)}",'
-        f'"a":"{listing.price_text(ask / price)}","A":"{listing.qty_text(ask_lots / qty)}"{times}}}'
+        f'"b":"{bid[0]}","B":"{bid[1]}","a":"{ask[0]}","A":"{ask[1]}"{times}}}'
     )
 
 
 class BookStreams:
-    """The streams of the book of one instrument that somebody listens to."""
+    """The streams of the book of one instrument that somebody listens to.
 
-    def __init__(self, ledger: Ledger, model: BookModel, now_ns: int) -> None:
-        self._listing = ledger.listing
+    Attributes:
+        kinds: of streams, `bookTicker` or one of `DEPTH_MS`.
+    """
+
+    def __init__(self, ledger: Ledger, model: BookModel, now_ns: int, faults: Faults) -> None:
+        self._listing, self._faults = ledger.listing, faults
         self._book = FollowedBook(model, now_ns)
         self._depths: dict[str, DepthStream] = {}
         self._best: tuple[int, int, int, int] | None = None
         self.kinds: dict[str, None] = {}
 
     def add(self, kind: str) -> None:
-        """Listen to `bookTicker`, or to a diff stream, from now on."""
+        """Listen to a stream from now on."""
         self.kinds[kind] = None
         if kind != "bookTicker" and kind not in self._depths:
             interval_ms = DEPTH_MS[self._listing.linear][kind]
-            self._depths[kind] = DepthStream(self._listing, interval_ms, self._book.update_id)
+            self._depths[kind] = DepthStream(self._listing, interval_ms, self._book, self._faults)
 
     def remove(self, kind: str) -> None:
         """Listen to it no more."""
         self.kinds.pop(kind, None)
         self._depths.pop(kind, None)
 
-    def advance(self, now_ns: int, rows: Array | None, skew_ns: int) -> Iterator[tuple[str, str]]:
+    def advance(self, now_ns: int, rows: Array | None) -> Iterator[tuple[str, str]]:
         """(kind, frame) of all that is to be told until that time, in the order of time."""
         for change in self._book.advance(now_ns, rows):
-            if "bookTicker" in self.kinds and change.best != self._best and change.best[0] and change.best[2]:
+            if "bookTicker" in self.kinds and change.best != self._best:
                 self._best = change.best
-                yield "bookTicker", book_ticker(self._listing, change, skew_ns)
+                yield "bookTicker", book_ticker(self._listing, change, self._faults.ns("clock-skew"))
             for kind, stream in self._depths.items():
-                frame = stream.told(change, skew_ns)
+                frame = stream.told(change)
                 if frame is not None:
                     yield kind, frame
 
 
-def snapshot(model: BookModel, listing: Listing, time_ns: int, next_id: int, limit: int) -> dict[str, Any]:
+def snapshot(model: BookModel, time_ns: int, next_id: int, limit: int) -> dict[str, Any]:
     """The book of `depth` at that time, when the next trade will have that id."""
-    step = model.step_at(time_ns)
-    bids, asks = model.book(step, next_id)
-    price, qty = 10**listing.asset.price_decimals, 10**listing.asset.qty_decimals
-    sides = {
-        name: [
-            [listing.price_text(tick / price), listing.qty_text(lots / qty)]
-            for tick, lots in islice(side.items(), limit)
-        ]
-        for name, side in (("bids", bids), ("asks", asks))
-    }
-    return {"lastUpdateId": model.update_id(step, next_id), **sides}
+    step, listing = model.step_at(time_ns), model.ledger.listing
+    bids, asks = (list(listing.level_texts(islice(side.items(), limit))) for side in model.book(step, next_id))
+    return {"lastUpdateId": model.update_id(step, next_id), "bids": bids, "asks": asks}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.listings import Listing
+from connectors.simulator.quotes import DayFigures
 from events.frames import Array
 from events.times import HOUR_NS, timeframe_ns
 
@@ -184,18 +185,92 @@ def funding_info(listing: Listing, interval_ns: int) -> dict[str, Any]:
     }
 
 
-def premium_index(listing: Listing, price: float, rate: float, next_ns: int, now_ns: int) -> dict[str, Any]:
+def mark(listing: Listing, time_ns: int, figures: Mapping[str, float], next_ns: int) -> dict[str, Any]:
     """A row of `premiumIndex`."""
-    text = listing.price_text(price)
     return {
         "symbol": listing.market_id,
-        "markPrice": text,
-        "indexPrice": text,
-        "estimatedSettlePrice": text,
-        "lastFundingRate": f"{rate:.8f}",
+        "markPrice": f"{figures['mark']:.8f}",
+        "indexPrice": f"{figures['index']:.8f}",
+        "estimatedSettlePrice": f"{figures['index']:.8f}",
+        "lastFundingRate": f"{figures['rate']:.8f}",
         "interestRate": "0.00010000",
         "nextFundingTime": next_ns // _MS,
-        "time": now_ns // _MS,
+        "time": time_ns // _MS,
+    }
+
+
+def mark_frame(row: Mapping[str, Any]) -> str:
+    """A frame of `@markPrice`, of a row of `premiumIndex`."""
+    names = {"symbol": "s", "markPrice": "p", "indexPrice": "i", "estimatedSettlePrice": "P", "lastFundingRate": "r"}
+    made = {"e": "markPriceUpdate", "E": row["time"]} | {short: row[name] for name, short in names.items()}
+    return _text(made | {"T": row["nextFundingTime"]})
+
+
+_DAY: Final = {
+    "symbol": "s",
+    "priceChange": "p",
+    "priceChangePercent": "P",
+    "weightedAvgPrice": "w",
+    "lastPrice": "c",
+    "lastQty": "Q",
+    "openPrice": "o",
+    "highPrice": "h",
+    "lowPrice": "l",
+    "volume": "v",
+    "quoteVolume": "q",
+    "openTime": "O",
+    "closeTime": "C",
+    "firstId": "F",
+    "lastId": "L",
+    "count": "n",
+}
+"""Names of the figures of a day in an answer, and in a frame."""
+
+
+def day(listing: Listing, figures: DayFigures) -> dict[str, Any]:
+    """A row of `ticker/24hr`."""
+    change = figures.last - figures.open
+    texts = {"priceChange": change, "lastPrice": figures.last, "openPrice": figures.open}
+    texts |= {"highPrice": figures.high, "lowPrice": figures.low, "weightedAvgPrice": figures.average}
+    made: dict[str, Any] = {"symbol": listing.market_id} | {name: listing.price_text(v) for name, v in texts.items()}
+    made["priceChangePercent"] = f"{100 * change / figures.open:.3f}"
+    made |= {"lastQty": listing.qty_text(figures.last_qty), "volume": listing.qty_text(figures.volume)}
+    made |= {"quoteVolume": f"{figures.quote_volume:.8f}", "count": figures.trades}
+    made |= {"openTime": figures.since_ns // _MS, "closeTime": figures.until_ns // _MS}
+    ids = (raw_span(figures.first_id)[0], raw_span(figures.last_id)[1]) if figures.trades else (-1, -1)
+    return made | {"firstId": ids[0], "lastId": ids[1]}
+
+
+def day_frame(listing: Listing, figures: DayFigures, event_ms: int) -> str:
+    """A frame of `@ticker`."""
+    row = day(listing, figures)
+    return _text({"e": "24hrTicker", "E": event_ms} | {short: row[name] for name, short in _DAY.items()})
+
+
+def open_interest(listing: Listing, contracts: float, time_ns: int) -> dict[str, Any]:
+    """The answer to `openInterest`."""
+    return {"openInterest": listing.qty_text(contracts), "symbol": listing.market_id, "time": time_ns // _MS}
+
+
+def open_interest_row(listing: Listing, contracts: float, price: float, time_ns: int) -> dict[str, Any]:
+    """A row of `openInterestHist`."""
+    return {
+        "symbol": listing.market_id,
+        "sumOpenInterest": f"{contracts:.8f}",
+        "sumOpenInterestValue": f"{contracts * price:.8f}",
+        "timestamp": time_ns // _MS,
+    }
+
+
+def long_short_row(listing: Listing, long_share: float, time_ns: int) -> dict[str, Any]:
+    """A row of `globalLongShortAccountRatio`."""
+    share = round(long_share, 4)
+    return {
+        "symbol": listing.market_id,
+        "longAccount": f"{share:.4f}",
+        "shortAccount": f"{1 - share:.4f}",
+        "longShortRatio": f"{share / (1 - share):.4f}",
+        "timestamp": time_ns // _MS,
     }
 
 

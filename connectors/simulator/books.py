@@ -108,8 +108,8 @@ class BookModel:
     >>> from events.rows import TRADE
     >>> ledger = Ledger(Listing.of("binance:BTC/USDT"), RecordedTape(np.zeros(0, TRADE)), 0, 0)
     >>> bids, asks = BookModel(ledger, seed=1).book(0, 1_000)
-    >>> list(bids)[:3], list(asks)[:3], len(bids) > 100 < len(asks)
-    ([6000000, 5999999, 5999998], [6000001, 6000002, 6000003], True)
+    >>> list(bids)[:3], min(asks) - max(bids), len(bids) > 100 < len(asks)
+    ([6000000, 5999999, 5999998], 2, True)
 
     Attributes:
         ledger: of its trades.

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar, Final
 
 from events.errors import SettingsError
 from events.times import SECOND_NS
+
+STALE_NS: Final = 5 * SECOND_NS
+"""How old a stale book is."""
+_ACROSS: Final = 3
+"""Ticks by which a crossed book is crossed."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Fault:
         """What leaves on a connection, of the frames of market data that should."""
         return frames
 
-    def _once(self) -> bool:
+    def once(self) -> bool:
         """Whether it happens once more, where `value` is how often it should."""
         self.value -= 1
         return self.value >= 0
@@ -74,7 +79,7 @@ class Refuse(Fault):
 
     def dial(self) -> Answer | None:
         """503."""
-        return Answer(503, '{"code":-1001,"msg":"Service unavailable."}') if self._once() else None
+        return Answer(503, '{"code":-1001,"msg":"Service unavailable."}') if self.once() else None
 
 
 class NoPong(Fault):
@@ -91,7 +96,7 @@ class TooManyRequests(Fault):
     def request(self, history: bool) -> Answer | None:
         """429."""
         message = '{"code":-1003,"msg":"Too many requests; current limit is 6000 request weight per 1 MINUTE."}'
-        return Answer(429, message, retry_after_s=1) if self._once() else None
+        return Answer(429, message, retry_after_s=1) if self.once() else None
 
 
 class Html(Fault):
@@ -102,7 +107,7 @@ class Html(Fault):
     def request(self, history: bool) -> Answer | None:
         """A page that says nothing."""
         page = "<html><head><title>Maintenance</title></head><body>Please log in.</body></html>"
-        return Answer(200, page, "text/html") if history and self._once() else None
+        return Answer(200, page, "text/html") if history and self.once() else None
 
 
 class RestLag(Fault):
@@ -167,11 +172,35 @@ class BadSymbols(Fault):
     name = "bad-symbol"
 
 
+class StaleDepth(Fault):
+    """So many next requests for a book get the one of five seconds ago, while the stream goes on: 1, unless it says more."""
+
+    name, default = "stale-depth", 1.0
+
+
+class SequenceSkip(Fault):
+    """So many next updates of a book are left out, and their ids too: 1, unless it says more."""
+
+    name, default = "sequence-skip", 1.0
+
+
+class CrossedBook(Fault):
+    """So many next updates have a bid above the best ask, which an update takes back a second later: 1, unless it says more."""
+
+    name, default = "crossed-book", 1.0
+
+
+class MutedDepth(Fault):
+    """No stream tells what changes in a book any more; trades and all else go on."""
+
+    name = "muted-depth"
+
+
 KNOBS: Final[dict[str, type[Fault]]] = {
     fault.name: fault
     for fault in (
         *(Mute, Refuse, NoPong, TooManyRequests, Html, RestLag, Duplicates, Reorder, Skip),
-        *(ClockSkew, GeoBlock, BadSymbols),
+        *(ClockSkew, GeoBlock, BadSymbols, StaleDepth, SequenceSkip, CrossedBook, MutedDepth),
     )
 }
 """Faults that are on until they are cleared, or until they have happened often enough."""
@@ -261,5 +290,36 @@ class Faults:
         self.happened[name] += name in self._on
         return name in self._on
 
+    def once(self, name: str) -> bool:
+        """Whether a knob of which `value` says how often it happens does so now: that counts."""
+        fault = self._on.get(name)
+        happens = fault is not None and fault.once()
+        self.happened[name] += happens
+        return happens
+
     def __contains__(self, name: str) -> bool:
         return name in self._on
+
+
+class Crossing:
+    """What `crossed-book` does to one stream of a book.
+
+    Attributes:
+        crossed: the bid that stands above the best ask, ticks and lots.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._since_ns = 0
+        self.crossed: dict[int, int] = {}
+
+    def bids(self, time_ns: int, best: tuple[int, int, int, int], bids: Mapping[int, int]) -> dict[int, int]:
+        """Lots of bids, by ticks, that the update of that time tells of beside those that changed."""
+        if self.crossed and time_ns - self._since_ns >= SECOND_NS:
+            told = {tick: bids.get(tick, 0) for tick in self.crossed}
+            self.crossed = {}
+            return told
+        if not self.crossed and self._faults.once("crossed-book"):
+            self._since_ns, self.crossed = time_ns, {best[2] + _ACROSS: best[1]}
+            return self.crossed
+        return {}

@@ -20,7 +20,7 @@ class Change:
         update_id: of the book after it.
         ended: the step that is over, None if the change is a trade.
         bids, asks: the lots of every level that was touched, 0 where it is gone.
-        best: ticks and lots of the best bid, then of the best ask, after it; ticks of 0 if that side is empty.
+        best: ticks and lots of the best bid, then of the best ask, after it.
     """
 
     time_ns: int
@@ -72,8 +72,12 @@ class FollowedBook:
         else:
             bids, asks = self._touched(ended is not None)
         self.time_ns, self.update_id = time_ns, self._model.update_id(self._step, self._next_id)
-        best = (*next(iter(self.bids.items()), (0, 0)), *next(iter(self.asks.items()), (0, 0)))
-        return Change(time_ns, self.update_id, ended, bids, asks, best)
+        return Change(time_ns, self.update_id, ended, bids, asks, self.best)
+
+    @property
+    def best(self) -> tuple[int, int, int, int]:
+        """Ticks and lots of the best bid, then of the best ask."""
+        return (*next(iter(self.bids.items())), *next(iter(self.asks.items())))
 
     def _place(self) -> None:
         """Put the book around the prices of the last trade."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import inspect
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 
 from connectors.simulator import kraken_frames as made
+from connectors.simulator.books import BookModel, Side
+from connectors.simulator.faults import STALE_NS
+from connectors.simulator.kraken_books import DEPTHS, TRIGGERS, BookChannels
 from connectors.simulator.ledger import Ledger
-from connectors.simulator.quotes import book
+from connectors.simulator.quotes import day_figures
 from connectors.simulator.session import Session
 from connectors.simulator.venue import Refused, Venue
 from events.frames import Array
@@ -32,6 +37,8 @@ class Kraken(Venue):
         for ledger in self.ledgers.values():
             for alias in made.aliases(ledger.listing):
                 self._by_name[alias] = ledger
+        self._models = {key: BookModel(ledger, self.world.seed) for key, ledger in self.ledgers.items()}
+        self._books: dict[str, BookChannels] = {}
         self._by_symbol = {ledger.listing.symbol: ledger for ledger in self.ledgers.values()}
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -67,34 +74,56 @@ class Kraken(Venue):
             session.send([made.failure(method, request_id, now, "Unknown method")])
             return
         given = message.get("params") or {}
-        channel, snapshot = given.get("channel"), given.get("snapshot", True)
         for symbol in given.get("symbol") or ():
             ledger = None if self.faults.met("bad-symbol") else self._by_symbol.get(symbol)
-            if channel != "trade":
-                session.send([made.failure(method, request_id, now, f"Channel {channel} is not simulated", symbol)])
-            elif ledger is None:
-                error = f"Currency pair not supported {symbol}"
-                session.send([made.failure(method, request_id, now, error, symbol)])
-            else:
-                result = {"channel": channel, "symbol": symbol}
-                if method == "unsubscribe":
-                    session.streams.pop("trade " + symbol, None)
-                    session.send([made.reply(method, request_id, now, result)])
-                    continue
-                session.send([made.reply(method, request_id, now, result | {"snapshot": bool(snapshot)})])
-                session.streams["trade " + symbol] = None
-                rows = ledger.rows(ledger.next_id - _SNAPSHOT, ledger.next_id)
-                if snapshot and len(rows):
-                    self.tell(session, [made.trades_frame(ledger.listing, rows.tolist(), "snapshot")])
+            channel = str(given.get("channel"))
+            try:
+                about = _about(channel, given)
+            except ValueError as error:
+                session.send([made.failure(method, request_id, now, str(error), symbol)])
+                continue
+            if ledger is None:
+                unknown = f"Currency pair not supported {symbol}"
+                session.send([made.failure(method, request_id, now, unknown, symbol)])
+                continue
+            stream = _stream(channel, about, symbol)
+            result = {"channel": channel, "symbol": symbol} | about
+            if method == "unsubscribe":
+                session.streams.pop(stream, None)
+                session.send([made.reply(method, request_id, now, result)])
+                continue
+            snapshot = bool(given.get("snapshot", True))
+            session.send([made.reply(method, request_id, now, result | {"snapshot": snapshot})])
+            session.streams[stream] = None
+            first = self._first(ledger, channel, about, stream)
+            if snapshot and first is not None:
+                self.tell(session, [first])
+
+    def _first(self, ledger: Ledger, channel: str, about: Mapping[str, Any], stream: str) -> str | None:
+        """Begin with a stream; what a new subscriber is told first."""
+        if channel == "trade":
+            rows = ledger.rows(ledger.next_id - _SNAPSHOT, ledger.next_id)
+            return made.trades_frame(ledger.listing, rows.tolist(), "snapshot") if len(rows) else None
+        instrument = ledger.listing.instrument
+        if instrument not in self._books:
+            self._books[instrument] = BookChannels(ledger, self._models[instrument], self.world.now_ns, self.faults)
+        (value,) = about.values()
+        return self._books[instrument].add(stream, channel, value)
 
     def frames(self, wanted: Mapping[str, None], fresh: Mapping[str, Array]) -> dict[str, list[str]]:
         """Updates of each of these streams: what traded at one time is one message."""
-        out = {}
+        out: dict[str, list[str]] = {}
         for instrument, rows in fresh.items():
             ledger = self.ledgers[instrument]
             (stream,) = self.streams_of(ledger)
             if stream in wanted:
                 out[stream] = made.trade_frames(ledger.listing, rows)
+        for instrument, channels in list(self._books.items()):
+            channels.keep(wanted)
+            if not channels.names:
+                del self._books[instrument]
+            for name, frame in channels.advance(self.world.now_ns, fresh.get(instrument)):
+                out.setdefault(name, []).append(frame)
         return out
 
     def publish(self, fresh: Mapping[str, Array]) -> None:
@@ -112,7 +141,34 @@ class Kraken(Venue):
 
     def answer(self, path: str, query: Mapping[str, str]) -> Any:
         """What a REST request gets, as JSON."""
-        return {"error": [], "result": self._result(path.rsplit("/", 1)[1], query)}
+        result = self._result(path.rsplit("/", 1)[1], query)
+        if inspect.isawaitable(result):
+            return _later(result)
+        return {"error": [], "result": result}
+
+    async def _tickers(self) -> dict[str, Any]:
+        """Those of every pair; the market goes on while they are made."""
+        rows = {}
+        for ledger in self.ledgers.values():
+            rows[ledger.listing.market_id] = self._ticker(ledger)
+            await asyncio.sleep(0)
+        return rows
+
+    def _ticker(self, ledger: Ledger) -> dict[str, Any]:
+        figures = day_figures(ledger, self.world.now_ns, self.history_end(ledger))
+        bids, asks = self._book(ledger)
+        best = (*next(iter(bids.items())), *next(iter(asks.items())))
+        return made.ticker_row(ledger.listing, figures, best)
+
+    def _depth(self, ledger: Ledger, limit: int) -> dict[str, Any]:
+        age_ns = STALE_NS if self.faults.once("stale-depth") else 0
+        seconds = (self.client_now_ns - age_ns) // SECOND_NS
+        return made.depth(ledger.listing, *self._book(ledger, age_ns), limit, seconds)
+
+    def _book(self, ledger: Ledger, age_ns: int = 0) -> tuple[Side, Side]:
+        """The book as it was so long ago."""
+        model, time_ns = self._models[ledger.listing.instrument], self.world.now_ns - age_ns
+        return model.book(model.step_at(time_ns), ledger.id_at(time_ns) if age_ns else ledger.next_id)
 
     def _result(self, name: str, query: Mapping[str, str]) -> Any:
         listings = [ledger.listing for ledger in self.ledgers.values()]
@@ -124,15 +180,17 @@ class Kraken(Venue):
             return made.assets(listings)
         if name == "AssetPairs":
             return {listing.market_id: made.pair(listing) for listing in listings}
-        if name not in ("Trades", "OHLC", "Depth"):
+        if name == "Ticker" and "pair" not in query:
+            return self._tickers()
+        if name not in ("Trades", "OHLC", "Depth", "Ticker"):
             raise _refused("EGeneral:Unknown method")
         ledger = self._by_name.get(query.get("pair", ""))
         if ledger is None or self.faults.met("bad-symbol"):
             raise _refused("EQuery:Unknown asset pair")
         if name == "Depth":
-            bids, asks = book(ledger, self.world.seed, ledger.next_id, min(_number(query, "count", 100), 500))
-            seconds = self.client_now_ns // SECOND_NS
-            return {ledger.listing.market_id: made.depth(ledger.listing, bids, asks, seconds)}
+            return {ledger.listing.market_id: self._depth(ledger, min(_number(query, "count", 100), 500))}
+        if name == "Ticker":
+            return {ledger.listing.market_id: self._ticker(ledger)}
         return self._trades(ledger, query) if name == "Trades" else self._ohlc(ledger, query)
 
     def _trades(self, ledger: Ledger, query: Mapping[str, str]) -> dict[str, Any]:
@@ -159,6 +217,31 @@ class Kraken(Venue):
         rows = ledger.klines(interval_ns, since, until, self.history_end(ledger))
         last = int(rows["ts_open"][-2 if len(rows) > 1 else -1]) // SECOND_NS if len(rows) else 0
         return {ledger.listing.market_id: [made.kline_row(ledger.listing, row) for row in rows], "last": last}
+
+
+async def _later(result: Awaitable[Any]) -> dict[str, Any]:
+    return {"error": [], "result": await result}
+
+
+def _about(channel: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a subscription to a channel says beside the symbol.
+
+    Raises:
+        ValueError: what Kraken answers if that is nothing.
+    """
+    if channel == "trade":
+        return {}
+    name, allowed = {"book": ("depth", DEPTHS), "ticker": ("event_trigger", TRIGGERS)}.get(channel, ("", ()))
+    if not name:
+        raise ValueError(f"Channel {channel} is not simulated")
+    value = given.get(name, allowed[0])
+    if value not in allowed:
+        raise ValueError(f"Subscription {name} not supported")
+    return {name: value}
+
+
+def _stream(channel: str, about: Mapping[str, Any], symbol: str) -> str:
+    return " ".join([channel, *map(str, about.values()), symbol])
 
 
 def _since_ns(text: str) -> int:

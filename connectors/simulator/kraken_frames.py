@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final
 
+from connectors.simulator.books import Side
 from connectors.simulator.listings import Listing, kraken_altname, kraken_asset
-from connectors.simulator.quotes import Level
+from connectors.simulator.quotes import DayFigures
 from events.frames import Array
 from events.times import SECOND_NS
 
@@ -94,13 +95,56 @@ def kline_row(listing: Listing, row: Any) -> list[Any]:
     return [int(row["ts_open"]) // SECOND_NS, *prices, *sums]
 
 
-def depth(listing: Listing, bids: Sequence[Level], asks: Sequence[Level], seconds: int) -> dict[str, Any]:
+def depth(listing: Listing, bids: Side, asks: Side, limit: int, seconds: int) -> dict[str, Any]:
     """The book of the answer to `Depth`."""
-    sides = {"bids": bids, "asks": asks}
     return {
-        side: [[listing.price_text(price), listing.qty_text(qty), seconds] for price, qty in levels]
-        for side, levels in sides.items()
+        name: [[*texts, seconds] for texts in listing.level_texts(islice(side.items(), limit))]
+        for name, side in (("asks", asks), ("bids", bids))
     }
+
+
+def _scaled(listing: Listing, best: Sequence[int]) -> tuple[float, float, float, float]:
+    """Bid and ask, each with its quantity, of ticks and lots."""
+    price, qty = 10**listing.asset.price_decimals, 10**listing.asset.qty_decimals
+    return best[0] / price, best[1] / qty, best[2] / price, best[3] / qty
+
+
+def ticker_frame(listing: Listing, kind: str, figures: DayFigures, best: Sequence[int]) -> str:
+    """A message of channel `ticker`; `best` are ticks and lots of the best bid, then of the best ask."""
+    bid, bid_qty, ask, ask_qty = _scaled(listing, best)
+    change = figures.last - figures.open
+    decimals = listing.asset.price_decimals
+    data = {
+        "symbol": listing.symbol,
+        "bid": bid,
+        "bid_qty": bid_qty,
+        "ask": ask,
+        "ask_qty": ask_qty,
+        "last": figures.last,
+        "volume": round(figures.volume, 8),
+        "vwap": round(figures.average, decimals),
+        "low": figures.low,
+        "high": figures.high,
+        "change": round(change, decimals),
+        "change_pct": round(100 * change / figures.open, 2),
+    }
+    return _text({"channel": "ticker", "type": kind, "data": [data]})
+
+
+def ticker_row(listing: Listing, figures: DayFigures, best: Sequence[int]) -> dict[str, Any]:
+    """The answer to `Ticker` for one pair; what is of today at Kraken is of the last 24 hours here."""
+    bid, bid_qty, ask, ask_qty = _scaled(listing, best)
+    price, qty = listing.price_text, listing.qty_text
+    twice = {
+        "v": f"{figures.volume:.8f}",
+        "p": price(figures.average),
+        "t": figures.trades,
+        "l": price(figures.low),
+        "h": price(figures.high),
+    }
+    made: dict[str, Any] = {"a": [price(ask), "1", qty(ask_qty)], "b": [price(bid), "1", qty(bid_qty)]}
+    made["c"] = [price(figures.last), qty(figures.last_qty)]
+    return made | {name: [value, value] for name, value in twice.items()} | {"o": price(figures.open)}
 
 
 def aliases(listing: Listing) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -51,7 +53,19 @@ ASSETS: Final = {
     "ADA": Asset(0.45, 6, 8, 0.05, 1.0),
     "LTC": Asset(80.0, 2, 3, 0.04, 0.5),
 }
-"""By base asset; one that is not here is an `Asset()`."""
+"""By base asset."""
+
+
+def asset_of(base: str) -> Asset:
+    """That of the table, or for any other base one that is more or less lively, by its name.
+
+    >>> asset_of("BTC").price, asset_of("ABC").price, asset_of("ABC").trades_per_minute > asset_of("XYZ").trades_per_minute
+    (60000.0, 1.0, True)
+    """
+    if base in ASSETS:
+        return ASSETS[base]
+    share = zlib.crc32(base.encode()) / 2**32
+    return Asset(trades_per_minute=round(0.25 * 32**share, 3))
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,7 @@ class Listing:
             raise SettingsError(
                 f"{instrument!r} is not listed anywhere: write binance:BTC/USDT, binance:BTC/USDT:USDT or kraken:BTC/USD"
             )
-        asset = asset or ASSETS.get(base, Asset())
+        asset = asset or asset_of(base)
         if venue == "kraken":
             asset = replace(asset, qty_decimals=8)  # of every pair
         return cls(venue, base, quote, bool(settle), asset)
@@ -124,6 +138,17 @@ class Listing:
     def resolution_ns(self) -> int:
         """The venue's times are multiples of it."""
         return 1_000_000 if self.venue == "binance" else 1_000
+
+    def level_texts(self, levels: Iterable[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+        """Prices in ticks with quantities in lots, as the venue writes them.
+
+        >>> list(Listing.of("binance:BTC/USDT").level_texts([(6_000_001, 250_000)]))
+        [('60000.01', '2.50000')]
+        """
+        price, qty = self.asset.price_decimals, self.asset.qty_decimals
+        tick, lot = 10**price, 10**qty
+        for ticks, lots in levels:
+            yield f"{ticks / tick:.{price}f}", f"{lots / lot:.{qty}f}"
 
     def price_text(self, price: float) -> str:
         """A price as the venue writes it."""

@@ -1,37 +1,21 @@
-"""What stands around the trades: a simple book, and of perpetuals funding rates and liquidations; the same whenever asked for."""
+"""What stands around the trades, beside the book: the same whenever asked for."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+from typing import Final
 
 import numpy as np
 
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.model import generator
 from events.frames import Array
+from events.times import DAY_NS, HOUR_NS, MINUTE_NS
 
-_ONE_OF = 200
-Level = tuple[float, float]
-"""Price and quantity."""
-
-
-def book(ledger: Ledger, seed: int, update: int, depth: int) -> tuple[list[Level], list[Level]]:
-    """(bids, asks) around the last price, best first; `update` is the number of the book's version, from which its sizes follow.
-
-    >>> from connectors.simulator.listings import Listing
-    >>> from connectors.simulator.recording import RecordedTape
-    >>> from events.rows import TRADE
-    >>> ledger = Ledger(Listing.of("binance:BTC/USDT"), RecordedTape(np.zeros(0, TRADE)), 0, 0)
-    >>> bids, asks = book(ledger, 1, 7, 5)
-    >>> [price for price, _ in bids[:2]], [price for price, _ in asks[:2]]
-    ([60000.0, 59999.99], [60000.01, 60000.02])
-    """
-    asset = ledger.listing.asset
-    ticks, scale = round(ledger.last_price * 10**asset.price_decimals), 10.0**asset.price_decimals
-    r = generator(seed, "book " + ledger.listing.instrument, update)
-    lots = np.maximum(np.rint(r.lognormal(1.0, 1.0, (2, depth)) * 1_000 / asset.price * 10.0**asset.qty_decimals), 1)
-    sizes = lots / 10.0**asset.qty_decimals
-    bids = [((ticks - k) / scale, float(sizes[0, k])) for k in range(min(depth, ticks))]
-    asks = [((ticks + 1 + k) / scale, float(sizes[1, k])) for k in range(depth)]
-    return bids, asks
+_ONE_OF: Final = 200
+_OPEN: Final = 2_000_000.0
+"""Open interest, in quote units, in the long run."""
 
 
 def liquidations(rows: Array, seed: int) -> Array:
@@ -51,3 +35,87 @@ def funding_rate(ledger: Ledger, seed: int, interval: int) -> float:
     """The funding rate of the interval with that number, a fraction: around one basis point, sometimes negative."""
     drawn = 1e-4 + 8e-5 * generator(seed, "funding " + ledger.listing.instrument, interval).standard_normal()
     return float(np.round(np.clip(drawn, -7.5e-3, 7.5e-3), 8))
+
+
+def premium(ledger: Ledger, seed: int, time_ns: int) -> float:
+    """How far the mark price is above the index price, a fraction: some basis points."""
+    return 3e-4 * _wave(ledger, "premium", seed, time_ns, 10 * MINUTE_NS)
+
+
+def open_interest(ledger: Ledger, seed: int, time_ns: int) -> float:
+    """How many contracts are open: it goes up and down over hours, and a little over minutes."""
+    slow, quick = (_wave(ledger, "open interest", seed, time_ns, every) for every in (4 * HOUR_NS, 5 * MINUTE_NS))
+    contracts = _OPEN / ledger.listing.asset.price * exp(0.2 * slow + 0.02 * quick)
+    return round(contracts, ledger.listing.asset.qty_decimals)
+
+
+def long_share(ledger: Ledger, seed: int, time_ns: int) -> float:
+    """The share of accounts that are long, of those that are long or short."""
+    return min(max(0.55 + 0.06 * _wave(ledger, "long", seed, time_ns, 2 * HOUR_NS), 0.2), 0.8)
+
+
+def _wave(ledger: Ledger, name: str, seed: int, time_ns: int, every_ns: int) -> float:
+    """A line through a normal number every so many ns."""
+    k, rest = divmod(time_ns, every_ns)
+    before, after = (
+        float(generator(seed, f"{name} {ledger.listing.instrument}", every_ns // MINUTE_NS, i).standard_normal())
+        for i in (k, k + 1)
+    )
+    return before + (after - before) * rest / every_ns
+
+
+@dataclass(frozen=True)
+class DayFigures:
+    """What traded in the 24 hours until a moment, to the minute; from the beginning of the history, if that is later.
+
+    Attributes:
+        since_ns, until_ns: of when.
+        open, high, low, last: prices.
+        last_qty: of the last trade.
+        volume, quote_volume: in base and in quote.
+        trades: how many.
+        first_id, last_id: of them; meaningless if there are none.
+    """
+
+    since_ns: int
+    until_ns: int
+    open: float
+    high: float
+    low: float
+    last: float
+    last_qty: float
+    volume: float
+    quote_volume: float
+    trades: int
+    first_id: int
+    last_id: int
+
+    @property
+    def average(self) -> float:
+        """The price, weighted by quantity."""
+        return self.quote_volume / self.volume if self.volume else self.last
+
+
+def day_figures(ledger: Ledger, until_ns: int, end_id: int) -> DayFigures:
+    """Those of the trades with ids below `end_id` in the minutes of the 24 hours before that time."""
+    since_ns = (until_ns - DAY_NS) // MINUTE_NS * MINUTE_NS
+    minutes = ledger.klines(MINUTE_NS, since_ns, until_ns, end_id)
+    last = ledger.rows(end_id - 1, end_id)
+    price = ledger.price_before(end_id)
+    if not len(minutes):
+        return DayFigures(since_ns, until_ns, price, price, price, price, 0.0, 0.0, 0.0, 0, -1, -1)
+    traded = minutes[minutes["trades"] > 0]
+    return DayFigures(
+        since_ns=int(minutes["ts_open"][0]),
+        until_ns=until_ns,
+        open=float(minutes["open"][0]),
+        high=float(minutes["high"].max()),
+        low=float(minutes["low"].min()),
+        last=price,
+        last_qty=float(last["qty"][0]) if len(last) else 0.0,
+        volume=float(traded["volume"].sum()),
+        quote_volume=float(traded["quote_volume"].sum()),
+        trades=int(traded["trades"].sum()),
+        first_id=int(traded["first_id"][0]) if len(traded) else -1,
+        last_id=int(traded["last_id"][-1]) if len(traded) else -1,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -56,7 +57,7 @@ class Venue(ABC):
 
     @abstractmethod
     def answer(self, path: str, query: Mapping[str, str]) -> Any:
-        """What a REST request gets, as JSON.
+        """What a REST request gets, as JSON, or what is awaited for it.
 
         Raises:
             Refused: with an error.
@@ -122,6 +123,8 @@ class Venue(ABC):
             query = {**request.query, **{key: str(value) for key, value in (await request.post()).items()}}
         try:
             body, status = self.answer(request.path, query), 200
+            if inspect.isawaitable(body):
+                body = await body
         except Refused as refused:
             body, status = refused.body, refused.status
         return web.json_response(body, status=status, headers={"X-MBX-USED-WEIGHT-1M": "1"})

@@ -31,6 +31,8 @@ from operators.microstructure.levels import MOST_LEVELS
 from operators.microstructure.waiting import Waiting
 
 BOOK_MINUTES: Final = "book.1m"
+BOOK_GAPS: Final = "gaps.book"
+"""A stream of its own, since books and trades get on at their own pace, and times of a stream never go back."""
 
 _NO_MINUTES, _NO_GAPS = np.empty(0, BOOK_MINUTE), np.empty(0, GAP_ROW)
 
@@ -48,7 +50,7 @@ class BookSettings(NamedTuple):
 
 
 class BookMinutes:
-    """In: "book". Out: "book.1m", a row per minute in which the book was known or changed; "gaps" and "dead_letters" where its
+    """In: "book". Out: "book.1m", a row per minute in which the book was known or changed; "gaps.book" and "dead_letters" where its
     updates do not follow each other.
 
     A book begins with a snapshot. An update that does not continue the one before, or that leaves the best bid at or above the
@@ -64,7 +66,7 @@ class BookMinutes:
     """
 
     instrument = ""
-    outputs = (BOOK_MINUTES, "gaps", "dead_letters")
+    outputs = (BOOK_MINUTES, BOOK_GAPS, "dead_letters")
 
     def __init__(self, settings: BookSettings) -> None:
         if not 20 <= settings.depth <= MOST_LEVELS:
@@ -111,7 +113,7 @@ class BookMinutes:
         self.boundary = max(self.boundary, boundary)
         n = pass_time(self.state, self.levels, *self._measured, self.boundary, out, n)
         yield BOOK_MINUTES, out[:n]
-        yield "gaps", np.array(self.gaps, GAP_ROW) if self.gaps else _NO_GAPS
+        yield BOOK_GAPS, np.array(self.gaps, GAP_ROW) if self.gaps else _NO_GAPS
         yield "dead_letters", tuple(self.dead)
         self.gaps, self.dead = [], []
 

@@ -45,8 +45,8 @@ def quadrant(z_interest: Array, z_return: Array, change: Array, moved: Array, un
     Source: file 04 section 9.
 
     >>> one = np.ones(1)
-    >>> quadrant(1.5 * one, -2.0 * one, one, -one, 0.0).round(12).tolist()
-    [-0.48372573023]
+    >>> quadrant(1.5 * one, -2.0 * one, one, -one, 0.0).round(9).tolist()
+    [-0.48372573]
     """
     out = np.empty(len(change))
     for i in range(len(change)):
@@ -79,6 +79,8 @@ class OpenInterest:
         """See `Part`."""
         times = np.ascontiguousarray(bars["available_at"])
         found, _ = self.newest.advance(watermark, times, self.newest.taken(rows), control)
+        if not len(times):
+            return
         interest, close = np.ascontiguousarray(found["oi_base"]), np.ascontiguousarray(bars["close"])
         change, moved = follow_changes(np.ascontiguousarray(bars["g"]), close, interest, self.before)
         out.put("oi_base", interest)

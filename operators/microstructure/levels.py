@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from events.frames import Array
 from operators.maths import kernel
 
@@ -36,6 +38,22 @@ def place(keys: Array, n: int, key: float) -> int:
 
 
 @kernel
+def _pull(values: Array, start: int, end: int) -> None:
+    """Each of [start, end) takes the value after it."""
+    one = np.uintp(1)  # unsigned indices: they cannot count from the end, so the loop compiles to wide moves
+    for i in range(np.uintp(start), np.uintp(end)):
+        values[i] = values[i + one]
+
+
+@kernel
+def _push(values: Array, start: int, end: int) -> None:
+    """Each of (start, end] takes the value before it."""
+    one, last = np.uintp(1), np.uintp(end)
+    for k in range(np.uintp(end - start)):
+        values[last - k] = values[last - k - one]
+
+
+@kernel
 def set_level(keys: Array, quantities: Array, n: int, key: float, quantity: float) -> tuple[int, int]:
     """Set one level to a quantity, 0 deletes it. Gives (levels now, index from the best of what changed or UNTOUCHED).
 
@@ -53,8 +71,8 @@ def set_level(keys: Array, quantities: Array, n: int, key: float, quantity: floa
         if quantity > 0.0:
             quantities[at] = quantity
             return n, n - 1 - at
-        for i in range(at, n - 1):
-            keys[i], quantities[i] = keys[i + 1], quantities[i + 1]
+        _pull(keys, at, n - 1)
+        _pull(quantities, at, n - 1)
         return n - 1, n - 1 - at
     if quantity == 0.0:
         return n, UNTOUCHED
@@ -62,11 +80,11 @@ def set_level(keys: Array, quantities: Array, n: int, key: float, quantity: floa
         if at == 0:
             return n, UNTOUCHED
         at -= 1
-        for i in range(at):
-            keys[i], quantities[i] = keys[i + 1], quantities[i + 1]
+        _pull(keys, 0, at)
+        _pull(quantities, 0, at)
         keys[at], quantities[at] = key, quantity
         return n, n - 1 - at
-    for i in range(n, at, -1):
-        keys[i], quantities[i] = keys[i - 1], quantities[i - 1]
+    _push(keys, at, n)
+    _push(quantities, at, n)
     keys[at], quantities[at] = key, quantity
     return n + 1, n - at

@@ -13,6 +13,7 @@ from events.rows import LIQUIDATION
 from events.schema import COLD, CONVERGED, MISSING, NEVER, SETTLED, SILENT, WARMING
 from events.times import HOUR_NS, MINUTE_NS
 from operators.microstructure import liquidation_kernels as sums
+from operators.microstructure.histogram import Cascades
 from operators.microstructure.part import MicroSettings, Out
 from operators.microstructure.windows import Rolling, Voids
 
@@ -30,13 +31,14 @@ class Liquidations:
     liq_imb_30m, liq_imb_4h: (S - L) / (S + L) of the quote values of short and long positions forced out, [-1, 1]; SILENT below
     the floor (setting). liq_decay_30m, liq_decay_4h: the same of decayed sums of these half-lives. liq_intensity_z: z of
     ln(1 + L + S) of the last 5 bars against the 256 before, [-4, 4]. liq_exhaustion: see `follow_exhaustion`, [-1, 1].
-    liq_complete: 1 if the venue pushed all of the last 4 hours and no void met them, else 0: the sums are lower bounds.
+    liq_cascade: see `Cascades`. liq_complete: 1 if the venue pushed all of the last 4 hours and no void met them, else 0: the
+    sums are lower bounds.
     `sentiment.liquidations`: liq_exhaustion or, by setting, liq_imb_30m. Source: file 04 section 9.
     """
 
     columns = (
-        "liq_imb_30m", "liq_imb_4h", "liq_intensity_z", "liq_exhaustion", "liq_complete", "liq_decay_30m", "liq_decay_4h",
-        "sentiment.liquidations",
+        "liq_imb_30m", "liq_imb_4h", "liq_intensity_z", "liq_exhaustion", "liq_cascade", "liq_complete", "liq_decay_30m",
+        "liq_decay_4h", "sentiment.liquidations",
     )  # fmt: skip
 
     def __init__(self, settings: MicroSettings) -> None:
@@ -50,6 +52,7 @@ class Liquidations:
         self.lately, self.extremes = np.full(sums.EXTREMES, NEVER), np.zeros((sums.EXTREMES, 2))
         self.burst = np.array([np.nan, 0.0, 0.0, 0.0, 0.0])
         self.rolling = Rolling(256, 32, memory=sums.RECENT)
+        self.cascades = Cascades()
         self.first_ns, self.seen = NEVER, 0
 
     def advance(
@@ -82,6 +85,9 @@ class Liquidations:
         out.put("liq_intensity_z", z, status)
         out.put("liq_complete", columns[sums.COMPLETE], np.where(hidden, MISSING, _ready(known, 4 * HOUR_NS)))
         ended = self._put_exhaustion(out, bars, z, longs, shorts, hidden)
+        z_interest = np.ascontiguousarray(out.values[:, out.columns["oi_change_z"]])
+        ts_open = np.ascontiguousarray(bars["ts_open"])
+        out.put("liq_cascade", *self.cascades.follow(ts_open, hidden, longs, shorts, z_interest, self.first_ns))
         u, mark = near if self.settings.liq_mode == "momentum" else ended
         out.put("sentiment.liquidations", 0.0 - u if "liquidations" in self.settings.invert else u, mark)
 
@@ -112,11 +118,12 @@ class Liquidations:
         by_bar = tuple(part[held].tobytes() for part in (self.keys, self.sums, self.torn))
         flush = tuple(part.tobytes() for part in (self.lately, self.extremes, self.burst))
         decayed = self.marks.tobytes(), self.slots.tobytes()
-        return by_bar, flush, decayed, self.voids.snapshot(), self.rolling.snapshot(), self.first_ns, self.seen
+        parts = self.voids.snapshot(), self.rolling.snapshot(), self.cascades.snapshot()
+        return by_bar, flush, decayed, parts, self.first_ns, self.seen
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        (keys, values, torn), flush, decayed, voids, rolling, self.first_ns, self.seen = snapshot
+        (keys, values, torn), flush, decayed, (voids, rolling, cascades), self.first_ns, self.seen = snapshot
         held = np.frombuffer(keys, np.int64)
         slots = held % sums.SLOTS
         self.keys[slots], self.torn[slots] = held, np.frombuffer(torn, np.uint8)
@@ -128,6 +135,7 @@ class Liquidations:
         self.slots = np.frombuffer(decayed[1]).reshape(-1, 2, 2).copy()
         self.voids.restore(voids)
         self.rolling.restore(rolling)
+        self.cascades.restore(cascades)
 
 
 def _ready(known_ns: Array, window_ns: int) -> Array:

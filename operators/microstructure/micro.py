@@ -106,7 +106,7 @@ class Micro:
         out = Out(bars, MICRO_INDEX)
         for part in self._begun():
             part.advance(watermark, bars, rows, control, out)
-        yield self.target, out.rows
+        yield self.target, out.finished()
 
     def snapshot(self) -> Any:
         """What each part keeps."""

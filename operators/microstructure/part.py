@@ -67,9 +67,14 @@ class Out:
         is left out.
         """
         at = self.columns[name]
-        marks = np.where(np.isnan(values) & (np.asarray(status) < COLD), MISSING, status)
-        self.values[:, at] = np.where(marks >= COLD, np.nan, values)
-        self.status[:, at] = marks
+        self.values[:, at], self.status[:, at] = values, status
+
+    def finished(self) -> Array:
+        """The rows, once all columns are put."""
+        absent = np.isnan(self.values)
+        self.status[absent & (self.status < COLD)] = MISSING
+        self.values[~absent & (self.status >= COLD)] = np.nan
+        return self.rows
 
 
 class Part(Protocol):

@@ -26,6 +26,18 @@ def test_what_the_shipped_settings_compute_is_pinned():
     assert (load().analysis_hash, load("short").analysis_hash) == ("7f15d0512286d274", "0d9d76f19b78d1a8")
 
 
+def test_streams_of_a_live_run_are_named_or_all():
+    def feeds(given):
+        return load(None, {"exchange": {"feeds": given}}).exchange.feeds
+
+    assert load().exchange.feeds == ("trades",)
+    assert feeds("all") == ("all",)
+    assert feeds(["trades", "top"]) == ("trades", "top")
+    for given, said in ((["top"], "must have trades"), (["trades", "fundin"], "did you mean funding?")):
+        with pytest.raises(SettingsError, match=said):
+            feeds(given)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_sum_to_one(preset):
     assert sum(PRESETS[preset].values()) == pytest.approx(1, abs=1e-9)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
+from simulator_books import (
+    BinanceBook,
+    KrakenBook,
+    kraken_depth,
+    listening,
+    listening_to_kraken,
+    moving,
+    numbers,
+    snapshot,
+    told_since,
+)
 from simulator_clients import (
+    KRAKEN,
     LINEAR,
     SPOT,
     START_NS,
     by_hand,
     get_json,
-    heard,
     loopback_only,  # noqa: F401
-    socket_to,
     symbol_of,
     unified,
 )
@@ -26,74 +35,18 @@ from events.times import SECOND_NS
 
 pytestmark = pytest.mark.usefixtures("loopback_only")
 BINANCE = pytest.mark.parametrize("instrument", [SPOT, LINEAR])
-SOCKETS = {SPOT: "/stream/ws/0", LINEAR: "/fws/public/ws/0"}
-DEPTHS = {SPOT: "/api/v3/depth", LINEAR: "/fapi/v1/depth"}
+CLIENTS = [("binance", SPOT), ("binance", LINEAR), ("binanceusdm", LINEAR)]
 
 
-async def told_since(ws):
-    """All frames of streams that were sent until now."""
-    await ws.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 77})
-    frames = []
-    while (message := await heard(ws)) != {"result": None, "id": 77}:
-        frames.append(message)
-    return frames
+def lively(*instruments, **given):
+    """An exchange by hand at which there are about two trades in three seconds for every usual one in a minute."""
+    return by_hand(*instruments, **{"activity": 20, "history_days": 0.01} | given)
 
 
-def subscribe(instrument, *streams):
-    return {"method": "SUBSCRIBE", "params": [f"btcusdt@{name}" for name in streams], "id": 1}
-
-
-async def snapshot(exchange, instrument, limit=1_000):
-    return await get_json(exchange, DEPTHS[instrument], symbol="BTCUSDT", limit=limit)
-
-
-@asynccontextmanager
-async def moving(exchange, seconds=0.05):
-    """Time passes while other things happen."""
-
-    async def move():
-        while True:
-            await asyncio.to_thread(exchange.advance, seconds)
-            await asyncio.sleep(0.005)
-
-    task = asyncio.create_task(move())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-class Kept:
-    """A book as a client keeps it."""
-
-    def __init__(self, told):
-        self.id = told["lastUpdateId"]
-        self.sides = {"b": dict(told["bids"]), "a": dict(told["asks"])}
-
-    def update(self, frame):
-        for side, levels in self.sides.items():
-            for price, qty in frame[side]:
-                levels[price] = qty
-                if not float(qty):
-                    del levels[price]
-        self.id = frame["u"]
-
-    def levels(self):
-        """Bids and asks, the best ones first."""
-        bids = sorted(self.sides["b"].items(), key=lambda level: -float(level[0]))
-        return bids, sorted(self.sides["a"].items(), key=lambda level: float(level[0]))
-
-    @property
-    def best(self):
-        bids, asks = self.levels()
-        return [*bids[0], *asks[0]]
-
-
-@pytest.mark.parametrize("instrument", [SPOT, LINEAR, "binance:DOGE/USDT", "kraken:BTC/USD"])
+@pytest.mark.parametrize("instrument", [SPOT, LINEAR, "binance:DOGE/USDT", KRAKEN])
 @pytest.mark.parametrize("pace_ns", [10_000_000, 370_000_000, 3 * SECOND_NS])
 def test_a_followed_book_is_that_of_the_model(instrument, pace_ns):
-    exchange = by_hand(instrument, activity=30, history_days=0.01)
+    exchange = lively(instrument)
     (ledger,) = exchange._world.ledgers.values()
     model, now_ns = BookModel(ledger, 1), START_NS
     followed = FollowedBook(model, now_ns)
@@ -114,20 +67,19 @@ def test_a_followed_book_is_that_of_the_model(instrument, pace_ns):
 @BINANCE
 def test_a_stream_keeps_every_snapshot_up_to_date_level_by_level(instrument):
     async def run():
-        with by_hand(instrument, activity=20, history_days=0.01) as exchange:
-            async with socket_to(exchange, SOCKETS[instrument], subscribe(instrument, "depth@100ms")) as ws:
-                assert await heard(ws) == {"result": None, "id": 1}
+        with lively(instrument) as exchange:
+            async with listening(exchange, instrument, "depth@100ms") as ws:
                 kept, compared = [], 0
                 for seconds in [0.037] * 60 + [0.2, 5.0] + [0.037] * 60:
                     exchange.advance(seconds)
-                    told = Kept(await snapshot(exchange, instrument))
+                    told = BinanceBook(await snapshot(exchange, instrument))
                     for frame in await told_since(ws):
                         for one in kept:
                             one.update(frame)
                     for one in kept:
                         if one.id == told.id:
                             compared += 1
-                            assert one.levels() == told.levels()
+                            assert one.sorted() == told.sorted()
                     kept.append(told)
                 assert len(exchange.traded(instrument)) > 50
                 assert compared > 1_000
@@ -139,9 +91,8 @@ def test_a_stream_keeps_every_snapshot_up_to_date_level_by_level(instrument):
 @pytest.mark.parametrize("name", ["depth@100ms", "depth", "depth@500ms"])
 def test_update_ids_are_one_chain(instrument, name):
     async def run():
-        with by_hand(instrument, activity=20, history_days=0.01) as exchange:
-            async with socket_to(exchange, SOCKETS[instrument], subscribe(instrument, name)) as ws:
-                await heard(ws)
+        with lively(instrument) as exchange:
+            async with listening(exchange, instrument, name) as ws:
                 exchange.advance(20)
                 exchange.burst(instrument, 300)
                 exchange.advance(20)
@@ -164,24 +115,23 @@ def test_update_ids_are_one_chain(instrument, name):
 @BINANCE
 def test_the_best_prices_are_those_of_the_book_with_that_update_id(instrument):
     async def run():
-        with by_hand(instrument, activity=20, history_days=0.01) as exchange:
-            message = subscribe(instrument, "bookTicker", "depth@100ms")
-            async with socket_to(exchange, SOCKETS[instrument], message) as ws:
-                await heard(ws)
-                kept, compared = Kept(await snapshot(exchange, instrument)), 0
+        with lively(instrument) as exchange:
+            async with listening(exchange, instrument, "bookTicker", "depth@100ms") as ws:
+                kept, compared = BinanceBook(await snapshot(exchange, instrument)), 0
                 exchange.advance(30)
                 frames = await told_since(ws)
         best = {one["u"]: [one["b"], one["B"], one["a"], one["A"]] for one in frames if "B" in one}
-        for frame in frames:
-            if "U" in frame and frame["u"] >= min(best):
-                kept.update(frame)
-                newest = best[max(u for u in best if u <= kept.id)]
-                assert kept.best == newest
-                assert float(newest[0]) < float(newest[2])
+        updates = [frame for frame in frames if "U" in frame]
+        for frame in updates:
+            kept.update(frame)
+            told = [u for u in best if u <= kept.id]
+            if told:
+                assert kept.best == best[max(told)]
+                assert not kept.crossed
                 compared += 1
         assert compared > 250
         assert len(best) > 100
-        assert len(set(best) & {frame["u"] for frame in frames if "U" in frame}) > 50
+        assert len(set(best) & {frame["u"] for frame in updates}) > 50
 
     asyncio.run(run())
 
@@ -208,9 +158,8 @@ def test_a_trade_takes_from_the_level_where_it_was():
 @BINANCE
 def test_the_same_seed_is_the_same_book_however_time_passes(instrument):
     async def told(paces, seed=1):
-        with by_hand(instrument, activity=20, history_days=0.01, seed=seed) as exchange:
-            async with socket_to(exchange, SOCKETS[instrument], subscribe(instrument, "depth@100ms")) as ws:
-                await heard(ws)
+        with lively(instrument, seed=seed) as exchange:
+            async with listening(exchange, instrument, "depth@100ms") as ws:
                 for seconds in paces:
                     exchange.advance(seconds)
                 return await told_since(ws), await snapshot(exchange, instrument)
@@ -236,24 +185,121 @@ def test_a_snapshot_has_as_many_levels_as_asked_for(instrument, limit, levels):
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(("client", "instrument"), [("binance", SPOT), ("binance", LINEAR), ("binanceusdm", LINEAR)])
-def test_ccxt_keeps_the_book_of_rest(client, instrument):
+@pytest.mark.parametrize(("client", "instrument"), CLIENTS)
+def test_ccxt_keeps_the_book_of_binance(client, instrument):
     async def run():
-        symbol = symbol_of(instrument)
-        with by_hand(activity=20, history_days=0.01) as exchange:
-            async with unified(exchange, client, enableRateLimit=False) as c:
+        with lively() as exchange:
+            async with unified(exchange, client, enableRateLimit=False) as c, moving(exchange):
                 compared = 0
-                async with moving(exchange):
-                    while compared < 20:
-                        book = await c.watch_order_book(symbol)
-                        if book["nonce"] is None:
-                            continue
-                        told = await snapshot(exchange, instrument)
-                        if book["nonce"] == told["lastUpdateId"]:
-                            compared += 1
-                            for side in ("bids", "asks"):
-                                assert [list(level) for level in book[side]] == [
-                                    [float(price), float(qty)] for price, qty in told[side]
-                                ]
+                while compared < 20:
+                    book = await c.watch_order_book(symbol_of(instrument))
+                    told = await snapshot(exchange, instrument)
+                    if book["nonce"] == told["lastUpdateId"]:
+                        compared += 1
+                        assert [list(level) for level in book["bids"]] == numbers(told["bids"])
+                        assert [list(level) for level in book["asks"]] == numbers(told["asks"])
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize("depth", [10, 25, 100, 1000])
+def test_a_channel_of_kraken_keeps_the_book_of_rest(depth):
+    async def run():
+        with lively(KRAKEN) as exchange:
+            async with listening_to_kraken(exchange, channel="book", depth=depth) as ws:
+                kept, frames, compared = KrakenBook(depth), [], 0
+                for seconds in [0.037] * 40 + [0.5, 10.0]:
+                    frames = await told_since(ws)
+                    compared += len(frames)
+                    for frame in frames:
+                        kept.update(frame)
+                    assert kept.sorted() == [side[:depth] for side in await kraken_depth(exchange)]
+                    exchange.advance(seconds)
+                assert len(exchange.traded(KRAKEN)) > 100
+                assert compared > 15
+
+    asyncio.run(run())
+
+
+def test_channels_of_kraken_say_what_they_are():
+    async def run():
+        with by_hand(KRAKEN) as exchange:
+            async with listening_to_kraken(exchange, channel="book") as ws:
+                (first,) = await told_since(ws)
+                assert (first["type"], len(first["data"][0]["bids"])) == ("snapshot", 10)  # its default
+                for given, error in [
+                    ({"channel": "book", "depth": 11}, "Subscription depth not supported"),
+                    ({"channel": "ticker", "event_trigger": "all"}, "Subscription event_trigger not supported"),
+                    ({"channel": "ohlc"}, "Channel ohlc is not simulated"),
+                ]:
+                    await ws.send_json({"method": "subscribe", "params": {"symbol": ["BTC/USD"], **given}})
+                    (answer,) = await told_since(ws)
+                    assert (answer["error"], answer["success"]) == (error, False)
+                await ws.send_json({"method": "unsubscribe", "params": {"symbol": ["BTC/USD"], "channel": "book"}})
+                exchange.advance(1)
+                (answer,) = await told_since(ws)
+                assert answer["result"] == {"channel": "book", "symbol": "BTC/USD", "depth": 10}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("depth", [10, 100])
+def test_ccxt_keeps_the_book_of_kraken(depth):
+    async def run():
+        with lively(KRAKEN) as exchange:
+            async with unified(exchange, "kraken", enableRateLimit=False) as c:
+                await c.watch_order_book("BTC/USD", depth)
+                for _ in range(20):
+                    watching = asyncio.create_task(c.watch_order_book("BTC/USD", depth))
+                    exchange.advance(0.21)
+                    await watching
+                    wanted = [numbers(side[:depth]) for side in await kraken_depth(exchange)]
+                    book = c.orderbooks["BTC/USD"]
+                    while [[list(level) for level in book[side]] for side in ("bids", "asks")] != wanted:
+                        await c.watch_order_book("BTC/USD", depth)  # what was told in that time is not all read yet
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_ccxt_has_the_ticker_of_kraken():
+    async def run():
+        with by_hand(KRAKEN, history_days=1, activity=1) as exchange:
+            async with unified(exchange, "kraken", enableRateLimit=False) as c:
+                told = await c.watch_ticker("BTC/USD")
+                asked = await c.fetch_ticker("BTC/USD")
+                for name in ("last", "bid", "ask", "bidVolume", "askVolume", "high", "low", "vwap", "baseVolume"):
+                    assert told[name] == asked[name], name
+                watching = asyncio.create_task(c.watch_ticker("BTC/USD"))
+                await asyncio.sleep(0)
+                exchange.trade(KRAKEN, 50_000.0, 2.0, -1)
+                after = await watching
+                assert (after["last"], after["bid"]) == (50_000.0, 50_000.0)
+                assert after["baseVolume"] == pytest.approx(told["baseVolume"] + 2.0)
+                assert set(await c.fetch_tickers()) == {"BTC/USD"}
+            async with unified(exchange, "kraken", enableRateLimit=False) as c:
+                best = (await c.watch_bids_asks(["BTC/USD"]))["BTC/USD"]
+                ((bid, _), *_), ((ask, _), *_) = await kraken_depth(exchange, 1)
+                assert (best["bid"], best["ask"]) == (float(bid), float(ask))
+            assert (await get_json(exchange, "/0/public/Ticker", pair="nothing"))["error"]
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_ticker_of_kraken_follows_trades_or_the_best_prices():
+    async def run():
+        with lively(KRAKEN) as exchange:
+            async with (
+                listening_to_kraken(exchange, channel="ticker") as trades,
+                listening_to_kraken(exchange, channel="ticker", event_trigger="bbo") as bbo,
+            ):
+                exchange.advance(20)
+                by_trade, by_best = await told_since(trades), await told_since(bbo)
+                ((bid, bid_qty),), ((ask, ask_qty),) = await kraken_depth(exchange, 1)
+        times = set(exchange.traded(KRAKEN)["available_at"].tolist())
+        assert len(by_trade) == 1 + len(times)
+        best = [[frame["data"][0][name] for name in ("bid", "bid_qty", "ask", "ask_qty")] for frame in by_best]
+        assert all(before != after for before, after in pairwise(best[1:]))
+        assert numbers([best[-1][:2], best[-1][2:]]) == numbers([(bid, bid_qty), (ask, ask_qty)])
+        assert len(best) > len(times)
+
+    asyncio.run(run())

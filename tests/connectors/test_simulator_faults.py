@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import ccxt
 import pytest
+import test_simulator_book_faults
 from simulator_clients import (
     KRAKEN,
     LINEAR,
@@ -392,6 +393,7 @@ def test_what_is_no_fault_is_a_sentence():
             exchange.fault("mute", venue="okx")
 
 
-def test_every_knob_and_event_is_tested_here():
-    tested = {name.removeprefix("test_").replace("_", "-") for name in globals()}
+def test_every_knob_and_event_is_tested_here_or_with_the_books():
+    names = [*globals(), *vars(test_simulator_book_faults)]
+    tested = {name.removeprefix("test_").replace("_", "-") for name in names}
     assert {*KNOBS, *EVENTS} <= tested

@@ -20,6 +20,7 @@ from events.errors import SettingsError
 from flows.doctor import examine
 from flows.doctor_checks import open_files, ports, versions, versions_of, wanted_ports
 from flows.doctor_exchanges import Offset
+from flows.doctor_store import store
 from flows.live import LiveRun
 from flows.rundir import RunDirectory
 
@@ -121,6 +122,15 @@ def test_a_wrong_symbol_is_named_with_what_was_meant(exchange, tmp_path):
     found = findings(exchange, tmp_path, {"binance": ["BTC/USTD"]})
     assert found["binance symbols"][0] == "wrong"
     assert "binance has no market BTC/USTD; did you mean BTC/USDT?" in found["binance symbols"][1]
+
+
+def test_a_stream_that_no_symbol_has_is_wrong(tmp_path):
+    settings = resolve(
+        None, {"exchange": {"symbols": {"kraken": ["BTC/USD"]}, "feeds": ["trades", "funding"]}}
+    ).settings
+    (found,) = store(settings, tmp_path / "run")
+    assert (found.check, found.state) == ("streams", "wrong")
+    assert found.found.startswith("exchange.feeds names funding, and none of kraken:BTC/USD has that here")
 
 
 def test_a_directory_that_cannot_be_written_is_wrong(exchange, tmp_path):

@@ -87,3 +87,44 @@ def test_runs_of_trades_alone_are_as_they_were():
     assert [name for name, _ in bare.dimensions] == ["volume", "structure", "technical"]
     assert bare.confluence.instruments[SPOT] == (bare.confluence.spot or ())
     assert bare.confluence.instruments[SPOT].gates == ()
+
+
+def test_bitcoin_beta_is_of_those_that_are_compared_with_a_reference():
+    reference = {"beta": {"reference": SPOT}, "confluence": {"preset": "full9"}}
+    several = plan({"trades"}, (SPOT, OTHER, PERPETUAL), **reference)
+    names = [name for name, _ in several.dimensions]
+    weights = {
+        key: several.confluence.voters_of(key).weights[names.index("bitcoin_beta")] for key in several.instruments
+    }
+    assert weights == {SPOT: 0.0, OTHER: 0.10, PERPETUAL: 0.10}
+    assert several.confluence.voters_of("x:LATER/USD").weights[names.index("bitcoin_beta")] == 0.0
+    assert several.electorate.why_not(SPOT, "bitcoin_beta") == "it is the reference"
+    assert several.electorate.why_not(OTHER, "bitcoin_beta") is None
+    alone = plan({"trades"}, (OTHER,), **reference)
+    assert "bitcoin_beta" not in dict(alone.dimensions)
+    assert alone.electorate.why_not(OTHER, "bitcoin_beta") == "there is no reference for it"
+
+
+def test_a_stream_without_a_vote_or_a_gate_is_not_waited_for():
+    def waited(feeds, **sections):
+        return [stream.name for stream in plan(feeds, (SPOT, OTHER), **sections).electorate.joined]
+
+    assert waited({"klines.1m", "funding"}) == [], "bars3 has no sentiment"
+    assert waited({"klines.1m", "book"}) == ["micro"], "its gate judges"
+    assert waited({"trades", "funding"}) == ["micro"]
+    assert waited({"trades"}, beta={"reference": SPOT}) == [], "price6 has no bitcoin_beta"
+    assert waited({"trades"}, beta={"reference": SPOT}, confluence={"preset": "core6"}) == ["beta"]
+
+
+@pytest.mark.parametrize(
+    ("feeds", "dimension", "why"),
+    [
+        ({"trades"}, "liquidity", "it has no book levels, no best quotes"),
+        ({"trades", "book", "context"}, "sentiment", "it is a spot market without the streams of a perpetual"),
+        ({"trades", "book", "funding"}, "ml", "it is off"),
+        ({"trades", "book", "funding"}, "sentiment", None),
+        ({"trades", "top"}, "liquidity", None),
+    ],
+)
+def test_what_is_not_applicable_says_why(feeds, dimension, why):
+    assert plan(feeds).electorate.why_not(SPOT, dimension) == why

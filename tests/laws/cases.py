@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from beside import book, feature_rows
+from book_cases import book_cases
 from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
 from micro_cases import micro_cases
 
@@ -192,13 +193,6 @@ def history(bars: dict[str, Array], until: int) -> Array:
     return out
 
 
-def fine_book(n: int, seed: int, **how: float) -> Array:
-    """A random book of ticks that are half a basis point, so that there is depth within every band."""
-    rows = book(n, seed, 8 * SECOND_NS, **how)
-    rows["price"][rows["side"] != 0] += 9900
-    return rows
-
-
 def closes_of_two_days(seed: int) -> Array:
     """The closes of a morning, and of the same time a day later; some are missing."""
     r = np.random.default_rng(seed)
@@ -216,6 +210,13 @@ def averages_of(closes: Array, seed: int) -> Array:
     out["available_at"] = at["available_at"]
     out["ema"] = at["close"] + np.random.default_rng(seed).normal(0, 0.1, len(at))
     return out
+
+
+def fine_book(n: int, seed: int, **how: float) -> Array:
+    """A random book of ticks that are half a basis point, so that there is depth within every band."""
+    rows = book(n, seed, 8 * SECOND_NS, **how)
+    rows["price"][rows["side"] != 0] += 9900
+    return rows
 
 
 def cases() -> dict[str, Case]:
@@ -353,7 +354,7 @@ def cases() -> dict[str, Case]:
             {"confluence": illiquid, "votes": m["votes"], "funding": paid},
             outputs=("signals", "updates", "outcomes"),
         ),
-        **{name: Case(*given) for name, given in micro_cases().items()},
+        **{name: Case(*given) for name, given in (book_cases() | micro_cases()).items()},
     }
 
 

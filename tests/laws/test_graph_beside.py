@@ -7,7 +7,7 @@ import pytest
 from beside import book, samples
 from lab import ALL, END_OF_TIME, START, deliver, digest, run, trades
 from micro_cases import settlements, spans
-from test_graph import SOAK, crashing
+from test_graph import SOAK, crashing, digests
 
 from config import Settings
 from events.feeds import BOOKS, CONTEXT, FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
@@ -87,11 +87,6 @@ def whole_updates(frames):
             out.append(frame)
     assert held is None
     return out
-
-
-def digests(out):
-    """Gaps of trades and of books stand beside each other, each as soon as it is known."""
-    return {key: digest(streams | {"gaps": np.sort(streams["gaps"])}) for key, streams in out.items()}
 
 
 def arrive(delivery=(ALL, 0, False, False), of=None, voids=None, end=END_OF_TIME):

@@ -227,3 +227,38 @@ def test_large_parts_are_neither_lost_nor_disordered_however_they_overlap(overla
         out += stage.advance()
     got = together(out)["seen"]
     assert got.tobytes() == rows[np.lexsort((rows["seq"], rows["available_at"]))].tobytes()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("timeframe", ["1m", "5m"])
+def test_voids_told_one_by_one_release_another_instrument_at_each_boundary(timeframe, restart):
+    """The bars of a silent instrument, of each timeframe, hold nobody for longer than until the next void is told."""
+    timeframes = (("1m", MINUTE_NS), ("5m", 5 * MINUTE_NS))
+    name, other = f"bars.{timeframe}", "kraken:BTC/USD"
+
+    def join():
+        return Joined("out", "clock", (Input(name, BAR, DAY_NS),))
+
+    ticks = np.zeros(1, TRADE)
+    ticks["available_at"], ticks["price"], ticks["qty"] = T - 90 * SECOND_NS, 9.0, 1.0
+    made = Ordered(Bars(timeframes, 60), ("trades",))
+    stage = Ordered(join(), ("clock", name))
+    made.push(Frame(KEY, "trades", ticks, T - 30 * SECOND_NS))
+    since, seen = T - 30 * SECOND_NS, []
+    for boundary in range(T, T + 23 * MINUTE_NS, MINUTE_NS):
+        made.push(Frame(KEY, "trades", NO_ROWS, NEVER, control(VOID, since, since, boundary, id_from=id_hash(KEY))))
+        since = boundary + 1
+        for frame in (clock_row(boundary), beat("clock", boundary + 1), *made.advance()):
+            if frame.name in ("clock", name):
+                stage.push(frame._replace(instrument=other))
+        if restart:
+            held, stage = pickle.dumps(stage.snapshot()), Ordered(join(), ("clock", name))
+            stage.restore(pickle.loads(held))
+        seen.append(together(stage.advance())["out"]["available_at"].tolist())
+        assert seen[-1] == [boundary], "it was held"
+    made.push(Frame(KEY, "trades", NO_ROWS, T + 40 * MINUTE_NS))  # it is heard of again
+    for frame in (clock_row(T + 30 * MINUTE_NS), beat("clock", T + 31 * MINUTE_NS), *made.advance()):
+        if frame.name in ("clock", name):
+            stage.push(frame._replace(instrument=other))
+    (row,) = together(stage.advance())["out"]
+    assert row[f"{name}.age"] == 0
