@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TICKERS, TOPS, TRADES
+from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, LENT, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
 from events.times import MINUTE_NS
 from flows.plan import Plan
@@ -24,6 +24,7 @@ from operators.intake import Intake
 from operators.keyed import Frames, home, keyed, merge, omit, part, pick, route, staged
 from operators.klines import KlineBars
 from operators.latest import Latest
+from operators.linked import Lender, to_perpetuals, without_own
 from operators.market import AVERAGE, EARLIER, MarketStage, to_market
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes
 from operators.microstructure.derivatives import both_prices
@@ -95,11 +96,22 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 def watch(bars: Frames, plan: Plan) -> dict[str, Frames]:
     """Microstructure, by stream and timeframe."""
     lengths, found = dict(plan.timeframes), dict[str, Frames]()
+    bars = lend(bars, plan) if plan.links else bars
     for name in (name for stream in plan.beside if stream.name == "micro" for name in stream.timeframes):
         taken = micro_streams(name, lengths[name], plan.micro)
         rows = pick(f"micro_{name}_of", bars, *taken)
         found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
     return found
+
+
+def lend(bars: Frames, plan: Plan) -> Frames:
+    """All that microstructure takes, spot markets with what linked perpetuals lend them."""
+    links, base = plan.links, f"bars.{plan.timeframes[0][0]}"
+    members = {perpetual: [spot for spot in links if links[spot] == perpetual] for perpetual in links.values()}
+    given = (members, [name for name in LENT if name in plan.feeds], base)
+    heard = route("to_perpetuals", bars, to_perpetuals(links, base))
+    lent = home("to_spot", staged("lend", lambda: Lender(*given), ["lend", *given], heard))
+    return merge("lent", route("without_own", bars, without_own(links)), lent)
 
 
 def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:

@@ -123,7 +123,11 @@ class Plan:
     def micro(self) -> MicroSettings:
         """Parameters of microstructure."""
         indicators, streams = self.settings.indicators, tuple(name for name in INPUTS if name in self.feeds)
-        lacking = {name: tuple(feed for feed in streams if feed in feeds) for name, feeds in self.lacking.items()}
+        has = {
+            name: self.settings.streams_of(name, self.feeds, self.instruments, self.lacking)
+            for name in sorted({*self.lacking, *self.links})
+        }
+        lacking = {name: tuple(feed for feed in streams if feed not in feeds) for name, feeds in has.items()}
         return MicroSettings(
             streams=streams,
             lacking=tuple((name, feeds) for name, feeds in lacking.items() if feeds),
@@ -142,6 +146,11 @@ class Plan:
         if reference not in self.instruments or "bitcoin_beta" in self.settings.dimensions.disabled:
             return ()
         return tuple(sorted(name for name in self.instruments if name != reference))
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The perpetual whose streams a spot market has."""
+        return self.settings.links(self.instruments)
 
     @cached_property
     def compared(self) -> bool:
@@ -191,7 +200,8 @@ class Plan:
         micro = [BesideFeatures("micro", MICRO_COLUMNS, MICRO_SCORES, told)] if told else []
         beta = [BesideFeatures("beta", BETA_COLUMNS, BETA_SCORES, names)] if self.followers else []
         own = (*SCORES, *self.plugins.scores)
-        return Electorate(self.settings, self.feeds, self.lacking, own, (*micro, *beta), self.followers)
+        given = (self.feeds, self.lacking, self.instruments)
+        return Electorate(self.settings, *given, own, (*micro, *beta), self.followers)
 
     @property
     def scores(self) -> tuple[Score, ...]:

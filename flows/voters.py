@@ -48,6 +48,7 @@ class Electorate:
         settings: with the presets decided.
         feeds: the streams of the run.
         lacking: those that an instrument does not have.
+        instruments: those that are known.
         own: all scores among the features, plugins' too.
         beside: the streams beside the features, with all of their scores.
         followers: the instruments to which bitcoin beta applies.
@@ -58,12 +59,13 @@ class Electorate:
         settings: Settings,
         feeds: frozenset[str],
         lacking: Mapping[str, frozenset[str]],
+        instruments: Collection[str],
         own: Sequence[Score],
         beside: Sequence[BesideFeatures],
         followers: Collection[str],
     ) -> None:
         self.settings, self.feeds, self.lacking, self.followers = settings, feeds, lacking, frozenset(followers)
-        self._own, self._beside = own, beside
+        self.instruments, self._own, self._beside = instruments, own, beside
 
     @property
     def preset(self) -> str:
@@ -79,7 +81,7 @@ class Electorate:
     def streams_of(self, instrument: str) -> frozenset[str]:
         """The streams of the run that an instrument has, that of a reference among them."""
         compared = {REFERENCE} if instrument in self.followers else set()
-        return (self.feeds | compared) - self.lacking.get(instrument, frozenset())
+        return self.settings.streams_of(instrument, self.feeds, self.instruments, self.lacking) | compared
 
     def weights_of(self, preset: str) -> dict[str, float]:
         """Weights of dimensions under a preset, without those that are disabled."""
@@ -167,7 +169,7 @@ class Electorate:
             voting = any(score.dimension == dimension for score in self.voting)
             return None if voting else "none of its features has a weight"
         if dimension == SENTIMENT and spot:
-            return "it is a spot market without the streams of a perpetual"
+            return "it is a spot market without the streams of a perpetual (indicators.sentiment.link names one)"
         needed = dict.fromkeys(name for score in scores for name in score.streams)
         if REFERENCE in needed:
             return (

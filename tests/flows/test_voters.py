@@ -12,6 +12,7 @@ from flows.voters import is_applicable
 from operators.microstructure.scores import MICRO_SCORES
 
 SPOT, OTHER, PERPETUAL = "x:A/USD", "x:B/USD", "x:A/USD:USD"
+UNLINKED = "it is a spot market without the streams of a perpetual (indicators.sentiment.link names one)"
 BOTH = frozenset({"trades", "book", "funding"})
 
 
@@ -120,7 +121,11 @@ def test_a_stream_without_a_vote_or_a_gate_is_not_waited_for():
     ("feeds", "dimension", "why"),
     [
         ({"trades"}, "liquidity", "it has no book levels, no best quotes"),
-        ({"trades", "book", "context"}, "sentiment", "it is a spot market without the streams of a perpetual"),
+        (
+            {"trades", "book", "context"},
+            "sentiment",
+            UNLINKED,
+        ),
         ({"trades", "book", "funding"}, "ml", "it is off"),
         ({"trades", "book", "funding"}, "sentiment", None),
         ({"trades", "top"}, "liquidity", None),
@@ -128,3 +133,20 @@ def test_a_stream_without_a_vote_or_a_gate_is_not_waited_for():
 )
 def test_what_is_not_applicable_says_why(feeds, dimension, why):
     assert plan(feeds).electorate.why_not(SPOT, dimension) == why
+
+
+def test_a_spot_market_has_what_its_perpetual_lends():
+    feeds = {"trades", "book", "funding", "ticker", "open_interest"}
+    lacking = {SPOT: frozenset({"funding", "open_interest"}), PERPETUAL: frozenset({"open_interest"})}
+    link = {"indicators": {"sentiment": {"link": {SPOT: PERPETUAL}}}}
+    linked = plan(feeds, (SPOT, PERPETUAL), lacking, **link)
+    assert linked.electorate.streams_of(SPOT) == {"trades", "book", "funding", "ticker"}
+    assert linked.electorate.preset_of(SPOT) == "full9"
+    assert linked.electorate.why_not(SPOT, "sentiment") is None
+    assert dict(linked.micro.lacking) == {SPOT: ("open_interest",), PERPETUAL: ("open_interest",)}
+    for unlinked in (plan(feeds, (SPOT, PERPETUAL), lacking), plan(feeds, (SPOT,), lacking, **link)):
+        assert unlinked.links == {}
+        assert "sentiment" in unlinked.electorate.why_not(SPOT, "sentiment")
+    for wrong, said in (({PERPETUAL: SPOT}, "no spot market"), ({SPOT: OTHER}, "no perpetual")):
+        with pytest.raises(SettingsError, match=said):
+            load(None, {"indicators": {"sentiment": {"link": wrong}}})
