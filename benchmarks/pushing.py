@@ -1,4 +1,5 @@
-"""A venue in a process of its own that pushes trades as fast as they are read, or so many a second: Binance spot or Kraken.
+"""A venue in a process of its own that pushes trades as fast as they are read, or so many a second: Binance spot or Kraken; and
+books of Binance.
 
 The trades are a function of their number, so REST serves any of them without a store. The rest of what REST says, and how frames
 look, is that of the local exchange.
@@ -49,6 +50,7 @@ class Plan:
         behind: REST knows the very trade that it is asked for and none after it, so that it never serves what the stream is about
             to push, however far ahead of its reader that is; otherwise it knows all that was pushed.
         at_once: with a rate, so many trades are pushed as fast as they are read, before those of the rate.
+        quotes: updates of its book a second that each symbol gets, with a rate of trades; of Binance.
         uneven: they do not go round: the second symbol trades half as often as the first, the third a third, and so on, by chance.
     """
 
@@ -63,6 +65,7 @@ class Plan:
     behind: bool = False
     at_once: int = 0
     uneven: bool = False
+    quotes: float = 0.0
 
 
 class Made:
@@ -123,6 +126,48 @@ class Made:
         return json.dumps(head | binance_frames.aggregate(listing, rows[0]), separators=(",", ":"))
 
 
+class Quoted:
+    """The books of a plan: which levels an update changes, and to what, is a function of its number."""
+
+    LEVELS: Final = 200
+    CHANGED: Final = 5  # a side and update
+    TICK: Final = 0.01
+
+    def __init__(self, listings: Mapping[str, Listing]) -> None:
+        self.listings = listings
+        self.updates = dict.fromkeys(listings, 0)
+
+    def level(self, side: int, place: int, update: int) -> tuple[str, str]:
+        """Price and quantity of a level as of an update."""
+        changed = update - (update * self.CHANGED - place) % self.LEVELS // self.CHANGED  # when it was changed last
+        return (
+            f"{100 - side * self.TICK * (place + 1):.2f}",
+            f"{(changed * 7919 + place * 104_729) % 997 / 100 + 0.01:.2f}",
+        )
+
+    def update(self, symbol: str, now_ms: int) -> str:
+        """The frame of the next update of a symbol."""
+        self.updates[symbol] = n = self.updates[symbol] + 1
+        places = [(n * self.CHANGED - k) % self.LEVELS for k in range(self.CHANGED)]
+        bids, asks = ([self.level(side, place, n) for place in places] for side in (1, -1))
+        frame = {
+            "e": "depthUpdate",
+            "E": now_ms,
+            "s": self.listings[symbol].market_id,
+            "U": n,
+            "u": n,
+            "b": bids,
+            "a": asks,
+        }
+        return json.dumps(frame, separators=(",", ":"))
+
+    def depth(self, symbol: str) -> dict[str, Any]:
+        """What REST says."""
+        n = self.updates[symbol]
+        bids, asks = ([self.level(side, place, n) for place in range(self.LEVELS)] for side in (1, -1))
+        return {"lastUpdateId": n, "bids": bids, "asks": asks}
+
+
 def framed(text: str) -> bytes:
     """A text message of a websocket, as a server sends it."""
     data = text.encode()
@@ -138,8 +183,11 @@ class Server:
         self.plan, self.made = plan, Made(plan)
         self.pieces: list[bytes] = []
         self.pushed = 0
+        self.quoted = Quoted(self.made.listings)
         self.heard: dict[asyncio.Transport, set[str]] = {}
+        self.looking: dict[asyncio.Transport, set[str]] = {}  # at books
         self.going: asyncio.Task[None] | None = None
+        self.quoting: asyncio.Task[None] | None = None
         if not plan.rate and plan.count <= 1_000_000:
             self.pieces = list(self._pieces())
 
@@ -168,23 +216,24 @@ class Server:
         await socket.prepare(request)
         transport = request.transport
         assert transport is not None
-        self.heard[transport] = set()
+        self.heard[transport], self.looking[transport] = set(), set()
         tasks = []
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
                     begins = not self.heard[transport]
-                    await self.hear(self.heard[transport], socket, json.loads(message.data))
+                    await self.hear(transport, socket, json.loads(message.data))
                     if begins and self.heard[transport]:
                         tasks.append(asyncio.create_task(self.push(transport)))
         finally:
-            del self.heard[transport]
+            del self.heard[transport], self.looking[transport]
             for task in tasks:
                 task.cancel()
         return socket
 
-    async def hear(self, heard: set[str], socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
+    async def hear(self, transport: asyncio.Transport, socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
         """Answer a request on a connection."""
+        heard = self.heard[transport]
         if message["method"] == "ping":
             await socket.send_json({"method": "pong", "req_id": message.get("req_id")})
         elif self.plan.venue == "kraken":
@@ -194,8 +243,12 @@ class Server:
                 heard.add(symbol)
         else:
             await socket.send_json({"result": None, "id": message["id"]})
-            names = {listing.market_id.lower() + "@aggTrade": name for name, listing in self.made.listings.items()}
-            heard |= {names[stream] for stream in message["params"]}
+            names = {listing.market_id.lower(): name for name, listing in self.made.listings.items()}
+            for stream in message["params"]:
+                market, _, kind = stream.partition("@")
+                (self.looking[transport] if kind.startswith("depth") else heard).add(names[market])
+            if self.looking[transport] and self.plan.quotes:
+                self.quoting = self.quoting or asyncio.create_task(self.quote())
 
     async def push(self, transport: asyncio.Transport) -> None:
         """Push to a connection, or see to it that all are pushed to."""
@@ -225,6 +278,25 @@ class Server:
             self._trade_until(min(due - due % self.plan.together, self.plan.count))
             await asyncio.sleep(_STEP_S)
 
+    async def quote(self) -> None:
+        """Push updates of the books round the symbols."""
+        began, done, symbols = time.monotonic(), 0, self.plan.symbols
+        while True:
+            due = round((time.monotonic() - began) * self.plan.quotes * len(symbols))
+            now_ms = self.now_ns() // _MS
+            for k in range(done, due):
+                symbol = symbols[k % len(symbols)]
+                frame = framed(self.quoted.update(symbol, now_ms))
+                for transport, looking in self.looking.items():
+                    if symbol in looking and not transport.is_closing():
+                        transport.write(frame)
+            done = due
+            await asyncio.sleep(_STEP_S)
+
+    def now_ns(self) -> int:
+        """The time of the market."""
+        return self.plan.begin_ns + self.pushed * self.plan.step_ns
+
     def _trade_until(self, pushed: int) -> None:
         since, self.pushed = self.pushed, pushed
         for symbol, text in self.made.texts(since, pushed):
@@ -240,13 +312,15 @@ class Server:
     def answer(self, name: str, query: Mapping[str, str]) -> Any:
         """What it is answered."""
         listings = list(self.made.listings.values())
-        now_ns = self.plan.begin_ns + self.pushed * self.plan.step_ns
+        now_ns = self.now_ns()
         if name == "time":
             return {"serverTime": now_ns // _MS}
         if name == "exchangeInfo":
             return binance_frames.exchange_info(listings, False, now_ns // _MS)
-        if name == "aggTrades":
+        if name in ("aggTrades", "depth"):
             listing = next(listing for listing in listings if listing.market_id == query["symbol"])
+            if name == "depth":
+                return self.quoted.depth(listing.symbol)
             return [binance_frames.aggregate(listing, row) for row in self.page(listing, query.get("fromId"))]
         result: dict[str, Any]
         if name == "Time":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from config.presets import PRESETS
 from events.feeds import BESIDE, TRADES
@@ -319,6 +319,31 @@ class Sources(Section):
     )
 
 
+class Universe(Section):
+    """The largest markets of an exchange by turnover of 24 hours, looked at again and again; each change is recorded."""
+
+    top: int = Field(ge=1, le=1_000, description="Rank up to which a market joins.")
+    keep: int | None = Field(
+        None,
+        ge=1,
+        description="Rank beyond which one leaves, so that those near the edge stay; a quarter more than `top`, if not given.",
+    )
+    quote: str = Field("USDT", description="What the markets are quoted in.")
+    market: Literal["spot", "swap"] = Field("spot", description="Their type; swap stands for perpetual contracts.")
+    refresh_s: float = Field(3600.0, ge=10, description="Seconds between looks.")
+    never: tuple[str, ...] = Field(
+        ("USDC", "FDUSD", "TUSD", "DAI", "BUSD", "EUR"), description="Bases that are left out."
+    )
+
+    @model_validator(mode="after")
+    def _keeps_what_joins(self) -> Universe:
+        if self.keep is not None and self.keep < self.top:
+            raise ValueError(
+                f"keep is {self.keep}: it must be at least top, {self.top}, or who joins would leave again"
+            )
+        return self
+
+
 class Exchange(Section):
     """Exchanges of a live run. What is not said here of a connection follows from how ccxt and the exchange behave."""
 
@@ -337,6 +362,16 @@ class Exchange(Section):
         ge=5,
         le=600,
         description="Seconds between questions for what an exchange does not push, such as open interest.",
+    )
+    universe: dict[str, Universe] = Field(
+        {},
+        description="Markets chosen by turnover, by exchange, such as {binance: {top: 50}}. Those of `symbols` are followed "
+        "whatever their rank.",
+    )
+    fallback: dict[str, str] = Field(
+        {},
+        description="Instruments whose signals are told only while another one's exchange is down, by that other one, such as "
+        "{'binance:BTC/USDT': 'kraken:BTC/USD'}; both always run.",
     )
     addresses: dict[str, str] = Field(
         {}, description="Host and port of a server that stands for an exchange, such as {binance: '127.0.0.1:9000'}."
@@ -440,6 +475,14 @@ class Input(Section):
     )
     bad_rows: Literal["refuse", "dead-letter"] = Field(
         "refuse", description="What becomes of rows that cannot be used."
+    )
+    feeds: tuple[str, ...] | None = Field(
+        None, description="Streams that are wanted, such as [trades, book]; all that the files hold, if not given."
+    )
+    delay: dict[str, Annotated[float, Field(ge=0, le=86_400)]] = Field(
+        {},
+        description="Seconds from the time of a row to its publication by stream, such as {open_interest: 60}. If not given, 60 "
+        "for open_interest and long_short, 3600 for context, 0 for all others; rows that say when they were available need none.",
     )
 
 

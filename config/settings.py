@@ -30,10 +30,11 @@ from config.sections import (
     Sources,
     TalibCall,
     Tape,
+    Universe,
 )
 from events.errors import SettingsError
 from events.feeds import KLINES, LENT, TRADES
-from events.identity import ANALYSIS_SECTIONS, analysis_hash
+from events.identity import ANALYSIS_SECTIONS, analysis_hash, entry
 
 ONLY_TRADES: Final = frozenset({TRADES})
 
@@ -60,6 +61,7 @@ __all__ = [
     "TalibCall",
     "Tape",
     "THETA_BASE",
+    "Universe",
 ]
 
 
@@ -152,10 +154,10 @@ class Settings(Section):
         self, instrument: str, feeds: Set[str], instruments: Collection[str], lacking: Mapping[str, Set[str]]
     ) -> frozenset[str]:
         """The streams of a run that an instrument has, those of a linked perpetual among them; arguments as `for_feeds`."""
-        own, linked = feeds - lacking.get(instrument, frozenset()), self.links(instruments).get(instrument)
+        own, linked = feeds - entry(lacking, instrument, frozenset()), self.links(instruments).get(instrument)
         if linked is None:
             return frozenset(own)
-        return frozenset(own - set(LENT) | (set(LENT) & feeds - lacking.get(linked, frozenset())))
+        return frozenset(own - set(LENT) | (set(LENT) & feeds - entry(lacking, linked, frozenset())))
 
     @property
     def presets(self) -> tuple[str, ...]:

@@ -31,9 +31,9 @@ from connectors.tape import Tape, Universe
 from connectors.tape.batches import absent, batches, opened
 from connectors.tape.records import Items
 from events.errors import InputError
-from events.feeds import PRELOAD, TRADES
+from events.feeds import PRELOAD, TRADES, UNIVERSE
 from events.identity import id_of
-from events.schema import NEVER
+from events.schema import LEAVE, NEVER
 from events.times import MINUTE_NS, SECOND_NS
 
 LiveState = tuple[str, int, dict[str, Positions], dict[str, StandingState], dict[tuple[str, str], StandingState]]
@@ -46,16 +46,20 @@ _LOOK_S: Final = 0.2
 
 
 def universe_of(
-    exchanges: Mapping[str, tuple[str, ...]], preloaded: bool = False, beside: tuple[str, ...] = ()
+    exchanges: Mapping[str, tuple[str, ...]],
+    preloaded: bool = False,
+    beside: tuple[str, ...] = (),
+    like: tuple[str, ...] = (),
 ) -> Universe:
-    """What a tape of the trades of these symbols, by exchange, may hold; with klines of the time before them, if so asked, and with
-    these streams beside them.
+    """What a tape of the trades of these symbols, by exchange, may hold; with klines of the time before them, if so asked, with
+    these streams beside them, and with instruments that come and go, by the names that stand for all of a kind.
 
     >>> universe_of({"binance": ("BTC/USDT",), "okx": ("BTC/USDT",)}).sequenced
     frozenset({'binance:BTC/USDT'})
     """
-    instruments = tuple(f"{exchange}:{symbol}" for exchange, symbols in exchanges.items() for symbol in symbols)
-    feeds = (TRADES, PRELOAD, *beside) if preloaded else (TRADES, *beside)
+    named = (f"{exchange}:{symbol}" for exchange, symbols in exchanges.items() for symbol in symbols)
+    instruments = (*named, *like)
+    feeds = (TRADES, *[PRELOAD] * preloaded, *[UNIVERSE] * bool(like), *beside)
     numbered = frozenset(filter(sequenced, instruments))
     return Universe(instruments, numbered, frozenset(feeds), lacking(beside, instruments))
 
@@ -90,17 +94,30 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
     def __init__(self, exchange: ExchangeSource, tape: Tape) -> None:
         self.exchange, self.tape = exchange, tape
         self.stopping, self.live = threading.Event(), threading.Event()
-        self.standings = {instrument: Standing() for instrument in self.instruments}
-        self.beside = {
-            (instrument, stream): Standing()
-            for instrument in self.instruments
-            for stream in exchange.options.beside
-            if stream in offered(instrument)
-        }
+        self.standings: dict[str, Standing] = {}
+        self.beside: dict[tuple[str, str], Standing] = {}
+        for instrument in self.named:
+            self.join(instrument)
         self.recorded_ns: dict[str, int] = {}
         self.health: dict[str, Health] = {}
         self.streams: list[StreamHealth] = []
         self.lags: Callable[[str, float], None] | None = None
+
+    def join(self, instrument: str) -> None:
+        """Follow an instrument from now on."""
+        self.standings[instrument] = Standing()
+        wanted = offered(instrument).intersection(self.exchange.options.beside)
+        self.beside |= {(instrument, stream): Standing() for stream in self.exchange.options.beside if stream in wanted}
+
+    def leave(self, instrument: str) -> None:
+        """Follow it no longer."""
+        self.standings.pop(instrument, None)
+        self.recorded_ns.pop(instrument, None)
+        self.beside = {at: standing for at, standing in self.beside.items() if at[0] != instrument}
+
+    def followed(self, exchange: str) -> list[str]:
+        """The instruments of an exchange that are followed now."""
+        return [name for name in self.standings if name.partition(":")[0] == exchange]
 
     def list_parts(self) -> list[str]:
         """The one partition."""
@@ -140,7 +157,7 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
 
     @property
     def instruments(self) -> tuple[str, ...]:
-        """The instruments, `exchange:SYMBOL`."""
+        """The instruments that are named, `exchange:SYMBOL`, and the names that stand for those that come and go."""
         return self._universe.instruments
 
     @property
@@ -155,8 +172,13 @@ class LiveSource(FixedPartitionedSource[tuple[str, Any], LiveState]):
 
     @property
     def _universe(self) -> Universe:
-        options = self.exchange.options
-        return universe_of(self.exchange.exchanges, options.preload is not None, options.beside)
+        exchange, options = self.exchange, self.exchange.options
+        return universe_of(exchange.named, options.preload is not None, options.beside, exchange.likes)
+
+    @property
+    def named(self) -> list[str]:
+        """Those that are named."""
+        return [f"{exchange}:{symbol}" for exchange, symbols in self.exchange.named.items() for symbol in symbols]
 
     @property
     def total_bytes(self) -> int:
@@ -184,6 +206,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
     def __init__(self, source: LiveSource, state: LiveState) -> None:
         self._source, self._tape = source, source.tape
         _, self._offset, positions, standings, *more = state
+        for instrument in standings:
+            source.join(instrument)
         source.standings.update({instrument: Standing(*fields) for instrument, fields in standings.items()})
         for beside in more:  # none in states of before there were such streams
             source.beside.update({at: Standing(*fields) for at, fields in beside.items()})
@@ -195,10 +219,6 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         self._begun = {f"{exchange}:{symbol}" for exchange, symbols in self._positions.items() for symbol in symbols}
         self._parts: list[ExchangePartition] = []
         self._health: list[tuple[str, Health | StreamHealth]] = []
-        self._by_exchange = {
-            exchange: [name for name in source.instruments if name.partition(":")[0] == exchange]
-            for exchange in source.exchange.exchanges
-        }
         self._began_ns: dict[str, int] = {}
         self._looked_s = 0.0
         self._stopped = False
@@ -236,7 +256,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             out, states = out + missing, self._states()
         if out:
             if not self._tape.end:
-                out = [item for name in self._source.instruments for item in absent(name, self._source.lacking)] + out
+                out = [item for name in self._source.named for item in absent(name, self._source.lacking)] + out
             self._offset = self._tape.append(out)
         elif not states:
             self._awake = datetime.now(UTC) + _IDLE
@@ -267,6 +287,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
             position = advanced(positions.get(symbol), frame, VENUES[exchange].counts)
             if position is not None:
                 positions[symbol] = position
+            if frame.name == UNIVERSE and LEAVE in frame.control["kind"]:
+                positions.pop(symbol, None)
 
     def _recorded_positions(self) -> dict[str, Positions]:
         return {
@@ -276,7 +298,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
 
     def _note(self, items: Items) -> None:
         for instrument, frame in items:
-            if frame.name == TRADES:
+            if frame.name == UNIVERSE:
+                for change in frame.rows["change"].tolist():
+                    (self._source.join if change > 0 else self._source.leave)(instrument)
+            elif frame.name == TRADES:
                 self._source.standings[instrument].passed(frame)
             elif (instrument, frame.name) in self._source.beside:
                 self._source.beside[instrument, frame.name].passed(frame)
@@ -298,17 +323,17 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         At a boundary before that nothing is said, since what was traded while nobody listened is being fetched. Of an exchange
         that ended before its clock was known, that of this machine is near enough; not so of a server that stands for one.
         """
-        found: Items = []
+        found, source = Items(), self._source
         for part in self._parts:
             feed, exchange = part.feed, part.exchange
             if not part.drained or not (feed.timed or (feed.error is not None and feed.address is None)):
                 continue
-            now_ns = self._source.now_ns(exchange)
+            now_ns = source.now_ns(exchange)
             began_ns = self._began_ns.setdefault(exchange, now_ns)
             boundary_ns = (now_ns - round(feed.options.void_after_s * SECOND_NS)) // MINUTE_NS * MINUTE_NS
             if boundary_ns > began_ns:
-                found += voids(self._source.standings, self._by_exchange[exchange], boundary_ns)
-                found += voids_beside(self._source.beside, self._by_exchange[exchange], boundary_ns)
+                found += voids(source.standings, source.followed(exchange), boundary_ns)
+                found += voids_beside(source.beside, source.followed(exchange), boundary_ns)
         return found
 
     def _states(self) -> Items:
@@ -331,13 +356,15 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         exchange.seen = {
             at: (standing.newest_ns, standing.watermark_ns) for at, standing in self._source.beside.items()
         }
+        for name in exchange.exchanges:
+            exchange.exchanges[name] = tuple(key.partition(":")[2] for key in self._source.followed(name))
         self._parts = [exchange.build_part("", name, positions[name]) for name in exchange.list_parts()]
         self._source.health.update({part.exchange: Health(part.feed) for part in self._parts})
         self._source.streams = [
             StreamHealth(part.feed, stream)
             for part in self._parts
             for stream in exchange.options.beside
-            if any((instrument, stream) in self._source.beside for instrument in self._by_exchange[part.exchange])
+            if any((instrument, stream) in self._source.beside for instrument in self._source.followed(part.exchange))
         ]
         self._health = list(self._source.health.items())
         self._health += [(health.exchange, health) for health in self._source.streams]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 ANALYSIS_SECTIONS: Final = (
     "alerts",
@@ -36,6 +38,34 @@ def is_spot(instrument: str) -> bool:
     (True, False)
     """
     return instrument.count(":") == 1
+
+
+def like(instrument: str) -> str:
+    """The name that stands for all instruments of an exchange and market type, in tables of a run whose instruments change.
+
+    >>> like("binance:BTC/USDT"), like("binance:BTC/USDT:USDT")
+    ('binance:*', 'binance:*:*')
+    """
+    exchange = instrument.partition(":")[0]
+    return f"{exchange}:*" if is_spot(instrument) else f"{exchange}:*:*"
+
+
+def entry(table: Mapping[str, T], instrument: str, otherwise: T) -> T:
+    """What a table has of an instrument, or of all that are like it.
+
+    >>> entry({"binance:*": 1}, "binance:BTC/USDT", 0), entry({"binance:*": 1}, "kraken:BTC/USD", 0)
+    (1, 0)
+    """
+    return table.get(instrument, table.get(like(instrument), otherwise))
+
+
+def is_among(instrument: str, names: Collection[str]) -> bool:
+    """Whether an instrument is among these, by its own name or by that of all that are like it.
+
+    >>> is_among("binance:BTC/USDT", {"binance:*"}), is_among("binance:BTC/USDT:USDT", {"binance:*"})
+    (True, False)
+    """
+    return instrument in names or like(instrument) in names
 
 
 def id_hash(trade_id: str) -> int:

@@ -74,6 +74,45 @@ class IntakeCounts(Record):
         return id_of("counts", self.key, self.name)
 
 
+class Reconcile(Record):
+    """A field of a bar made of trades that differs from the venue's own kline: `difference` is ours less the venue's. `ts` is when
+    the kline was available.
+    """
+
+    stream: ClassVar[str] = "reconcile"
+
+    tf: str
+    ts_open: int
+    field: str
+    ours: float
+    venue: float
+    difference: float
+
+    @property
+    def record_id(self) -> str:
+        """One per bar and field."""
+        return id_of("reconcile", self.key, self.tf, self.ts_open, self.field)
+
+
+class ReconcileCounts(Record):
+    """How many minutes were held against the venue's klines since the counts before: `flagged` were not compared, as they are
+    partial or have a hole, and `alone` are klines without a bar.
+    """
+
+    stream: ClassVar[str] = "reconcile_counts"
+
+    tf: str
+    equal: int
+    different: int
+    flagged: int
+    alone: int
+
+    @property
+    def record_id(self) -> str:
+        """One per instrument and time."""
+        return id_of("reconcile_counts", self.key, self.tf, self.ts)
+
+
 State = Literal["starting", "up", "degraded", "down", "stopped"]
 
 
@@ -222,6 +261,16 @@ class Outcome(Record):
 
 
 RECORDS: dict[str, type[Record]] = {
-    record.stream: record for record in (DeadLetter, IntakeCounts, ComponentStatus, Signal, SignalUpdate, Outcome)
+    record.stream: record
+    for record in (
+        DeadLetter,
+        IntakeCounts,
+        ComponentStatus,
+        Reconcile,
+        ReconcileCounts,
+        Signal,
+        SignalUpdate,
+        Outcome,
+    )
 }
 """Record types by the stream that carries them."""

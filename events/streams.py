@@ -67,7 +67,9 @@ class Records:
 Stream = Columns | Records
 
 
-_NOT_DIGESTED = frozenset({"dead_letters", "counts", "components", "gaps", "gaps.book"})
+_NOT_DIGESTED = frozenset(
+    {"dead_letters", "counts", "components", "gaps", "gaps.book", "reconcile", "reconcile_counts"}
+)
 
 
 def is_digested(stream: str) -> bool:

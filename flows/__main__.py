@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from config import grid, load
-from connectors.files import LAYOUTS, Inputs, open_inputs
+from connectors.files import FILED, LAYOUTS, BadRows, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
 from events.errors import SettingsError, StepError, TidewaxError
 from events.identity import canonical_json
@@ -62,7 +63,11 @@ Columns = Annotated[
     str | None,
     typer.Option(help="Columns of your own files by role: time=ts,price=px,... (bars: open=...; funding: rate=...)."),
 ]
-BadRows = Annotated[str, typer.Option(help="What becomes of rows that cannot be used: refuse or dead-letter.")]
+Feeds = Annotated[
+    str | None,
+    typer.Option(help=f"Streams that are wanted, of {', '.join(FILED)}; all that the files hold, if not given."),
+]
+OnBadRows = Annotated[str, typer.Option(help="What becomes of rows that cannot be used: refuse or dead-letter.")]
 
 
 def _inputs(
@@ -72,11 +77,14 @@ def _inputs(
     bad_rows: str,
     exchange: str | None = None,
     columns: str | None = None,
+    feeds: Collection[str] | None = None,
+    delay_s: Mapping[str, float] | None = None,
 ) -> Inputs:
     if bad_rows not in ("refuse", "dead-letter"):
         raise SettingsError(f"--bad-rows is {bad_rows!r}, it must be refuse or dead-letter")
     named = _named(columns) if columns else None
-    return open_inputs(files, layout, instrument, bad_rows, exchange=exchange, columns=named)  # type: ignore[arg-type]
+    way: BadRows = "refuse" if bad_rows == "refuse" else "dead-letter"
+    return open_inputs(files, layout, instrument, way, exchange=exchange, columns=named, feeds=feeds, delay_s=delay_s)
 
 
 def _named(columns: str) -> dict[str, str]:
@@ -101,10 +109,10 @@ def bars(
     exchange: Exchange = None,
     layout: Layout = None,
     columns: Columns = None,
-    bad_rows: BadRows = "refuse",
+    bad_rows: OnBadRows = "refuse",
 ) -> None:
     """Make time bars of trades or klines."""
-    wanted = _timeframes(timeframe)
+    wanted = _names(timeframe)
     settings, inputs = bars_settings(wanted), _inputs(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: bars_stage(settings, inputs, wanted, folder), out), "bars", out)
 
@@ -121,17 +129,17 @@ def features(
     exchange: Exchange = None,
     layout: Layout = None,
     columns: Columns = None,
-    bad_rows: BadRows = "refuse",
+    bad_rows: OnBadRows = "refuse",
 ) -> None:
     """Make indicator and score columns of trades or klines, with a status each; nothing is scored together."""
     settings = load(config)
-    wanted = settings.bars.time if timeframe is None else _timeframes(timeframe)
+    wanted = settings.bars.time if timeframe is None else _names(timeframe)
     settings = with_timeframes(settings, wanted)
     inputs = _inputs(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: features_stage(settings, inputs, wanted, folder), out), "rows", out)
 
 
-def _timeframes(text: str) -> tuple[str, ...]:
+def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
@@ -153,17 +161,22 @@ def backtest(
     exchange: Exchange = None,
     layout: Layout = None,
     columns: Columns = None,
-    bad_rows: BadRows = "refuse",
+    bad_rows: OnBadRows = "refuse",
+    feeds: Feeds = None,
     again: Annotated[bool, typer.Option("--again", help="Start over in a directory that holds a run.")] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE[,VALUE...]", help="A setting; with several values a run for each."),
     ] = None,
 ) -> None:
-    """Run the whole graph over files of trades or klines, and of funding rates; goes on where it was stopped."""
+    """Run the whole graph over files of trades or klines and of what stands beside them; goes on where it was stopped."""
     given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
     points = grid(config, set_ or [], {"run": given} if given else None)
-    inputs, console = _inputs(files, layout, instrument, bad_rows, exchange, columns), terminal()
+    read, console = points[0].settings.input, terminal()
+    wanted = _names(feeds) if feeds is not None else read.feeds
+    inputs = _inputs(files, layout, instrument, bad_rows, exchange, columns, wanted, read.delay)
+    for note in inputs.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     if len(points) == 1:
         run_backtest(inputs, out, points[0].settings, again)
     else:

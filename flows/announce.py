@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 
 from connectors.live import LiveSource
@@ -20,18 +22,25 @@ class Announcer:
     Args:
         source: the exchanges.
         console: where to.
+        fallback: instruments of which nothing is said unless another one's exchange is down, by that other one.
     """
 
-    def __init__(self, source: LiveSource, console: Console) -> None:
+    def __init__(self, source: LiveSource, console: Console, fallback: Mapping[str, str] | None = None) -> None:
         self._source, self._console = source, console
+        self._first = {stands_in: first for first, stands_in in (fallback or {}).items()}
 
     def __call__(self, frame: Frame) -> None:
         """Print the new signals of a frame."""
         if frame.name != Signal.stream:
             return
         for signal in frame.rows:
-            if self._source.is_new(signal.key, signal.ts):
+            if self._source.is_new(signal.key, signal.ts) and self._told(signal.key):
                 self._console.print(announcement(signal), soft_wrap=True, markup=False, highlight=False)
+
+    def _told(self, instrument: str) -> bool:
+        first = self._first.get(instrument)
+        health = None if first is None else self._source.health.get(first.partition(":")[0])
+        return first is None or (health is not None and health.state == "down")
 
 
 def announcement(signal: Signal) -> str:

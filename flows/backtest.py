@@ -185,6 +185,8 @@ def get_flow() -> Dataflow:
         given.bad_rows,
         exchange=given.exchange,
         columns=given.columns,
+        feeds=given.feeds,
+        delay_s=given.delay,
     )
     directory = RunDirectory(path)
     backtest = Backtest(settings, inputs, directory)

@@ -15,7 +15,7 @@ from events.identity import id_of
 from events.schema import SCHEMA_VERSION
 from flows.backtest import refusal
 from flows.doctor_checks import Finding
-from flows.live import TAPE, streams_beside
+from flows.live import TAPE, instruments_of, streams_beside
 from flows.plan import Plan
 from flows.rundir import RunDirectory
 
@@ -44,9 +44,10 @@ def _found(settings: Settings, directory: RunDirectory) -> Finding:
     stored, kept = directory.read(), settings.tape.directory
     tape = directory.path / TAPE if kept is None else Path(kept)
     recording = Recording(tape) if any(tape.glob("*.tape")) else None
-    if recording is not None and settings.exchange.symbols:
+    if recording is not None and (settings.exchange.symbols or settings.exchange.universe):
         symbols = {name: tuple(dict.fromkeys(listed)) for name, listed in settings.exchange.symbols.items()}
-        held, ours = recording.header.universe, universe_of(symbols, True, streams_beside(settings))
+        likes = tuple(instruments_of(settings)[sum(map(len, settings.exchange.symbols.values())) :])
+        held, ours = recording.header.universe, universe_of(symbols, True, streams_beside(settings), likes)
         if held != ours:
             names = (f"{', '.join(u.instruments)} ({', '.join(sorted(u.feeds))})" for u in (held, ours))
             raise RunError("{} holds a tape of {}, the settings say {}: name another directory".format(tape, *names))

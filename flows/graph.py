@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import BOOKS, DRIVING, FEEDS, KLINES, LENT, PRELOAD, RATES, TICKERS, TOPS, TRADES
+from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, LENT, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
 from events.times import MINUTE_NS
 from flows.plan import Plan
@@ -32,6 +32,7 @@ from operators.microstructure.micro import Micro, micro_streams, needs_quotes
 from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
+from operators.reconcile import Reconciliation
 from operators.signals import Signals
 
 MINUTES = (BOOK_MINUTES, QUOTE_MINUTES)
@@ -120,9 +121,7 @@ def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
         return {}
     reference, names = plan.settings.beta.reference, [name for name, _ in plan.timeframes]
     heard = route("to_reference", bars, to_reference(reference, names))
-    relay = staged(
-        "reference", lambda: Relay(reference, plan.instruments, names), ["reference", reference, names], heard
-    )
+    relay = staged("reference", lambda: Relay(reference, plan.named, names), ["reference", reference, names], heard)
     told = home("to_followers", relay)
     return {
         f"beta.{name}": keyed(
@@ -143,13 +142,18 @@ def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frame
         return ()
     column = plan.analysis.index[AVERAGE] if plan.averaged else None
     heard = route("to_market", merge("market_in", bars, *features.values()), to_market(column))
-    given = (tuple(sorted(plan.instruments)), plan.settings.beta.reference, plan.averaged)
+    given = (tuple(sorted(plan.named)), plan.settings.beta.reference, plan.averaged)
     return (home("from_market", staged("together", lambda: MarketStage(*given), ["together", *given], heard)),)
 
 
 def build(market: Frames, plan: Plan) -> Frames:
     """From all that the sources give to all that the sinks get."""
-    return conclude(enter(market, plan), plan)
+    bars = enter(market, plan)
+    if CHECKS not in plan.feeds:
+        return conclude(bars, plan)
+    taken = (CHECKS, f"bars.{plan.timeframes[0][0]}")
+    found = keyed("reconcile", Reconciliation, (plan.ticks,), taken, pick("checked", bars, *taken))
+    return merge("reconciled", conclude(bars, plan), found)
 
 
 def build_live(market: Frames, plan: Plan) -> Frames:

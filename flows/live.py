@@ -7,6 +7,7 @@ the settings file named in TIDEWAX_CONFIG (its `exchange.symbols` and `output.di
 from __future__ import annotations
 
 import atexit
+import math
 import shutil
 import signal
 import sys
@@ -20,11 +21,13 @@ from rich.console import Console
 
 from config import Settings
 from connectors.exchange import ExchangeSource, Options, chosen
+from connectors.exchange.universe import Largest
 from connectors.live import LiveSource, universe_of
 from connectors.tape import Tape
 from connectors.tape.upkeep import Task, Upkeep
 from connectors.watch import Watcher, WatchSink
 from events.errors import RunError, SettingsError, TidewaxError
+from events.identity import like
 from flows.announce import Announcer
 from flows.backtest import Backtest
 from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
@@ -77,12 +80,16 @@ class LiveRun(Backtest):
             poll_s=given.poll_s,
         )
         cache = directory.path / MARKETS if given.cache is None else Path(given.cache)
-        source = ExchangeSource(given.symbols, options, given.addresses, cache)
+        source = ExchangeSource(given.symbols, options, given.addresses, cache, largest_of(settings))
         kept = settings.tape
         path = directory.path / TAPE if kept.directory is None else Path(kept.directory)
         self.upkeep = Upkeep(Task(path, kept.roll, kept.keep_days, kept.keep_bytes, store))
         tape = Tape(
-            path, universe_of(source.exchanges, True, options.beside), kept.segment_bytes, kept.sync, self.upkeep.start
+            path,
+            universe_of(source.named, True, options.beside, source.likes),
+            kept.segment_bytes,
+            kept.sync,
+            self.upkeep.start,
         )
         super().__init__(settings, LiveSource(source, tape), directory, console)
         self.tally = Tally()
@@ -97,7 +104,7 @@ class LiveRun(Backtest):
     def announce(self) -> None:
         """Print signals as they come."""
         if self.console is not None:
-            self.watchers.append(Announcer(self.inputs, self.console))
+            self.watchers.append(Announcer(self.inputs, self.console, self.settings.exchange.fallback))
 
     def begin(self) -> bool:
         """Make the directory ready; whether a run goes on in it. What was rolled at a stop is out of date from here on.
@@ -187,19 +194,43 @@ def history(settings: Settings) -> tuple[tuple[str, int], ...]:
     return tuple(bars.items())
 
 
+def largest_of(settings: Settings) -> dict[str, Largest]:
+    """Which markets a live run of these settings follows by turnover, by exchange.
+
+    >>> settings = Settings.model_validate({"exchange": {"universe": {"binance": {"top": 10}}}})
+    >>> largest_of(settings)["binance"].keep
+    13
+    """
+    return {
+        exchange: Largest(
+            top=given.top,
+            keep=math.ceil(1.25 * given.top) if given.keep is None else given.keep,
+            quote=given.quote,
+            market=given.market,
+            refresh_s=given.refresh_s,
+            never=given.never,
+        )
+        for exchange, given in settings.exchange.universe.items()
+    }
+
+
+def instruments_of(settings: Settings) -> list[str]:
+    """The instruments that the settings name, and the names that stand for those that come and go."""
+    named = [f"{exchange}:{symbol}" for exchange, listed in settings.exchange.symbols.items() for symbol in listed]
+    return [*named, *(like(f"{exchange}:{rule.like}") for exchange, rule in largest_of(settings).items())]
+
+
 def streams_beside(settings: Settings) -> tuple[str, ...]:
     """The streams beside trades of a live run of these settings.
 
     >>> streams_beside(Settings.model_validate({"exchange": {"symbols": {"kraken": ["BTC/USD"]}, "feeds": "all"}}))
-    ('top', 'ticker')
+    ('book', 'top', 'ticker')
 
     Raises:
         InputError: no instrument of the run has one that they name.
     """
     given = settings.exchange
-    return chosen(
-        given.feeds, [f"{exchange}:{symbol}" for exchange, symbols in given.symbols.items() for symbol in symbols]
-    )
+    return chosen(given.feeds, instruments_of(settings))
 
 
 def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -244,7 +275,9 @@ def get_flow() -> Dataflow:
     Raises:
         SettingsError: TIDEWAX_CONFIG is not set, or the settings lack `exchange.symbols` or `output.directory`.
     """
-    settings, path = settings_of_runner("exchange.symbols", lambda settings: settings.exchange.symbols)
+    settings, path = settings_of_runner(
+        "exchange.symbols", lambda settings: settings.exchange.symbols or settings.exchange.universe
+    )
     directory = RunDirectory(path)
     store = store_of_runner()
     live = LiveRun(settings, directory, store=store)

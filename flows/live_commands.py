@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from config import load
+from connectors.simulator.faults import EVENTS, KNOBS
 from events.errors import SettingsError
 from events.times import SECOND_NS, iso
 from flows.command_line import Config, run_backtest, terminal
@@ -48,8 +49,11 @@ def live(
     if instruments:
         given["exchange"] = {"symbols": exchanges_of(instruments)}
     settings, console = load(config, given or None), terminal()
-    if not settings.exchange.symbols:
-        raise SettingsError("name what to run live, such as binance:BTC/USDT, or give exchange.symbols in the settings")
+    if not settings.exchange.symbols and not settings.exchange.universe:
+        raise SettingsError(
+            "name what to run live, such as binance:BTC/USDT, or give exchange.symbols or "
+            "exchange.universe in the settings"
+        )
     with RunDirectory(out) as directory:
         run = LiveRun(settings, directory, console, store=directory.recovery)
         if again:
@@ -100,18 +104,25 @@ def simulate(
     activity: Annotated[float, typer.Option(help="Multiplies how many trades there are.", min=0)] = 1.0,
     seed: Annotated[int, typer.Option(help="Another seed is another market.", min=0)] = 1,
     history_days: Annotated[float, typer.Option(help="What REST knows from before the start.", min=0)] = 10.0,
+    funding_minutes: Annotated[float, typer.Option(help="Length of a funding interval of perpetuals.", min=0)] = 480.0,
     recording: Annotated[
-        Path | None, typer.Option(help="Parquet file of trades instead of the model, as `tidewax generate` writes it.")
+        Path | None,
+        typer.Option(
+            help="Instead of the model: Parquet trades as of `tidewax generate`, or a captured session (.gz)."
+        ),
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=VALUE][@SECONDS[+FOR]]", help="A fault, from so many seconds on, for so many."),
+        typer.Option(
+            metavar="NAME[=VALUE][@SECONDS[+FOR]]",
+            help=f"A fault, from so many seconds on, for so many: {', '.join([*KNOBS, *EVENTS])}.",
+        ),
     ] = None,
     for_: Annotated[
         float | None, typer.Option("--for", metavar="SECONDS", help="When to end; on Ctrl-C, if not given.", min=0)
     ] = None,
 ) -> None:
-    """Serve a local exchange: Binance and Kraken, REST and websocket, with a synthetic market and faults on demand."""
+    """Serve a local exchange: Binance and Kraken, with trades, books and all around them, and faults on demand."""
     from flows.simulate import PlannedFault, Simulation  # noqa: PLC0415  # the server costs other commands half a second
 
     def names(text: str | None) -> list[str]:
@@ -119,5 +130,15 @@ def simulate(
 
     faults = [PlannedFault.of(text) for text in fault or []]
     Simulation(
-        names(venue), names(instruments), port, speed, activity, seed, history_days, recording, faults, for_
+        names(venue),
+        names(instruments),
+        port,
+        speed,
+        activity,
+        seed,
+        history_days,
+        funding_minutes,
+        recording,
+        faults,
+        for_,
     ).run(terminal())

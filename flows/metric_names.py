@@ -38,6 +38,9 @@ METRICS: Final[dict[str, Described]] = {
     "bar_close_latency_seconds": Described("histogram", "From the end of a bar to the sinks", ("spec",)),
     "gaps": Described("counter", "Gaps stated", ("venue", "feed", "reason")),
     "gap_seconds": Described("counter", "Length of the gaps whose end is known", ("venue", "feed", "reason")),
+    "bar_reconcile_diff": Described(
+        "counter", "Fields of bars that differ from the venue's own klines", ("venue", "field")
+    ),
     "dead_letters": Described("counter", "Rows refused and values failed", ("step", "reason")),
     "signals": Described("counter", "Signals made", ("side", "regime")),
     "signal_closed": Described("counter", "Signals that ended", ("reason",)),

@@ -19,10 +19,10 @@ from prometheus_client.registry import Collector
 from config.sections import Metrics
 from connectors.live import LiveSource
 from events.errors import RunError
-from events.feeds import TRADES
+from events.feeds import BOOKS, TRADES
 from events.frames import Frame
 from events.records import Signal
-from events.schema import NEVER, SCHEMA_VERSION
+from events.schema import BOOK_SEQUENCE, GAP_REASON_NAMES, NEVER, SCHEMA_VERSION
 from events.times import SECOND_NS
 from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.provenance import version_of
@@ -124,11 +124,19 @@ class RunMetrics(Collector):
         tally = self._tally  # the engine goes on counting, so what is gone through here is a copy
         yield _told("bars", {("time", *at): n for at, n in dict(tally.bars).items()})
         for name, found in (("gaps", tally.gaps), ("gap_seconds", tally.gap_seconds)):
-            yield _told(name, {(exchange, TRADES, reason): n for (exchange, reason), n in dict(found).items()})
+            yield _told(
+                name, {(exchange, _feed_of(reason), reason): n for (exchange, reason), n in dict(found).items()}
+            )
+        yield _told("bar_reconcile_diff", dict(tally.differences))
         yield _told("dead_letters", dict(tally.dead_letters))
         yield _told("signals", dict(tally.signals))
         yield _told("signal_closed", {(how,): n for how, n in dict(tally.closed).items()})
         yield _told("component_changes", dict(tally.changes))
+
+
+def _feed_of(reason: str) -> str:
+    """The stream that a gap of this reason is of."""
+    return BOOKS if reason == GAP_REASON_NAMES[BOOK_SEQUENCE] else TRADES
 
 
 def _told(name: str, values: Mapping[Any, float]) -> Metric:

@@ -14,7 +14,7 @@ from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
-from events.identity import analysis_hash
+from events.identity import analysis_hash, is_among
 from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
@@ -97,7 +97,7 @@ class Plan:
     def lateness_s(self, instrument: str) -> dict[str, float]:
         """By how many seconds rows of an instrument may be out of order, per stream."""
         told = {name: ns / SECOND_NS for name, ns in self.lateness_ns.items()}
-        return told | {TRADES: 0.0} if instrument in self.punctual and TRADES in told else told
+        return told | {TRADES: 0.0} if is_among(instrument, self.punctual) and TRADES in told else told
 
     @property
     def preset(self) -> str:
@@ -119,6 +119,16 @@ class Plan:
         """How the shape of books is measured."""
         return BookSettings(**self.settings.indicators.book.model_dump())
 
+    @property
+    def ticks(self) -> tuple[tuple[str, float], ...]:
+        """Price steps by instrument, where the settings say them."""
+        return tuple((name, one.tick) for name, one in sorted(self.settings.instruments.items()))
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The instruments of the run, without the names that stand for those that come and go."""
+        return tuple(name for name in self.instruments if not name.endswith("*"))
+
     @cached_property
     def micro(self) -> MicroSettings:
         """Parameters of microstructure."""
@@ -137,15 +147,16 @@ class Plan:
             oi_unwind=indicators.open_interest.unwind,
             invert=tuple(sorted(indicators.sentiment.invert)),
             long_short_basis=indicators.sentiment.long_short,
+            preloaded=self.preloaded,
         )
 
     @cached_property
     def followers(self) -> tuple[str, ...]:
         """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
         reference = self.settings.beta.reference
-        if reference not in self.instruments or "bitcoin_beta" in self.settings.dimensions.disabled:
+        if reference not in self.named or "bitcoin_beta" in self.settings.dimensions.disabled:
             return ()
-        return tuple(sorted(name for name in self.instruments if name != reference))
+        return tuple(sorted(name for name in self.named if name != reference))
 
     @property
     def links(self) -> dict[str, str]:
@@ -155,7 +166,7 @@ class Plan:
     @cached_property
     def compared(self) -> bool:
         """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
-        return len(self.instruments) >= LEAST_KEYS
+        return len(self.named) >= LEAST_KEYS
 
     @cached_property
     def averaged(self) -> bool:

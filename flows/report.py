@@ -23,6 +23,7 @@ from flows.report_components import component_lines, read_outages, summary
 from flows.report_dimensions import dimensions, dimensions_line
 from flows.report_failures import FAILURES, dead_letters, failures_table
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
+from flows.report_reconcile import reconcile_lines, reconciled
 from flows.report_runs import lived, read_records
 from flows.report_yardsticks import buy_and_hold, coin_flip
 from operators.confluence import GATES
@@ -48,6 +49,7 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
         "entries": {key: _entries(lived(directory, plan, key)[1]) for key in read_keys(directory, confluence)},
         "dead_letters": dict(sorted(dead.items())),
         "failed": failed,
+        "reconcile": reconciled(directory, plan.streams),
         "components": summary(read_outages(directory, plan.streams)),
         "results": {key: _results(directory, plan, key) for key in keys},
         "cold": {key: cold for key in keys if (cold := _cold(directory, plan, key))},
@@ -169,7 +171,7 @@ def print_report(run: dict[str, Any], directory: Path, plan: Plan, console: Cons
     if run["dead_letters"]:
         told = ", ".join(f"{n:,} {reason}" for reason, n in run["dead_letters"].items())
         console.print(f"dead letters, with reason and row in dead_letters.jsonl: {told}", soft_wrap=True)
-    for line in component_lines(run["components"]):
+    for line in (*reconcile_lines(run["reconcile"]), *component_lines(run["components"])):
         console.print(line, soft_wrap=True, markup=False)
     if run["failed"]:
         console.print(failures_table(run["failed"]))

@@ -63,6 +63,7 @@ class Simulation:
     activity: float
     seed: int
     history_days: float
+    funding_minutes: float
     recording: Path | None
     faults: Sequence[PlannedFault]
     for_s: float | None
@@ -90,6 +91,7 @@ class Simulation:
             speed=self.speed,
             activity=self.activity,
             history_days=self.history_days,
+            funding_minutes=self.funding_minutes,
             recording=self.recording,
             port=self.port,
         )

@@ -17,6 +17,7 @@ from config import Settings
 from connectors.files import FileSource, Inputs
 from connectors.segments import SegmentSink, parquet_path, roll
 from events.errors import InputError, RunError, SettingsError
+from events.feeds import DRIVING
 from events.streams import Stream
 from events.times import timeframe_ns
 from flows.engine import dataflow, run_flow
@@ -97,6 +98,7 @@ def features_stage(settings: Settings, inputs: Inputs, timeframes: Sequence[str]
 def _stage(
     settings: Settings, inputs: Inputs, timeframes: Sequence[str], kinds: tuple[str, ...], folder: Path | None
 ) -> Stage:
+    inputs = inputs.only(DRIVING)
     plan = Plan(settings, frozenset(name for name in inputs.instruments if inputs.sequenced(name)))
     names = [f"{kind}.{timeframe}" for timeframe in timeframes for kind in kinds]
     kept = {name: stream for name, stream in plan.streams.items() if name in (*names, "counts", "dead_letters")}

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, Final
 
 from events.frames import Frame
-from events.records import ComponentStatus, DeadLetter, Outcome, Signal
+from events.records import ComponentStatus, DeadLetter, Outcome, Reconcile, Signal
 from events.schema import FROM_OHLCV, GAP, GAP_REASON_NAMES, NEVER, PARTIAL, SYNTHETIC, UNVERIFIED
 from events.times import SECOND_NS
 
@@ -28,6 +28,7 @@ class Tally:
         bars: how many, by (timeframe, kind).
         gaps, gap_seconds: how many, and how long those were whose length is known, by (exchange, reason).
         dead_letters: how many, by (step, reason).
+        differences: fields of bars that differ from the venue's klines, by (exchange, field).
         signals: how many, by (side, regime).
         closed: signals that ended, by how.
         changes: of states, by (component, new state).
@@ -38,6 +39,7 @@ class Tally:
         self.gaps: Counter[tuple[str, str]] = Counter()
         self.gap_seconds: dict[tuple[str, str], float] = {}
         self.dead_letters: Counter[tuple[str, str]] = Counter()
+        self.differences: Counter[tuple[str, str]] = Counter()
         self.signals: Counter[tuple[str, str]] = Counter()
         self.closed: Counter[str] = Counter()
         self.changes: Counter[tuple[str, str]] = Counter()
@@ -73,5 +75,7 @@ class Tally:
                 self.closed[record.exit_reason] += 1
             case DeadLetter():
                 self.dead_letters[record.step, record.reason] += 1
+            case Reconcile():
+                self.differences[record.key.partition(":")[0], record.field] += 1
             case ComponentStatus():
                 self.changes[record.component, record.new] += 1

@@ -16,7 +16,7 @@ from config import Settings
 from config.presets import DERIVATIVES, PRESETS, THETA_BASE, preset_for
 from events.errors import SettingsError
 from events.feeds import BOOKS, FEEDS, TOPS
-from events.identity import is_spot
+from events.identity import entry, is_spot
 from operators.ballot import BESIDE_SCORES, BesideFeatures, of_features
 from operators.beta import REFERENCE
 from operators.confluence import Voters
@@ -76,7 +76,7 @@ class Electorate:
     def preset_of(self, instrument: str) -> str:
         """The preset of an instrument."""
         preset = self.settings.confluence.preset
-        return preset.get(instrument, self.preset) if isinstance(preset, dict) else preset
+        return entry(preset, instrument, self.preset) if isinstance(preset, dict) else preset
 
     def streams_of(self, instrument: str) -> frozenset[str]:
         """The streams of the run that an instrument has, that of a reference among them."""

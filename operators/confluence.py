@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from events.frames import Array, Rows
-from events.identity import is_spot
+from events.identity import entry, is_spot
 from events.records import DeadLetter
 from events.rows import BAR, confluence_row
 from events.schema import FOLD_MISSING, GAP, NEVER, PARTIAL, SETTLED, WARMING
@@ -90,7 +90,7 @@ class ConfluenceSettings(NamedTuple):
         """Who votes for an instrument."""
         others = self.spot if is_spot(instrument) else self.derivatives
         everyone = Voters(tuple(weight for _, weight in self.dimensions), self.theta_base)
-        return self.instruments.get(instrument, others or everyone)
+        return entry(self.instruments, instrument, others or everyone)
 
 
 def votes_row(timeframes: int, features: int) -> np.dtype[Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from events.faults import faults
 from events.feeds import BOOKS, CHECKS, FEEDS, KLINE_NS, KLINES, LIQUIDATIONS, PRELOAD, RATES, TRADES
 from events.frames import NO_ROWS, Array, Frame, concat, control
+from events.identity import is_among
 from events.records import DeadLetter, IntakeCounts
 from events.schema import END, HOLE, ID_HOLE, LEAVE, NEVER
 from events.validation import COUNTED, REASONS
@@ -197,8 +198,8 @@ class Intake:
         if name not in self.streams:
             if name not in FEEDS:
                 raise ValueError(f"there are no rules of admission for a stream {name!r}")
-            sequenced = name == TRADES and self.instrument in self.sequenced
-            punctual = name == TRADES and self.instrument in self.punctual
+            sequenced = name == TRADES and is_among(self.instrument, self.sequenced)
+            punctual = name == TRADES and is_among(self.instrument, self.punctual)
             self.streams[name] = _Stream(name, 0 if punctual else self.lateness_ns.get(name, 0), sequenced)
         return self.streams[name]
 

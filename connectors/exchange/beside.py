@@ -1,4 +1,4 @@
-"""The streams beside trades of one exchange: what it pushes, what it is asked for, and what may be promised of each."""
+"""The streams beside trades of one exchange, without its books: what is pushed, what is asked for, and what may be promised."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from connectors.exchange.line import Line, Row
 from connectors.exchange.offers import offered
 from connectors.exchange.polls import POLLED, Polls
 from connectors.exchange.taps import Tap
-from events.feeds import FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
+from events.feeds import BOOKS, FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
 from events.frames import control
 from events.schema import HOLE, MALFORMED, NEVER, RECONNECT
 from events.times import MINUTE_NS, SECOND_NS
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _TICKER_NS: Final = SECOND_NS // 2
 """Tickers and mark prices are handed out no more often than this."""
+_SHARE: Final = 2
+"""Of states only the newest are kept from one part in so many of the queue on, so that trades still have room."""
 _UNTIMED: Final = {
     ("binance", "spot"): frozenset({TOPS}),
     ("binance", "swap"): frozenset({OPEN_INTEREST, LONG_SHORT}),
@@ -125,7 +127,7 @@ class Beside:
         """Subscribe, and begin to ask; the instruments of the feed are made, and nothing is connected yet."""
         feed = self._feed
         for one in feed.instruments.values():
-            streams = [name for name in feed.options.beside if name in offered(one.key)]
+            streams = [name for name in feed.options.beside if name in offered(one.key) and name != BOOKS]
             if streams:
                 self.lines[one.symbol] = {name: self._line(one, name) for name in streams}
         if not self.lines:
@@ -180,9 +182,18 @@ class Beside:
                 if now_ms - (made_ms if mute else connection.last_message_at or made_ms) > limit_s * 1000:
                     connection.on_error(ccxt.RequestTimeout(f"nothing was pushed for {limit_s:g} s"))
 
+    def seen_now(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """How far all lines have come."""
+        return {(line.one.key, line.stream): (line.newest_ns, line.promised_ns) for line in self._all()}
+
     def of(self, stream: str) -> list[Line]:
         """The lines of a stream; any thread may ask."""
         return [line for line in list(self._all()) if line.stream == stream]
+
+    def counters(self, stream: str) -> dict[str, int]:
+        """What was left out of a stream, and what could not be read."""
+        lines = self.of(stream)
+        return {"conflated": sum(line.conflated for line in lines), "unread": sum(line.unread for line in lines)}
 
     def failures(self, stream: str) -> Iterator[tuple[int, str]]:
         """Since when, and why, something of a stream does not come; any thread may ask."""
@@ -198,7 +209,7 @@ class Beside:
     def _line(self, one: Instrument, stream: str) -> Line:
         feed = self._feed
         untimed = _UNTIMED.get((feed.exchange, kind_of(one.symbol)), frozenset())
-        line = Line(one, stream, feed.queue, feed.options.queue, proven=stream not in untimed)
+        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed)
         line.newest_ns, line.promised_ns = self._seen.get((one.key, stream), (NEVER, NEVER))
         line.ready = stream not in POLLED[feed.exchange]
         return line

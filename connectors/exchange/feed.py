@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any
 import ccxt
 
 from connectors.exchange.beside import Beside, Seen
+from connectors.exchange.books import Books
 from connectors.exchange.calls import Calls
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
 from connectors.exchange.direct import Direct
@@ -29,6 +31,7 @@ from connectors.exchange.preload import Preload
 from connectors.exchange.refill import Refill
 from connectors.exchange.sequencer import AVAILABLE_AT, Arrival, Hole, Row, Sequencer
 from connectors.exchange.taps import Tap, Trade
+from connectors.exchange.universe import Changes, Largest, changes, few, turnover
 from connectors.exchange.venues import VENUES, Market
 from connectors.retry import Backoff
 from events.frames import NO_CONTROL, control
@@ -38,6 +41,10 @@ from events.times import SECOND_NS
 log = logging.getLogger(__name__)
 _TICK_S = 0.2
 _REWATCH_S = 0.05  # what comes meanwhile goes through the taps
+
+
+class _Changed(Exception):
+    """Other markets are to be followed."""
 
 
 class Feed:
@@ -51,6 +58,8 @@ class Feed:
         address: host and port of a server that stands for the exchange.
         cache: folder of lists of markets.
         seen: how far the streams beside trades had come in an earlier run.
+        largest: which markets are followed beside those of `always`; None for no others.
+        always: symbols that are followed in any case.
 
     Attributes:
         queue: what is to be handed out, in order; another thread takes from it.
@@ -61,6 +70,9 @@ class Feed:
         timed: whether the venue's clock is known.
         beside: its streams beside trades.
         counts: of connections, failures, refills.
+        changes: who is to join and to leave. From then on it waits, without connections once `paused` is set, to be told by
+            `follow` to go on with others.
+        paused: see there.
         witnessed: while it is a list, what arrives is put into it too.
     """
 
@@ -73,37 +85,69 @@ class Feed:
         address: str | None = None,
         cache: Path | None = None,
         seen: Seen | None = None,
+        largest: Largest | None = None,
+        always: Sequence[str] = (),
     ) -> None:
-        self.exchange, self.symbols, self.options, self.cache = exchange, tuple(symbols), options, cache
-        self.client = make_client(exchange, symbols, address, options.keep_alive_s)
+        self.exchange, self.options, self.cache = exchange, options, cache
         self.venue, self.address = VENUES[exchange], address
+        self.largest, self.always = largest, frozenset(always)
+        self.changes: Changes | None = None
+        self.paused = threading.Event()
+        self._looked_s = -math.inf
         self.queue: deque[Item] = deque()
         self.error: BaseException | None = None
         self.closed = threading.Event()
         self.counts = {"connected": 0, "lost": 0, "stale": 0, "mute": 0, "holes": 0, "calls": 0, "failed_calls": 0}
         self.clock = SourceClock(time.time_ns)
+        self.timed = False
+        self._refusals = 0
+        self._begin_with(symbols, positions, seen or {})
+
+    def _begin_with(self, symbols: Sequence[str], positions: Mapping[str, Position], seen: Seen) -> None:
+        """All that is of these symbols, before anything is connected."""
+        self.symbols = tuple(symbols)
+        beyond = () if self.largest is None else (self.largest.like,)
+        self.client = make_client(self.exchange, (*symbols, *beyond), self.address, self.options.keep_alive_s)
         self.connected_ns = NEVER
         self.broken: dict[int, tuple[int, str]] = {}
-        self.timed = False
         self.witnessed: list[tuple[int, Instrument | None, Arrival | None]] | None = None
         self.instruments: dict[str, Instrument] = {}
         self._positions = positions
         self._beacons: list[int] = []  # of each connection, when it pushed last
         self._stamps: list[int] = []  # and the newest time that a trade on it had
-        self._refusals = 0
         self.calls = Calls(self)
         self.refill = Refill(self)
         self.preload = Preload(self)
-        self.beside = Beside(self, seen or {})
+        self.beside = Beside(self, seen)
+        self.books = Books(self, seen)
+        self._resumed = asyncio.Event()
+
+    def follow(self, symbols: Sequence[str], positions: Mapping[str, Position]) -> None:
+        """Go on with these symbols, all that was queued being handed out; called by the thread that takes, once it has paused."""
+        loop, resumed = self._loop, self._resumed
+        self.changes = None
+        self.paused.clear()
+        self._begin_with(symbols, positions, self.beside.seen_now() | self.books.seen_now())
+        loop.call_soon_threadsafe(resumed.set)
+
+    def known_ns(self, symbol: str) -> int:
+        """A time that nothing said of an instrument is later than; not before the source clock."""
+        one, position, book = self.instruments.get(symbol), self._positions.get(symbol), self.books.books.get(symbol)
+        times = [self.clock.now(), NEVER if position is None else position.last_ns]
+        times += [NEVER if one is None else max(one.watermark_ns, one.order.last_ns)]
+        times += [NEVER if book is None else book.known_ns]
+        times += [max(line.newest_ns, line.promised_ns) for line in self.beside.lines.get(symbol, {}).values()]
+        return max(times)
 
     def take(self, most: int) -> list[Item]:
-        """Up to `most` items, which are then handed out."""
+        """Up to `most` items, and as many of books, which are then handed out."""
         queue, out = self.queue, []
         try:
             for _ in range(most):
                 out.append(queue.popleft())
         except IndexError:
             pass
+        out += self.books.take(most)
         return out
 
     def room(self, one: Instrument, share: int = 1) -> bool:
@@ -127,22 +171,37 @@ class Feed:
         Raises:
             InputError: nothing that is tried again would work.
         """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self.refill.spawn = tasks.create_task
-                await self._start(tasks)
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        finally:
-            await self.beside.close()
-            await self.client.close()
+        self._loop = asyncio.get_running_loop()
+        while True:
+            resumed = self._resumed
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    self.refill.spawn = tasks.create_task
+                    await self._start(tasks)
+            except BaseExceptionGroup as errors:
+                other = [error for error in errors.exceptions if not isinstance(error, _Changed)]
+                if other:
+                    raise other[0] from None
+            finally:
+                await self.books.close()
+                await self.beside.close()
+                await self.client.close()
+            self.paused.set()
+            await resumed.wait()
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         client = self.client
         await self._set_clock()  # the shortest of all answers, so that an exchange that gives none is soon known
-        markets = await load_markets(
-            self.exchange, client, self.symbols, self.cache, partial(self.calls.call, client.load_markets)
-        )
+        chosen = self.largest is not None
+        sure, cache = (
+            (sorted(self.always), None) if chosen else (self.symbols, self.cache)
+        )  # others are not in the cache
+        markets = await load_markets(self.exchange, client, sure, cache, partial(self.calls.call, client.load_markets))
+        markets |= {symbol: client.markets[symbol] for symbol in self.symbols if symbol in client.markets}
+        gone = tuple(symbol for symbol in self.symbols if symbol not in markets)
+        if gone:
+            self.changes = Changes((), gone, {})
+            raise _Changed
         for symbol in self.symbols:
             self.instruments[symbol] = one = self._instrument(symbol, markets[symbol])
             if one.held is not None:
@@ -164,8 +223,36 @@ class Feed:
             for part in [(symbol,) for symbol in group] if self.venue.by_symbol else [group]:
                 tasks.create_task(self._watch(part, place))
         self.beside.start(tasks, markets)
+        self.books.start(tasks, markets)
         tasks.create_task(self._look_after())
         tasks.create_task(self.refill.audits())
+        if self.largest is not None:
+            tasks.create_task(self._choose(self.largest))
+
+    async def _choose(self, rule: Largest) -> None:
+        """Look at the turnovers again and again, until others are to be followed.
+
+        Raises:
+            _Changed: then.
+        """
+        client = self.client
+        while True:
+            await asyncio.sleep(max(0.0, self._looked_s + rule.refresh_s - time.monotonic()))
+            kind = {} if self.exchange == "kraken" else {"type": rule.market, "subType": "linear"}
+            tickers = await self.calls.call(partial(client.fetch_tickers, None, kind))
+            self._looked_s = time.monotonic()
+            turnovers = {
+                symbol: turnover(ticker)
+                for symbol, ticker in tickers.items()
+                if symbol in client.markets and rule.candidate(client.markets[symbol])
+            }
+            if few(turnovers, self.symbols):
+                log.warning("%s: the turnovers of %d markets came, too few to choose by", self.exchange, len(turnovers))
+                continue
+            joins, leaves = changes(turnovers, self.symbols, rule, self.always)
+            if joins or leaves:
+                self.changes = Changes(tuple(joins), tuple(leaves), turnovers)
+                raise _Changed
 
     async def _set_clock(self) -> None:
         began = time.time_ns()
@@ -277,6 +364,7 @@ class Feed:
             self._beat()
             self.beside.beat()
             self._mend()
+            self.books.look()
             now_ms = self.client.milliseconds()
             for connection in list(self.client.clients.values()):
                 if not connection.isConnected or connection.error is not None:

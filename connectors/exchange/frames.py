@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from connectors.exchange.book_rows import Packed, unpacked
 from connectors.exchange.overlap import REMEMBERED
 from connectors.exchange.sequencer import Row
-from events.feeds import FEEDS, TRADES
+from events.feeds import BOOKS, FEEDS, TRADES
 from events.frames import NO_CONTROL, Array, Frame
 from events.schema import COVERAGE, NEVER
 
@@ -38,7 +39,7 @@ class Together(NamedTuple):
     frames: tuple[Frame, ...]
 
 
-Item = tuple[str, Row | Said | Other | Together]
+Item = tuple[str, Row | Said | Other | Packed | Together]
 """What waits in the queue of a feed: of an instrument, a trade, what is said of its trades, or what is of another stream."""
 
 
@@ -69,11 +70,13 @@ def frames_of(items: Iterable[Item]) -> list[tuple[str, Frame]]:
     waiting: dict[tuple[str, str], list[Any]] = {}
     out: list[tuple[str, Frame]] = []
     for instrument, item in items:
-        if not isinstance(item, Said | Other | Together):  # a trade, as most are
+        if not isinstance(item, Said | Other | Packed | Together):  # a trade, as most are
             if (at := (instrument, TRADES)) in waiting:
                 waiting[at].append(item)
             else:
                 waiting[at] = [item]
+        elif isinstance(item, Packed):
+            waiting.setdefault((instrument, BOOKS), []).append(item.rows)
         elif isinstance(item, Together):
             _flush(waiting, (instrument, TRADES), out)
             out += [(instrument, frame) for frame in item.frames]
@@ -94,7 +97,7 @@ def frames_of(items: Iterable[Item]) -> list[tuple[str, Frame]]:
 def _flush(waiting: dict[tuple[str, str], list[Any]], at: tuple[str, str], out: list[tuple[str, Frame]]) -> None:
     rows = waiting.pop(at, None)
     if rows is not None:
-        array = np.array(rows, FEEDS[at[1]].dtype)
+        array = unpacked(rows) if at[1] == BOOKS else np.array(rows, FEEDS[at[1]].dtype)
         array.flags.writeable = False
         out.append((at[0], Frame(*at, array, NEVER)))
 

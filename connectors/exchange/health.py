@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from events.feeds import LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
+from events.feeds import BOOKS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
 from events.frames import Frame
 from events.records import ALL, ComponentStatus, State
 from events.schema import NEVER
 from events.times import SECOND_NS, iso
 
 if TYPE_CHECKING:
+    from connectors.exchange.beside import Beside
+    from connectors.exchange.books import Books
     from connectors.exchange.feed import Feed
     from connectors.exchange.instrument import Instrument
-    from connectors.exchange.line import Line
 
 COMPONENTS: Final = ComponentStatus.stream
 NOT_YET: Final = "it is not connected yet"
-NATURAL_S: Final = {TOPS: 10.0, TICKERS: 60.0, OPEN_INTEREST: 300.0, LONG_SHORT: 300.0}
+NATURAL_S: Final = {BOOKS: 10.0, TOPS: 10.0, TICKERS: 60.0, OPEN_INTEREST: 300.0, LONG_SHORT: 300.0}
 """Seconds in which something new of a stream should come. Source: file 01 section 4."""
 UNPROVEN: Final = 3
 """After so many audits that should have come, what is known of an instrument is old."""
@@ -102,6 +103,23 @@ class Health:
         return _said(self.component, key, old, new, reason, counters, self._told_ns)
 
 
+class Part(Protocol):
+    """One stream of one instrument, as a feed knows it."""
+
+    one: Instrument
+    received_ns: int
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream."""
+        ...
+
+    @property
+    def known(self) -> bool:
+        """Whether anything of it may be used yet."""
+        ...
+
+
 class StreamHealth:
     """Looks after one stream beside trades of a feed. It is never down by itself: what hangs on it goes on without it.
 
@@ -134,16 +152,17 @@ class StreamHealth:
         feed = self._feed
         if feed.error is not None:
             return "down", str(feed.error) or repr(feed.error)
-        lines = feed.beside.of(self.stream)
+        told = self._told
+        lines = told.of(self.stream)
         if not lines:
             return "starting", NOT_YET
-        failures = list(feed.beside.failures(self.stream))
+        failures = list(told.failures(self.stream))
         stale = [line for line in lines if _stale(line, now_ns)]
         if failures:
             reason = max(failures)[1]
         elif stale:
             reason = f"{stale[0].one.key} had nothing newer since {iso(stale[0].received_ns)}"
-        elif self.state in ("stopped", "starting") and not any(line.promised_ns > NEVER for line in lines):
+        elif self.state in ("stopped", "starting") and not any(line.known for line in lines):
             return "starting", NOT_YET
         else:
             return "up", None
@@ -154,12 +173,14 @@ class StreamHealth:
         if state == self.state:
             return []
         old, self.state, self._told_ns = self.state, state, max(now_ns, self._told_ns + 1)
-        lines = self._feed.beside.of(self.stream)
-        counters = {"conflated": sum(line.conflated for line in lines), "unread": sum(line.unread for line in lines)}
-        return [_said(self.component, ALL, old, state, reason, counters, self._told_ns)]
+        return [_said(self.component, ALL, old, state, reason, self._told.counters(self.stream), self._told_ns)]
+
+    @property
+    def _told(self) -> Beside | Books:
+        return self._feed.books if self.stream == BOOKS else self._feed.beside
 
 
-def _stale(line: Line, now_ns: int) -> bool:
+def _stale(line: Part, now_ns: int) -> bool:
     """Whether nothing came for three natural periods of its stream; one that has none may be quiet for ever."""
     period_s = NATURAL_S.get(line.stream)
     return period_s is not None and NEVER < line.received_ns < now_ns - round(3 * period_s * SECOND_NS)

@@ -70,8 +70,9 @@ class Hub:
         if error is None or isinstance(error, ccxt.BaseError):
             return  # of a future that nobody waited for, told already to whom it concerns
         for feed in list(self._running):
-            besides = () if feed.beside.client is None else feed.beside.client.clients.values()
-            for connection in [*feed.client.clients.values(), *besides]:
+            beside = [feed.beside.client] if feed.beside.client is not None else []
+            clients = [feed.client, *beside, *(connection.client for connection in feed.books.connections)]
+            for connection in [connection for client in clients for connection in client.clients.values()]:
                 connection.on_error(ccxt.NetworkError(f"{feed.exchange}: a message could not be read: {error!r}"))
 
 

@@ -57,6 +57,11 @@ class Line:
     _held: Row | None = None
     _early: list[tuple[Row, int, int]] = field(default_factory=list)
 
+    @property
+    def known(self) -> bool:
+        """Whether anything of it was promised."""
+        return self.promised_ns > NEVER
+
     def next_seq(self, received_ns: int) -> int:
         """A number above all before, of this process and of one before it."""
         self._seq = max(self._seq + 1, received_ns)

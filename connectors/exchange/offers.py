@@ -7,12 +7,12 @@ from typing import Final
 
 from connectors.exchange.client import kind_of
 from events.errors import InputError
-from events.feeds import BESIDE, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
+from events.feeds import BESIDE, BOOKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
 
 ALL: Final = "all"
 """In place of names of streams: every one that one of the instruments has."""
 
-_SPOT: Final = frozenset({TOPS, TICKERS})
+_SPOT: Final = frozenset({BOOKS, TOPS, TICKERS})
 _SWAP: Final = _SPOT | {RATES, OPEN_INTEREST, LONG_SHORT, LIQUIDATIONS}
 
 OFFERED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
@@ -20,16 +20,16 @@ OFFERED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "bybit": {"spot": _SPOT, "swap": _SWAP},
     "okx": {"spot": _SPOT, "swap": _SWAP},
     "kraken": {"spot": _SPOT},
-    "coinbase": {"spot": frozenset({TICKERS})},  # best quotes come with trades only, in its tickers
+    "coinbase": {"spot": frozenset({BOOKS, TICKERS})},  # best quotes come with trades only, in its tickers
 }
-"""By venue and market type. Books are not among them where nothing reads them yet."""
+"""By venue and market type."""
 
 
 def offered(instrument: str) -> frozenset[str]:
     """The streams beside trades that an instrument (`exchange:symbol`) has.
 
     >>> sorted(offered("kraken:BTC/USD"))
-    ['ticker', 'top']
+    ['book', 'ticker', 'top']
     """
     exchange, _, symbol = instrument.partition(":")
     return OFFERED.get(exchange, {}).get(kind_of(symbol), frozenset())
@@ -39,7 +39,7 @@ def chosen(wanted: Sequence[str], instruments: Iterable[str]) -> tuple[str, ...]
     """The streams beside trades of a run, in canonical order.
 
     >>> chosen(["trades", "funding"], ["binance:BTC/USDT", "binance:BTC/USDT:USDT"]), chosen(["all"], ["kraken:BTC/USD"])
-    (('funding',), ('top', 'ticker'))
+    (('funding',), ('book', 'top', 'ticker'))
 
     Args:
         wanted: names of streams, or ALL.

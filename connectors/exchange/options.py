@@ -28,6 +28,7 @@ class Options:
         preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for a
             preload that says that there are none, None for no preload.
         beside: the streams beside trades, names of `events.feeds.BESIDE`; an instrument has those of them that its venue offers.
+        book_rows: rows of books that wait to be handed out before updates are dropped.
         poll_s: how often REST is asked for samples that the venue does not push.
         void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
         down_after_s: a feed that should push and has not for so long is down.
@@ -47,6 +48,7 @@ class Options:
     down_after_s: float = 60.0
     preload: tuple[tuple[str, int], ...] | None = None
     beside: tuple[str, ...] = ()
+    book_rows: int = 500_000
     poll_s: float = 60.0
 
     def clock_limit_s(self, address: str | None) -> float:

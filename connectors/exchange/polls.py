@@ -149,13 +149,20 @@ class Polls:
             line.interval_h, self._settled[line.one.symbol] = after[1], at
 
     async def _open_interest(self, line: Line) -> None:
-        self._hand_out(line, [await self._call(line, self._feed.client.fetch_open_interest, line.one.symbol)])
+        client, symbol = self._feed.client, line.one.symbol
+        params = {}
+        if self._feed.exchange == "okx":  # ccxt takes it from what is not cached of markets
+            params["uly"] = client.market_id(symbol).rpartition("-")[0]
+        self._hand_out(line, [await self._call(line, client.fetch_open_interest, symbol, params)])
 
     async def _long_short(self, line: Line) -> None:
         self._hand_out(line, await self._call(line, self._ratios, line.one.symbol, 1))
 
     async def _ratios(self, symbol: str, rows: int) -> list[Parsed]:
-        told: list[Parsed] = await self._feed.client.fetch_long_short_ratio_history(symbol, _PERIOD, None, rows)
+        ask, period = self._feed.client.fetch_long_short_ratio_history, _PERIOD
+        if self._feed.exchange == "bybit":  # ccxt hands it on as it is
+            period = "5min"
+        told: list[Parsed] = await ask(symbol, period, None, rows)
         return told
 
     def _hand_out(self, line: Line, found: Iterable[Parsed], past: bool = False) -> None:

@@ -13,10 +13,14 @@ from connectors.exchange.beside import Seen
 from connectors.exchange.feed import Feed
 from connectors.exchange.frames import Position, advanced, frames_of
 from connectors.exchange.hub import Hub
+from connectors.exchange.offers import lacking
 from connectors.exchange.options import Options
+from connectors.exchange.universe import Changes, Largest, joining, leaving
 from connectors.exchange.venues import VENUES
 from events.errors import InputError
+from events.feeds import FEEDS, PRELOAD, TRADES, UNIVERSE
 from events.frames import Frame
+from events.identity import like
 
 Positions = dict[str, tuple[int, int, tuple[int, ...]]]
 """By symbol, the fields of its `Position`: plain data."""
@@ -40,8 +44,11 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
         options: how feeds behave.
         addresses: host and port of servers that stand for exchanges, by exchange.
         cache: folder in which lists of markets are kept for a day; None for nowhere.
+        largest: which markets are followed beside those named, by exchange: who joins and leaves is said by rows of `universe`.
 
     Attributes:
+        exchanges: the symbols that are followed now, by exchange.
+        named: those that are named.
         seen: how far the streams beside trades had come in an earlier run; known before partitions are built.
 
     Raises:
@@ -54,17 +61,33 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
         options: Options | None = None,
         addresses: Mapping[str, str] | None = None,
         cache: Path | None = None,
+        largest: Mapping[str, Largest] | None = None,
     ) -> None:
-        if not exchanges or not all(exchanges.values()):
+        self.largest = dict(largest or {})
+        exchanges = {name: exchanges.get(name, ()) for name in (*exchanges, *self.largest)}
+        if not exchanges or not all(symbols or name in self.largest for name, symbols in exchanges.items()):
             raise InputError("name at least one exchange, and at least one symbol of each, such as binance: [BTC/USDT]")
         unknown = [name for name in exchanges if name not in VENUES]
         if unknown:
             raise InputError(f"there is no exchange {unknown[0]!r}, only {', '.join(VENUES)}")
-        self.exchanges = {name: tuple(dict.fromkeys(symbols)) for name, symbols in exchanges.items()}
+        self.named = {name: tuple(dict.fromkeys(symbols)) for name, symbols in exchanges.items()}
+        self.exchanges = dict(self.named)
         self.options, self.addresses, self.cache = options or Options(), dict(addresses or {}), cache
         self.hub = Hub()
         self.feeds: dict[str, Feed] = {}
         self.seen: Seen = {}
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that instruments may have, in canonical order."""
+        options = self.options
+        wanted = {TRADES, *options.beside, *[PRELOAD] * (options.preload is not None), *[UNIVERSE] * bool(self.largest)}
+        return tuple(name for name in FEEDS if name in wanted)
+
+    @property
+    def likes(self) -> tuple[str, ...]:
+        """The names that stand for all that may join (`events.identity.like`)."""
+        return tuple(like(f"{exchange}:{rule.like}") for exchange, rule in self.largest.items())
 
     def list_parts(self) -> list[str]:
         """The exchanges."""
@@ -99,6 +122,8 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
             source.addresses.get(exchange),
             source.cache,
             source.seen,
+            source.largest.get(exchange),
+            source.named[exchange],
         )
         self._awake: datetime | None = None
         self.drained = False
@@ -116,12 +141,30 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
         if not items and (error := self._source.fatal()) is not None:
             raise error
         out = frames_of(items)
+        if not items and self.feed.changes is not None and self.feed.paused.is_set():
+            out = self._change(self.feed.changes)
         for instrument, frame in out:
             symbol = instrument.partition(":")[2]
             position = advanced(self._positions.get(symbol), frame, self._counts)
             if position is not None:
                 self._positions[symbol] = position
         self._awake = None if out else datetime.now(UTC) + _IDLE
+        return out
+
+    def _change(self, changes: Changes) -> list[tuple[str, Frame]]:
+        """Let the feed go on with others; what is said of those that leave and join."""
+        source, feed, out = self._source, self.feed, list[tuple[str, Frame]]()
+        for symbol in changes.leaves:
+            instrument, known_ns = f"{self.exchange}:{symbol}", feed.known_ns(symbol)
+            out += leaving(instrument, source.streams, known_ns, changes.turnovers.get(symbol))
+            self._positions.pop(symbol, None)
+        for symbol in changes.joins:
+            instrument = f"{self.exchange}:{symbol}"
+            lacks = lacking(source.options.beside, [instrument]).get(instrument, frozenset())
+            out += joining(instrument, feed.clock.now(), changes.turnovers[symbol], lacks)
+        followed = [symbol for symbol in feed.symbols if symbol not in changes.leaves] + list(changes.joins)
+        source.exchanges[self.exchange] = tuple(followed)
+        feed.follow(followed, dict(self._positions))
         return out
 
     def next_awake(self) -> datetime | None:

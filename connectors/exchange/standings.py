@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from connectors.exchange.frames import NO_TRADES
-from events.feeds import FEEDS, RATES, TRADES
+from events.feeds import BOOKS, FEEDS, RATES, TRADES
 from events.frames import Frame, control
 from events.identity import id_hash
 from events.schema import NEVER, VOID
@@ -50,7 +50,7 @@ class Standing:
         if len(frame.rows):
             self.rows += len(frame.rows)
             self.newest_ns = max(self.newest_ns, _newest_ns(frame))
-            if frame.name == TRADES:  # which come in order
+            if frame.name in (TRADES, BOOKS):  # which come in order
                 self.watermark_ns = max(self.watermark_ns, self.newest_ns)
         for said in frame.control[frame.control["kind"] == VOID] if len(frame.control) else ():
             self.void_ns, self.voids = max(self.void_ns, int(said["until"])), self.voids + 1

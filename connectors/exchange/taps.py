@@ -47,6 +47,9 @@ class TradeReader:
         summed: how many ids a trade of the stream stands for.
         size: base units of one contract, 1 where quantities are in base units.
         inverse: whether quantities are contracts of so many quote units.
+
+    Attributes:
+        plain: whether quantities are in base units as they are.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class TradeReader:
     ) -> None:
         self._stamp, self._side, self._counts, self._summed = stamp, side, counts, summed
         self._size, self._inverse = size, inverse
+        self.plain = size == 1.0 and not inverse
 
     def __call__(self, trade: Trade, received_ns: int) -> Arrival:
         """The trade as a row.

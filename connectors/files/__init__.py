@@ -1,4 +1,4 @@
-"""Trades, klines and funding rates from files: CSV, Parquet, Feather and JSON lines, recognised, checked and merged by time.
+"""Trades, klines and what stands beside them from files (CSV, Parquet, Feather, JSON lines): recognised, checked, merged by time.
 
 >>> [name for name, layout in LAYOUTS.items() if layout.feed == "klines.1m"]
 ['binance-klines', 'freqtrade-bars', 'lean-bars', 'tidewax-bars']
@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from connectors.files.decode import BadRows
-from connectors.files.inputs import Inputs, open_inputs
+from connectors.files.inputs import FILED, Inputs, open_inputs
 from connectors.files.layouts import LAYOUTS
 from connectors.files.merge import Merge
 from connectors.files.reader import BLOCK_ROWS
@@ -19,6 +19,7 @@ from events.feeds import TRADES
 from events.frames import Array, concat
 
 __all__ = [
+    "FILED",
     "LAYOUTS",
     "BadRows",
     "FileSource",
@@ -39,17 +40,24 @@ def read_streams(
     *,
     exchange: str | None = None,
     columns: Mapping[str, str] | None = None,
+    feeds: Collection[str] | None = None,
+    delay_s: Mapping[str, float] | None = None,
 ) -> dict[tuple[str, str], Array]:
     """All rows of files in memory, for tests and notebooks: by (instrument, stream), merged, read-only.
 
-    The streams are `trades` (TRADE rows), `klines.1m` (OHLCV) and `funding` (FUNDING). The arguments are those of
-    `open_inputs`.
+    The streams and the types of their rows are those of `events.feeds.FEEDS`. The arguments are those of `open_inputs`.
 
     Raises:
         InputError: a file is missing, damaged or holds what cannot be used.
     """
     parts: dict[tuple[str, str], list[Array]] = {}
-    inputs = open_inputs(paths, layout, instrument, bad_rows, block_rows, exchange=exchange, columns=columns)
+    inputs = open_inputs(
+        *(paths, layout, instrument, bad_rows, block_rows),
+        exchange=exchange,
+        columns=columns,
+        feeds=feeds,
+        delay_s=delay_s,
+    )
     for block in Merge(inputs):
         for source, rows in block.rows.items():
             parts.setdefault(source, []).append(rows)
@@ -68,5 +76,5 @@ def read_trades(
     Raises:
         InputError: a file is missing, damaged or holds what cannot be used.
     """
-    found = read_streams(paths, layout, instrument, bad_rows, block_rows)
+    found = read_streams(paths, layout, instrument, bad_rows, block_rows, feeds=(TRADES,))
     return {name: rows for (name, stream), rows in found.items() if stream == TRADES}

@@ -11,12 +11,7 @@ import polars as pl
 from connectors.files.decode import Piece, line_of
 from connectors.files.instruments import binance_instrument
 from connectors.files.json_lines import bad_line
-from connectors.files.layouts import Binding
 from events.errors import InputError
-
-_ROLES: Final = ("time", "recv", "id", "price", "qty", "maker", "instrument")
-STREAM_BINDING: Final = Binding("binance-stream", {role: role for role in _ROLES})
-"""The tables made here name their columns by role."""
 
 
 class _Trade(msgspec.Struct, gc=False):
@@ -74,22 +69,43 @@ def is_stream(text: bytes) -> bool:
     return False
 
 
-def stream_kind(chunks: Iterable[tuple[bytes, int]], label: str) -> str:
-    """Which events of a file are its trades: `trade`, or `aggTrade` if the first chunk with any has no other.
+class Names:
+    """Says of which instruments symbols are.
 
-    A recording of both would count every trade twice.
-
-    Raises:
-        InputError: there is neither in the whole file.
+    Args:
+        given: the instrument that the user named, for symbols that cannot be split.
+        label: the file, as messages name it.
     """
-    for chunk, _ in chunks:
-        for kind in _DECODERS:
-            if f'"{kind}"'.encode() in chunk:
-                return kind
-    raise InputError(f"{label} holds no trade: there is no event `trade` or `aggTrade` in it.")
+
+    def __init__(self, given: str | None, label: str) -> None:
+        self._given, self._label = given, label
+        self._known: dict[tuple[str, bool], str] = {}
+
+    def of(self, symbol: str, perpetual: bool) -> str:
+        """The instrument of a symbol, of spot or the USD-M perpetual.
+
+        Raises:
+            InputError: it cannot be split and no instrument is given, or that would be the instrument of several symbols.
+        """
+        name = self._known.get((symbol, perpetual))
+        if name is not None:
+            return name
+        name = binance_instrument(symbol, perpetual) or self._given
+        if name is None:
+            raise InputError(
+                f"{self._label}: the symbol {symbol!r} ends in no known quote currency. Name the instrument with "
+                "--instrument exchange:BASE/QUOTE."
+            )
+        if name in self._known.values():
+            raise InputError(
+                f"{self._label} holds several symbols that --instrument {self._given} would make one. "
+                "Split the file by symbol."
+            )
+        self._known[symbol, perpetual] = name
+        return name
 
 
-def stream_pieces(chunks: Iterable[tuple[bytes, int]], kind: str, given: str | None, label: str) -> Iterator[Piece]:
+def stream_pieces(chunks: Iterable[tuple[bytes, int]], kind: str, names: Names, label: str) -> Iterator[Piece]:
     """The trades of a recording as tables, one per chunk of text that holds any.
 
     USD-M trades of another kind than MARKET (insurance fund, ADL) are no trades of the market: they are left out.
@@ -97,7 +113,7 @@ def stream_pieces(chunks: Iterable[tuple[bytes, int]], kind: str, given: str | N
     Args:
         chunks: the text in whole lines.
         kind: the events that are its trades, `trade` or `aggTrade`.
-        given: the instrument that the user named, for symbols that cannot be split.
+        names: says the instruments.
         label: the file, as messages name it.
 
     Raises:
@@ -105,7 +121,6 @@ def stream_pieces(chunks: Iterable[tuple[bytes, int]], kind: str, given: str | N
     """
     mark = f'"{kind}"'.encode()
     plain, wrapped = _DECODERS[kind]
-    instruments: dict[tuple[str, bool], str] = {}
     first = 1
     for chunk, bytes_done in chunks:
         lines = chunk.splitlines()
@@ -126,15 +141,6 @@ def stream_pieces(chunks: Iterable[tuple[bytes, int]], kind: str, given: str | N
         first += len(lines)
         if not trades:
             continue
-        for trade in trades:
-            key = (trade.s, trade.M is None)
-            if key not in instruments:
-                instruments[key] = _instrument(*key, given, label)
-                if len(set(instruments.values())) < len(instruments):
-                    raise InputError(
-                        f"{label} holds several symbols that --instrument {given} would make one. "
-                        "Split the file by symbol."
-                    )
         yield Piece(
             pl.DataFrame(
                 {
@@ -144,19 +150,9 @@ def stream_pieces(chunks: Iterable[tuple[bytes, int]], kind: str, given: str | N
                     "price": [trade.p for trade in trades],
                     "qty": [trade.q for trade in trades],
                     "maker": [trade.m for trade in trades],
-                    "instrument": [instruments[trade.s, trade.M is None] for trade in trades],
+                    "instrument": [names.of(trade.s, trade.M is None) for trade in trades],
                 }
             ),
             line_of(numbers),
             bytes_done,
         )
-
-
-def _instrument(symbol: str, perpetual: bool, given: str | None, label: str) -> str:
-    found = binance_instrument(symbol, perpetual)
-    if found is None and given is None:
-        raise InputError(
-            f"{label}: the symbol {symbol!r} ends in no known quote currency. Name the instrument with "
-            "--instrument exchange:BASE/QUOTE."
-        )
-    return found or given or ""

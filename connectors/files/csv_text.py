@@ -16,6 +16,7 @@ from connectors.files.layouts import Asked, Binding, bind, bind_headerless
 from events.errors import InputError
 
 _SAMPLE_ROWS: Final = 200
+_INTEGERS: Final = ("time", "close_time", "recv", "available", "id", "u_first", "u_last", "u_prev", "seq", "ts_next")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -163,10 +164,10 @@ def _type(role: str, sample: Sequence[str]) -> Any:
     known = [text for text in sample if text]
     if role in NUMBERS:
         return pl.Float64
-    if role in ("time", "close_time", "recv", "id") and known and all(map(_is_integer, known)):
+    if role in _INTEGERS and known and all(map(_is_integer, known)):
         plain = role != "id" or not any(text.startswith(("0", "-")) and text != "0" for text in known)
         return pl.Int64 if plain else pl.String
-    if role in ("time", "close_time", "recv") and known and all(map(_is_number, known)):
+    if role in ("time", "close_time", "recv", "available") and known and all(map(_is_number, known)):
         return pl.Float64
     return pl.String
 

@@ -98,6 +98,7 @@ class Meaning:
         by_name: the instrument that the file's name says, with the exchange that the user named.
         exchange: the exchange that the user named.
         midnight_ns: the day from whose beginning times count, None for those since 1970.
+        delay_ns: how long after its time a row is published, where the file does not say when it was available.
     """
 
     label: str
@@ -107,6 +108,7 @@ class Meaning:
     by_name: str | None = None
     exchange: str | None = None
     midnight_ns: int | None = None
+    delay_ns: int = 0
 
     @property
     def by_row(self) -> bool:
@@ -142,6 +144,8 @@ class Decoder:
         columns = meaning.binding.columns
         self._time = TimeColumn(columns["time"], meaning.label, midnight_ns=meaning.midnight_ns)
         self._recv = TimeColumn(columns["recv"], meaning.label, nullable=True) if "recv" in columns else None
+        told = columns.get("available")
+        self._available_at = None if told is None else TimeColumn(told, meaning.label, nullable=True)
         self._symbol: str | None = None
         self._last_ns = NEVER
 
@@ -182,6 +186,14 @@ class Decoder:
                 flags[bad] |= MALFORMED
         flags[list(piece.malformed)] |= MALFORMED
         return found, flags
+
+    def _available(self, piece: Piece, times: Integers) -> Integers:
+        """When rows may be used: as the file says, else at their times and the delay of the publication."""
+        delayed = times + self._meaning.delay_ns
+        if self._available_at is None:
+            return delayed
+        told, _ = self._available_at.decode(piece.table[self._meaning.binding.columns["available"]])
+        return np.where(told == NEVER, delayed, told)
 
     def _check(self, piece: Piece, rows: Array, bad_row: int, bad_time: int, bad_recv: int) -> None:
         columns = self._meaning.binding.columns

@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 
 from connectors.files.decode import BadRows, Decoded, Decoder, Meaning, Piece
-from connectors.files.values import Integers
+from connectors.files.values import UNSAID, Integers, integers, truths
 from events.errors import InputError
 from events.frames import Array
 from events.rows import FUNDING
-from events.schema import NEVER
+from events.schema import MALFORMED, NEVER
 from events.times import HOUR_NS, MINUTE_NS
 from events.validation import first_faulty_funding
 
@@ -20,7 +20,8 @@ _NAMED: Final = re.compile(r"(?<![A-Za-z0-9])([1-9]\d?)h(?![A-Za-z0-9])")
 
 
 class FundingDecoder(Decoder):
-    """Decodes a file of funding rates, each settled at its time and available from then on.
+    """Decodes a file of funding rates, each settled at its time and available from then on; predicted ones are those that the
+    file says are.
 
     Where the file does not say how many hours a rate is for, its name does (`-8h-`), else the spacing of most rows.
     """
@@ -39,12 +40,21 @@ class FundingDecoder(Decoder):
                 self._interval_h = self._found_interval(times)
             interval_h = np.full(len(times), self._interval_h)
         rows = np.zeros(len(times), FUNDING)
-        rows["available_at"] = rows["ts_event"] = times
-        rows["ts_recv"] = np.where(received == NEVER, times, received)
+        rows["available_at"], rows["ts_event"] = self._available(piece, times), times
+        rows["ts_recv"] = rows["available_at"]
+        if received is not times:
+            rows["ts_recv"] = np.where(received == NEVER, rows["available_at"], received)
         rows["seq"] = rows["ts_next"] = NEVER
+        columns = self._meaning.binding.columns
+        if "predicted" in columns:
+            told = truths(piece.table[columns["predicted"]])
+            rows["predicted"] = told == 1
+            flags[told == UNSAID] |= MALFORMED
+        if "ts_next" in columns:
+            rows["ts_next"], _ = integers(piece.table[columns["ts_next"]])
         rows["rate"], rows["interval_h"], rows["mark"], rows["index"] = rate, interval_h, mark, index
         rows["flags"] = flags
-        keys = np.maximum(np.maximum.accumulate(times), self._last_ns)
+        keys = np.maximum(np.maximum.accumulate(rows["available_at"]), self._last_ns)
         found = first_faulty_funding(rows)
         return Decoded(rows, keys, -1 if found is None else found[0], uncounted=True)
 

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from connectors.files.decode import BadRows, Block
-from connectors.files.instruments import check_exchange, check_instrument
+from connectors.files.instruments import EVERY, check_exchange, check_instrument
 from connectors.files.layouts import Asked, check_columns, check_layout
 from connectors.files.reader import BLOCK_ROWS, FileInput, recognise
 from connectors.files.storage import kind_of, members
 from events.errors import InputError
-from events.feeds import DRIVING, FEEDS, TRADES
+from events.feeds import (
+    BOOKS,
+    CHECKS,
+    CONTEXT,
+    DRIVING,
+    FEEDS,
+    KLINES,
+    LONG_SHORT,
+    OPEN_INTEREST,
+    PRELOAD,
+    TRADES,
+    UNIVERSE,
+)
 from events.identity import id_of
-from events.times import MINUTE_NS, iso
+from events.times import HOUR_NS, MINUTE_NS, SECOND_NS, iso
 
+FILED: Final = tuple(name for name in FEEDS if name not in (PRELOAD, CHECKS, UNIVERSE))
+"""The streams that files can hold."""
 _FULL_BLOCKS: Final = 16
 """So many instruments are read in full blocks; more of them share that memory."""
 _FEWEST_ROWS: Final = 4_096
+DELAYS_NS: Final = {OPEN_INTEREST: MINUTE_NS, LONG_SHORT: MINUTE_NS, CONTEXT: HOUR_NS}
+"""How long after their times rows are published, by stream; at once in all others."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,7 @@ class Inputs:
     """The files of a run, whose heads have been read.
 
     Attributes:
-        files: the files; each member of a zip is one.
+        files: the files, one for each stream of a file; each member of a zip is a file.
         first_ns: the time from which the first row of each may be used.
         heads: the instruments of the first rows of each.
         bad_rows: what becomes of rows that cannot be used: `refuse` or `dead-letter`.
@@ -45,12 +63,21 @@ class Inputs:
     @property
     def instruments(self) -> tuple[str, ...]:
         """The instruments of the heads, in the order of the files; a file of several may bring more later."""
-        return tuple(dict.fromkeys(name for head in self.heads for name in head))
+        return tuple(dict.fromkeys(name for head in self.heads for name in head if name != EVERY))
 
-    @property
+    @cached_property
+    def _traded(self) -> frozenset[str]:
+        """The instruments whose bars are made of trades."""
+        return frozenset(name for file, head in zip(self.files, self.heads) if file.feed == TRADES for name in head)
+
+    def stream(self, feed: str, instrument: str) -> str:
+        """As which stream rows of a feed come: klines of an instrument that is traded are there to check its bars by."""
+        return CHECKS if feed == KLINES and instrument in self._traded else feed
+
+    @cached_property
     def feeds(self) -> frozenset[str]:
         """The streams of the run."""
-        return frozenset(file.feed for file in self.files)
+        return frozenset(self.stream(file.feed, name) for file, head in zip(self.files, self.heads) for name in head)
 
     @property
     def lacking(self) -> dict[str, frozenset[str]]:
@@ -58,8 +85,24 @@ class Inputs:
         if any(file.instrument is None for file in self.files):
             return {}
         beside = self.feeds - set(DRIVING)
-        found = {name: beside - {file.feed for file in self._files_of(name)} for name in self.instruments}
+        found = {
+            name: beside - {self.stream(file.feed, name) for file in self._files_of(name)} for name in self.instruments
+        }
         return {name: feeds for name, feeds in found.items() if feeds}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing of the files before the run, as sentences."""
+        said = []
+        for name in self.instruments:
+            captures = [file for file in self._files_of(name) if file.feed == BOOKS and file.capture is not None]
+            if captures and not any(file.capture.snapshot for file in captures if file.capture is not None):
+                files = ", ".join(file.meaning.label for file in captures)
+                said.append(
+                    f"{files}: there is no snapshot of the book of {name}, only what changed in it, so the book stays unsynced: "
+                    "add the file that the recording began with, or leave the book out with --feeds."
+                )
+        return said
 
     @property
     def rows_per_block(self) -> int:
@@ -87,7 +130,7 @@ class Inputs:
             {
                 "path": file.meaning.label,
                 "layout": file.layout,
-                "feed": file.feed,
+                "feed": self.stream(file.feed, head[0]),
                 "instruments": list(head),
                 "size": file.size,
                 "first_time": iso(first_ns),
@@ -125,17 +168,24 @@ class Inputs:
         joined.check()
         return joined
 
+    def only(self, feeds: Collection[str]) -> Inputs:
+        """The files of these streams alone.
+
+        Raises:
+            InputError: as `check_driven`.
+        """
+        self.check_driven()
+        parts = zip(self.files, self.first_ns, self.heads)
+        files, first_ns, heads = zip(*(part for part in parts if part[0].feed in feeds))
+        return replace(self, files=files, first_ns=first_ns, heads=heads)
+
     def check(self) -> None:
         """Hold the files against each other.
 
         Raises:
-            InputError: an instrument's trades come both as trades and as aggregate trades, or its bars both from trades and
-            from klines.
+            InputError: an instrument's trades come both as trades and as aggregate trades.
         """
         for instrument in self.instruments:
-            driving = {file.feed: file for file in self._files_of(instrument) if file.feed in DRIVING}
-            if len(driving) > 1:
-                raise two_drivers(instrument, *(driving[feed].meaning.label for feed in DRIVING))
             spaces = {space: file for file, space in self._id_spaces(instrument) if space}
             if len(spaces) > 1:
                 raise InputError(
@@ -162,7 +212,7 @@ class Inputs:
                 )
 
     def _files_of(self, instrument: str) -> list[FileInput]:
-        return [file for file, head in zip(self.files, self.heads) if instrument in head]
+        return [file for file, head in zip(self.files, self.heads) if instrument in head or EVERY in head]
 
     def _id_spaces(self, instrument: str) -> list[tuple[FileInput, str]]:
         return [(file, file.id_space) for file in self._files_of(instrument) if file.feed == TRADES]
@@ -182,11 +232,34 @@ def _check_order(file: FileInput, first: Block) -> None:
         )
 
 
-def two_drivers(instrument: str, trades: str, klines: str) -> InputError:
-    """The error for an instrument whose bars could be made of trades and of klines, by the labels of such files."""
-    return InputError(
-        f"{trades} holds trades and {klines} klines of {instrument}: bars are made of one of them. Leave out one kind."
-    )
+def check_feeds(names: Collection[str], where: str) -> None:
+    """Check that these are streams.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in names:
+        if name not in FILED:
+            near = difflib.get_close_matches(name, FILED, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(
+                f"{where} names the stream {name!r}, which files cannot hold.{hint} They are {', '.join(FILED)}."
+            )
+
+
+def _check_wanted(files: Sequence[FileInput], feeds: Collection[str], paths: Sequence[Path | str]) -> None:
+    held = {file.feed for file in files}
+    if lacking := [FEEDS[name].noun for name in feeds if name not in held]:
+        which = f"{paths[0]} holds" if len(paths) == 1 else "The files hold"
+        raise InputError(f"{which} no {', no '.join(lacking)}, which --feeds names. Leave them out of --feeds.")
+
+
+def _alone(file: FileInput, firsts: Sequence[Block], files: Sequence[FileInput]) -> FileInput:
+    """The file, with its one instrument, if it is a recording of one symbol."""
+    if file.capture is None or file.capture.symbol is None:
+        return file
+    parts = {name for other, first in zip(files, firsts) if other.capture is file.capture for name in first.instruments}
+    return replace(file, only=next(iter(parts))) if len(parts) == 1 else file
 
 
 def open_inputs(
@@ -198,6 +271,8 @@ def open_inputs(
     *,
     exchange: str | None = None,
     columns: Mapping[str, str] | None = None,
+    feeds: Collection[str] | None = None,
+    delay_s: Mapping[str, float] | None = None,
 ) -> Inputs:
     """Open the files of a run: recognise each by its beginning.
 
@@ -211,6 +286,8 @@ def open_inputs(
         exchange: that of the pairs which the names of the files, or their column `symbol`, show.
         columns: the columns of one's own files by role, such as `{"time": "ts", "price": "px"}`; roles that are left out
             are found by common names. Whether a file holds trades, bars or funding rates follows from the roles.
+        feeds: the streams that are wanted, names of `events.feeds.FEEDS`; None: all that the files hold.
+        delay_s: seconds from the time of a row to its publication by stream, where not those of `DELAYS_NS`.
 
     Raises:
         InputError: a file is missing, damaged, empty, fits no layout, says no instrument or is not in the order of time.
@@ -228,6 +305,10 @@ def open_inputs(
     check_columns(columns or {})
     if bad_rows not in ("refuse", "dead-letter"):
         raise InputError(f"--bad-rows {bad_rows!r} is not known. It is refuse or dead-letter.")
+    if feeds is not None:
+        check_feeds(feeds, "--feeds")
+    delays_ns = DELAYS_NS | {name: round(seconds * SECOND_NS) for name, seconds in (delay_s or {}).items()}
+    check_feeds(delay_s or (), "input.delay")
     files: list[FileInput] = []
     for at, path in enumerate(map(Path, paths)):
         if path.resolve() in (Path(former).resolve() for former in paths[:at]):
@@ -237,13 +318,15 @@ def open_inputs(
         for member, size in parts.items():
             label = str(path) if member is None else f"{path}:{member}"
             asked = Asked(label, member or path.name, layout, columns or {})
-            files.append(recognise(path, kind, member, size, asked, instrument, exchange))
+            files += recognise(path, kind, member, size, asked, instrument, exchange, feeds, delays_ns)
+    if feeds is not None:
+        _check_wanted(files, feeds, paths)
     firsts = [file.first_block(bad_rows) for file in files]
     if bad_rows == "refuse":
         for file, first in zip(files, firsts):
             _check_order(file, first)
     inputs = Inputs(
-        tuple(files),
+        tuple(_alone(file, firsts, files) for file in files),
         tuple(int(first.rows["available_at"][0]) for first in firsts),
         tuple(first.instruments for first in firsts),
         bad_rows,

@@ -48,9 +48,11 @@ QUOTES: Final = (
 )
 """Quote currencies by which symbols without a separator are split."""
 
+EVERY: Final = "*"
+"""In place of an instrument: the rows are of every instrument of the run."""
 _INSTRUMENT: Final = re.compile(r"[a-z0-9_]+:[^\s:/|]+/[^\s:/|]+(:[^\s:/|]+)?")
 _BINANCE_DUMP: Final = re.compile(
-    r"(?:^|[^A-Z0-9])([A-Z0-9]{5,})-(?:aggTrades|trades|(fundingRate)|[1-9]\d?[smhdw]|1mo)-\d{4}-\d\d"
+    r"(?:^|[^A-Z0-9])([A-Z0-9]{5,})-(?:aggTrades|trades|(fundingRate|metrics|liquidationSnapshot)|[1-9]\d?[smhdw]|1mo)-\d{4}-\d\d"
 )
 _SEPARATED: Final = re.compile(r"(?<![A-Za-z0-9])([A-Z0-9]{2,10})([_-])([A-Z]{3,5})(?:\2([A-Z]{3,5}))?(?![A-Za-z0-9])")
 
@@ -104,7 +106,7 @@ def binance_dump_instrument(path: Path, member: str | None = None) -> str | None
     """The instrument that the name of an official Binance file says; None if it says none.
 
     The name itself does not tell spot from futures: it is spot unless `futures` or `um` is a folder of the
-    path or a part of the name between dashes, or the file holds funding rates.
+    path or a part of the name between dashes, or the file holds what only futures have.
 
     >>> binance_dump_instrument(Path("BTCUSDT-trades-2024-10-18.zip"))
     'binance:BTC/USDT'

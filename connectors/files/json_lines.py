@@ -23,6 +23,11 @@ _TYPES: dict[str, Any] = {
     "side": int | float | str | None,
     "maker": bool | str | None,
     "closed": bool | int | str | None,
+    **dict.fromkeys(
+        ("available", "u_first", "u_last", "u_prev", "seq", "last", "kind", "pos", "complete", "no_event_time"),
+        bool | int | float | str | None,
+    ),
+    **dict.fromkeys(("liq_id", "basis", "period_s", "name", "predicted", "ts_next"), bool | int | float | str | None),
     **dict.fromkeys(NUMBERS, float | str | None),
 }
 

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from events.feeds import KLINES, RATES, TRADES
+from events.feeds import (
+    BOOKS,
+    CONTEXT,
+    KLINES,
+    LIQUIDATIONS,
+    LONG_SHORT,
+    OPEN_INTEREST,
+    RATES,
+    TICKERS,
+    TOPS,
+    TRADES,
+)
 
 _TIME: Final = (
     *(
@@ -61,6 +72,12 @@ _PRICE: Final = ("price", "px", "trade_price")
 _QTY: Final = ("qty", "quantity", "amount", "size", "base_qty", "base_quantity", "trade_size", "volume", "vol")
 _SIDE: Final = ("side", "taker_side", "aggressor_side")
 _MAKER: Final = ("is_buyer_maker", "buyer_maker", "buyer_is_maker", "was_buyer_maker", "isbuyermaker")
+_WHOSE: Final = {
+    "recv": _RECV,
+    "instrument": ("instrument",),
+    "symbol": ("symbol", "pair", "market", "instrument_name"),
+}
+_WHEN: Final = {"time": (*_TIME, "available_at"), "available": ("available_at",)}
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,7 @@ class Layout:
         feed: the stream of its rows.
         named: what a file's name must contain for the file to be taken for this layout.
         alone: whether a file of it has no other columns.
+        with_it: the layout of what a file of this one holds beside it.
     """
 
     about: str
@@ -86,6 +104,7 @@ class Layout:
     feed: str = TRADES
     named: str = ""
     alone: bool = False
+    with_it: str = ""
 
 
 LAYOUTS: Final[Mapping[str, Layout]] = {
@@ -119,7 +138,73 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         "trade",
     ),
     "binance-stream": Layout(
-        "recorded Binance websocket messages, a line each, with or without a local time", {}, (), (), "trade"
+        "recorded Binance websocket messages, a line each, with or without a local time; one file is of all streams in it",
+        {},
+        (),
+        (),
+        "trade",
+    ),
+    "binance-liquidations": Layout(
+        "official Binance dump of liquidation orders",
+        {
+            "time": ("time",),
+            "symbol": ("symbol",),
+            "order_side": ("side",),
+            "price": ("average_price",),
+            "qty": ("accumulated_fill_quantity",),
+        },
+        ("time", "order_side", "price", "qty"),
+        feed=LIQUIDATIONS,
+    ),
+    "binance-metrics": Layout(
+        "official Binance dump of open interest and ratios: open interest, and the ratio of all accounts",
+        {
+            "time": ("create_time",),
+            "symbol": ("symbol",),
+            "oi_base": ("sum_open_interest",),
+            "oi_usd": ("sum_open_interest_value",),
+        },
+        ("time", "oi_base", "oi_usd"),
+        feed=OPEN_INTEREST,
+        with_it="binance-ratios",
+    ),
+    "binance-ratios": Layout(
+        "the long/short ratio of all accounts in that dump",
+        {"time": ("create_time",), "symbol": ("symbol",), "ratio": ("count_long_short_ratio",)},
+        ("time", "ratio"),
+        feed=LONG_SHORT,
+    ),
+    "tidewax-book": Layout(
+        "named columns: a time, price, qty, side, kind (delta or snapshot), u_last, last (1 at the end of an update); optionally "
+        "u_first, u_prev, instrument",
+        {
+            **_WHEN,
+            "u_first": ("u_first",),
+            "u_last": ("u_last",),
+            "u_prev": ("u_prev",),
+            "price": ("price",),
+            "qty": ("qty",),
+            "side": ("side",),
+            "kind": ("kind",),
+            "last": ("last",),
+            **_WHOSE,
+        },
+        ("time", "u_last", "price", "qty", "side", "kind", "last"),
+        feed=BOOKS,
+    ),
+    "tidewax-liquidations": Layout(
+        "named columns: a time, price, qty, pos (long or short: what was liquidated); optionally liq_id, complete, instrument",
+        {
+            **_WHEN,
+            "price": _PRICE,
+            "qty": _QTY,
+            "pos": ("pos", "position"),
+            "liq_id": ("liq_id",),
+            "complete": ("complete",),
+            **_WHOSE,
+        },
+        ("time", "price", "qty", "pos"),
+        feed=LIQUIDATIONS,
     ),
     "ccxt": Layout(
         "ccxt's unified trades",
@@ -227,28 +312,95 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         feed=RATES,
     ),
     "tidewax-funding": Layout(
-        "named columns: a time, rate; optionally interval_h, mark, index, instrument",
+        "named columns: a time, rate; optionally interval_h, mark, index, predicted (1: not settled yet), ts_next (ns), instrument",
         {
             "time": ("funding_time", "calc_time", *_TIME),
             "rate": ("rate", "funding_rate", "last_funding_rate"),
             "interval_h": ("interval_h", "interval_hours", "funding_interval_hours"),
             "mark": ("mark", "mark_price"),
             "index": ("index", "index_price"),
-            "recv": _RECV,
-            "instrument": ("instrument",),
-            "symbol": ("symbol", "pair", "market", "instrument_name"),
+            "predicted": ("predicted",),
+            "ts_next": ("ts_next",),
+            "available": ("available_at",),
+            **_WHOSE,
         },
         ("time", "rate"),
         ("time", "rate"),
         feed=RATES,
     ),
+    "tidewax-top": Layout(
+        "named columns: a time, bid, ask, bid_qty, ask_qty; optionally seq, no_event_time, instrument",
+        {
+            **_WHEN,
+            "bid": ("bid", "bid_price", "best_bid_price"),
+            "bid_qty": ("bid_qty", "bid_size", "bid_amount", "best_bid_qty"),
+            "ask": ("ask", "ask_price", "best_ask_price"),
+            "ask_qty": ("ask_qty", "ask_size", "ask_amount", "best_ask_qty"),
+            "seq": ("seq", "update_id"),
+            "no_event_time": ("no_event_time",),
+            **_WHOSE,
+        },
+        ("time", "bid", "bid_qty", "ask", "ask_qty"),
+        feed=TOPS,
+    ),
+    "tidewax-ticker": Layout(
+        "named columns: a time, mark; optionally index, last, high_24h, low_24h, volume_24h, quote_volume_24h, pct_24h, instrument",
+        {
+            **_WHEN,
+            "mark": ("mark", "mark_price"),
+            "index": ("index", "index_price"),
+            **{name: (name,) for name in ("last", "high_24h", "low_24h", "volume_24h", "quote_volume_24h", "pct_24h")},
+            **_WHOSE,
+        },
+        ("time", "mark"),
+        feed=TICKERS,
+    ),
+    "tidewax-open-interest": Layout(
+        "named columns: a time, oi_base; optionally oi_usd, instrument",
+        {
+            **_WHEN,
+            "oi_base": ("oi_base", "open_interest", "sum_open_interest"),
+            "oi_usd": ("oi_usd", "open_interest_value", "sum_open_interest_value"),
+            **_WHOSE,
+        },
+        ("time", "oi_base"),
+        feed=OPEN_INTEREST,
+    ),
+    "tidewax-long-short": Layout(
+        "named columns: a time, long_frac (above 0, below 1); optionally basis (accounts, positions, taker), period_s, instrument",
+        {
+            **_WHEN,
+            "long_frac": ("long_frac", "long_account"),
+            "basis": ("basis",),
+            "period_s": ("period_s",),
+            **_WHOSE,
+        },
+        ("time", "long_frac"),
+        feed=LONG_SHORT,
+    ),
+    "tidewax-ratios": Layout(
+        "named columns: a time, long_short_ratio (longs to shorts); optionally basis, period_s, instrument",
+        {**_WHEN, "ratio": ("long_short_ratio",), "basis": ("basis",), "period_s": ("period_s",), **_WHOSE},
+        ("time", "ratio"),
+        feed=LONG_SHORT,
+    ),
+    "tidewax-context": Layout(
+        "named columns: a time, value; optionally name (fear_greed, btc_dominance, custom), instrument; of every instrument where "
+        "it names none",
+        {**_WHEN, "value": ("value", "fear_greed"), "name": ("name",), **_WHOSE},
+        ("time", "value"),
+        feed=CONTEXT,
+    ),
 }
 """The layouts by name, in the order in which a file is held against them."""
 
 
-GENERAL: Final = ("tidewax", "tidewax-bars", "tidewax-funding")
+_FIRST: Final = ("tidewax", "tidewax-bars", "tidewax-funding")
+GENERAL: Final = (*_FIRST, *(name for name in LAYOUTS if name.startswith("tidewax") and name not in _FIRST))
 """The layouts of one's own files, by whose roles columns can be named."""
 NUMBERS: Final = frozenset(
     {"price", "qty", "open", "high", "low", "close", "volume", "quote_volume", "rate", "interval_h", "mark", "index"}
+    | {"bid", "bid_qty", "ask", "ask_qty", "oi_base", "oi_usd", "long_frac", "ratio", "value"}
+    | {"high_24h", "low_24h", "volume_24h", "quote_volume_24h", "pct_24h"}
 )
 """The roles whose values are numbers."""

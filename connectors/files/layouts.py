@@ -51,15 +51,18 @@ class Asked:
 
 @dataclass(frozen=True)
 class Binding:
-    """A layout as found in one file: its name, and for each role the column of the file."""
+    """A layout as found in one file: its name, for each role the column of the file, and the stream, where the layout has
+    several.
+    """
 
     layout: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    stream: str = ""
 
     @property
     def feed(self) -> str:
         """The stream of its rows."""
-        return LAYOUTS[self.layout].feed
+        return self.stream or LAYOUTS[self.layout].feed
 
 
 def snake(name: str) -> str:

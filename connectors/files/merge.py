@@ -7,18 +7,22 @@ last key among the files that are being read, so that rows of one time come out 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from connectors.files.decode import Block
-from connectors.files.inputs import Inputs, two_drivers
+from connectors.files.inputs import Inputs
+from connectors.files.instruments import EVERY
 from connectors.files.kernels import in_order
-from events.feeds import DRIVING, FEEDS
+from connectors.files.reader import FileInput
+from events.errors import InputError
+from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, TRADES
 from events.frames import Array, concat
 from events.schema import NEVER
+from events.times import iso
 
 Source = tuple[str, str]
 """(instrument, stream)."""
@@ -99,14 +103,12 @@ class Merge:
         self._beside = [feed for feed in FEEDS if feed in inputs.feeds and feed not in DRIVING]
         for name in inputs.instruments:
             for file, head in zip(inputs.files, inputs.heads):
-                if name in head:
-                    self._meet(name, file.feed)
+                if name in head or EVERY in head:
+                    self._meet(name, inputs.stream(file.feed, name))
         self._ended: set[Source] = set()
         self._finished_bytes = 0
-        self._files_left: dict[tuple[str | None, str], int] = {}
-        for file in inputs.files:
-            source = file.instrument, file.feed
-            self._files_left[source] = self._files_left.get(source, 0) + 1
+        self._files_left = Counter((file.instrument, file.feed) for file in inputs.files)
+        self._recordings: dict[tuple[str, int], tuple[int, int]] = {}
         self.bytes_done = 0
         self.newest_ns = NEVER
 
@@ -119,13 +121,14 @@ class Merge:
         """Know an instrument, and that it has this stream.
 
         Raises:
-            InputError: it has trades and klines.
+            InputError: it has trades though its bars are made of klines.
         """
-        if stream in DRIVING:
-            other = DRIVING[1 - DRIVING.index(stream)]
-            if (instrument, other) in self._newest:
-                labels = {file.feed: file.meaning.label for file in self._inputs.files}
-                raise two_drivers(instrument, labels[DRIVING[0]], labels[DRIVING[1]])
+        if stream == TRADES and (instrument, KLINES) in self._newest:
+            labels = [file.meaning.label for file in self._inputs.files if file.feed == TRADES]
+            raise InputError(
+                f"{labels[0]} holds trades of {instrument} only behind its beginning, when bars are made of klines already. Put "
+                "the instrument's trades into a file of their own, or leave out the klines."
+            )
         for name in (stream, *self._beside):
             self._newest.setdefault((instrument, name), NEVER)
             self._count.setdefault((instrument, name), 0)
@@ -179,10 +182,12 @@ class Merge:
     def _collect(self, horizon: int | None) -> dict[Source, Array]:
         parts: dict[Source, list[Block]] = {}
         for reading in sorted(self._reading, key=lambda reading: reading.index):
-            feed = self._inputs.files[reading.index].feed
+            file = self._inputs.files[reading.index]
             for block in reading.take(horizon):
                 for name, part in _by_instrument(block):
-                    parts.setdefault((name, feed), []).append(part)
+                    self._check_part(reading.index, file, name, part)
+                    for each in dict.fromkeys(known for known, _ in self._newest) if name == EVERY else (name,):
+                        parts.setdefault((each, self._inputs.stream(file.feed, each)), []).append(part)
         for reading in self._reading:
             if reading.finished and reading.empty:
                 reading.close()
@@ -197,6 +202,32 @@ class Merge:
             (source for source in self._newest if source in parts), key=lambda source: FEEDS[source[1]].rank
         )
         return {source: self._joined(source, parts[source]) for source in ranked}
+
+    def _check_part(self, index: int, file: FileInput, instrument: str, part: Block) -> None:
+        """Check what a recording can turn out to hold.
+
+        Raises:
+            InputError: it holds another instrument than at its beginning, or updates of a book that another one holds too.
+        """
+        if file.capture is None:
+            return
+        if file.instrument not in (None, instrument):
+            raise InputError(
+                f"{file.meaning.label} holds {FEEDS[file.feed].noun} of {instrument} behind its beginning, which is of "
+                f"{file.instrument} alone. Split the file by instrument."
+            )
+        if file.feed != BOOKS:
+            return
+        first, last = int(part.keys[0]), int(part.keys[-1])
+        first = self._recordings.get((instrument, index), (first, last))[0]
+        self._recordings[instrument, index] = first, last
+        for (name, other), (begun, ended) in self._recordings.items():
+            if name == instrument and other != index and first < ended and begun < last:
+                raise InputError(
+                    f"{file.meaning.label} and {self._inputs.files[other].meaning.label} both hold updates of the book of "
+                    f"{instrument} at {iso(max(first, begun))}: two recordings of one time are two books. Leave out one of "
+                    "them, or its book with --feeds."
+                )
 
     def _joined(self, name: Source, parts: list[Block]) -> Array:
         """The parts as one array in merged order, counters filled in."""
@@ -220,7 +251,9 @@ class Merge:
 
     def _exhausted(self, source: Source) -> bool:
         """Whether it had rows and no file is left with any; one without rows ends with the run."""
-        left = self._files_left.get(source) or self._files_left.get((None, source[1]))
+        instrument, stream = source
+        feed = KLINES if stream == CHECKS else stream
+        left = any(self._files_left[whose, feed] for whose in (instrument, EVERY, None))
         return not left and self._newest[source] != NEVER
 
 

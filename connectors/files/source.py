@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.files.inputs import Inputs
 from connectors.files.merge import Merge, Merged, Source
 from connectors.progress import Progress
 from events.errors import InputError
-from events.feeds import FEEDS
+from events.feeds import BOOKS, FEEDS
 from events.frames import Frame, control
 from events.schema import END, NEVER
 from events.times import MINUTE_NS
@@ -26,8 +27,7 @@ _SKIPPED_BLOCKS: Final = 4
 
 
 class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
-    """Rows of files as frames `trades`, `klines.1m` and `funding` of their instruments, merged by time, and heartbeats
-    between them.
+    """Rows of files as frames of the streams of their instruments, merged by time, and heartbeats between them.
 
     Frames with rows carry no watermark (NEVER): whoever takes them in derives it from the rows. After each merged
     block every stream of every instrument gets a heartbeat: the minute up to which all rows of the run are out, less the
@@ -36,7 +36,7 @@ class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
 
     Args:
         inputs: the files, from `open_inputs`.
-        chunk: how many rows a frame holds at most.
+        chunk: how many rows a frame holds at most; an update of a book is never cut, so such a frame goes on to its end.
         lateness_ns: how far behind the merged position heartbeats stay.
         on_error: is called with an InputError met during the run, which then ends without END; None: it is raised.
 
@@ -142,11 +142,16 @@ class FilePartition(StatefulSourcePartition[tuple[str, Frame], FileState]):
         assert block is not None
         for (instrument, stream), rows in block.rows.items():
             end = start + len(rows)
+            cuts = np.flatnonzero(rows["last"]) + 1 if stream == BOOKS and self._rows_out < end else None
             while self._rows_out < end:
                 if rows_in_batch >= _BATCH_ROWS or len(out) >= _BATCH_FRAMES:
                     return out
                 first = self._rows_out - start
-                part = rows[first : first + self._source.chunk]
+                cut = first + self._source.chunk
+                if cuts is not None:
+                    place = int(cuts.searchsorted(cut))
+                    cut = int(cuts[place]) if place < len(cuts) else len(rows)
+                part = rows[first:cut]
                 out.append((instrument, Frame(instrument, stream, part, NEVER)))
                 self._rows_out += len(part)
                 rows_in_batch += len(part)

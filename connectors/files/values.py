@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -37,8 +37,8 @@ _SIDES: Final = {
     "-1.0": -1,
 }
 _NO_SIDE: Final = ("", "0", "0.0", "none", "null", "nan", "unknown", "n/a")
-_TRUE: Final = ("true", "t", "1")
-_FALSE: Final = ("false", "f", "0")
+_TRUE: Final = ("true", "t", "1", "1.0")
+_FALSE: Final = ("false", "f", "0", "0.0")
 
 
 def numbers(column: pl.Series) -> tuple[Floats, Mask | None]:
@@ -116,6 +116,55 @@ def sides_of_maker(column: pl.Series) -> NDArray[np.int32]:
         return -1 if text in _TRUE else 1 if text in _FALSE else 0 if text in _NO_SIDE else BAD_SIDE_CODE
 
     return _by_text(column, side)
+
+
+def positions(column: pl.Series) -> NDArray[np.int32]:
+    """Positions: +1 long, -1 short, BAD_SIDE_CODE where it is neither.
+
+    >>> positions(pl.Series(["long", "Short", "up"])).tolist(), positions(pl.Series([1, -1, 0])).tolist()
+    ([1, -1, 2], [1, -1, 2])
+    """
+    words = {"long": 1, "1": 1, "+1": 1, "1.0": 1, "short": -1, "-1": -1, "-1.0": -1}
+    found = _by_text(column, lambda text: words.get(text, BAD_SIDE_CODE))
+    found[column.is_null().to_numpy()] = BAD_SIDE_CODE
+    return found
+
+
+def places(column: pl.Series, words: Sequence[str]) -> NDArray[np.int32]:
+    """The place of each text among these words, -1 where it is none of them; a number is the place itself.
+
+    >>> places(pl.Series(["delta", "Snapshot", ""]), ("delta", "snapshot")).tolist()
+    [0, 1, -1]
+    >>> places(pl.Series([1, 2, None]), ("delta", "snapshot")).tolist()
+    [1, -1, -1]
+    """
+    numbered = {str(number): place for place in range(len(words)) for number in (place, float(place))}
+    known = {word: place for place, word in enumerate(words)} | numbered
+    found = _by_text(column, lambda text: known.get(text, -1))
+    found[column.is_null().to_numpy()] = -1
+    return found
+
+
+def integers(column: pl.Series) -> tuple[Integers, Mask]:
+    """The values as int64, NEVER where there is none; and where there is something else than an integer.
+
+    >>> values, bad = integers(pl.Series(["17", "", "x"]))
+    >>> values.tolist() == [17, NEVER, NEVER], bad.tolist()
+    (True, [False, False, True])
+    """
+    if column.dtype == pl.Null:
+        return np.full(len(column), NEVER), np.zeros(len(column), np.bool_)
+    none = column.is_null().to_numpy()
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
+        none = none | (column == "").fill_null(value=True).to_numpy()
+        column = column.str.replace(r"\.0*$", "")  # as whole numbers beside missing ones are often written
+    elif column.dtype.is_float():
+        column = column.fill_nan(None)
+        none = none | column.is_null().to_numpy()
+        column = column.set(column != column.floor(), None)
+    known = column.cast(pl.Int64, strict=False)
+    return _filled(known, NEVER).to_numpy(), known.is_null().to_numpy() & ~none
 
 
 def truths(column: pl.Series) -> NDArray[np.int32]:

@@ -12,17 +12,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.storage import replacing
-from events.feeds import FEEDS, KLINES, RATES, TRADES
+from events.feeds import FEEDS, KLINES, RATES, TOPS, TRADES
 from events.frames import Array
+from events.schema import NEVER
 
 _GROUP_ROWS: Final = 131_072
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    TRADES: ("trade_id", "price", "qty"),
-    KLINES: ("open", "high", "low", "close", "volume", "quote_volume"),
-    RATES: ("rate", "interval_h", "mark"),
+    TRADES: ("ts_event", "trade_id", "price", "qty"),
+    KLINES: ("ts_open", "open", "high", "low", "close", "volume", "quote_volume"),
+    RATES: ("ts_event", "rate", "interval_h", "mark"),
 }
-"""What is written as it is; the time is `ts_event`, that of a kline `ts_open`."""
+"""What is written as it is, of streams of which not all is; `ts_event` is when a row is available."""
 _SIDES: Final = np.array(["", "buy", "sell"])
+
+
+def written(feed: str) -> tuple[str, ...]:
+    """The columns of a file of this stream, behind that of the instrument.
+
+    >>> written("open_interest")
+    ('available_at', 'ts_event', 'ts_recv', 'oi_base', 'oi_usd')
+    """
+    numbered = ("flags",) if feed == TOPS else ("flags", "seq")  # best quotes have the venue's own number
+    return _COLUMNS.get(feed) or tuple(name for name in FEEDS[feed].dtype.names or () if name not in numbered)
 
 
 class RowsFile:
@@ -52,12 +63,12 @@ class RowsFile:
             self._waiting = []
 
     def _table(self, rows: Array) -> pa.Table:
-        time = "ts_open" if self._feed == KLINES else "ts_event"
         names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), [self._instrument])
-        columns: dict[str, Any] = {"instrument": names, time: rows["available_at" if time == "ts_event" else time]}
-        for name in _COLUMNS[self._feed]:
-            values = rows[name]
-            columns[name] = pa.array(values, mask=np.isnan(values)) if values.dtype.kind == "f" else pa.array(values)
+        columns: dict[str, Any] = {"instrument": names}
+        for name in written(self._feed):
+            values = rows["available_at" if name == "ts_event" and self._feed in _COLUMNS else name]
+            none = np.isnan(values) if values.dtype.kind == "f" else values == NEVER
+            columns[name] = pa.array(values, mask=none) if none.any() else pa.array(values)
         if self._feed == TRADES:
             columns["side"] = pa.array(_SIDES[rows["side"]]).dictionary_encode()
         return pa.table(columns)
@@ -69,7 +80,7 @@ def rows_file(path: Path, feed: str, instrument: str) -> Iterator[RowsFile]:
 
     Args:
         path: the file.
-        feed: the stream of the rows: trades, klines of any length, funding.
+        feed: the stream of the rows; klines may be of any length.
         instrument: whose they are.
 
     Raises:

@@ -13,7 +13,6 @@ from connectors.simulator import binance_frames as made
 from connectors.simulator.binance_books import DEPTH_MS, BookStreams, snapshot
 from connectors.simulator.binance_futures import FUTURES, Futures
 from connectors.simulator.binance_queries import MS, interval_ns, number, refused, since_ns, until_ns
-from connectors.simulator.books import BookModel
 from connectors.simulator.faults import STALE_NS
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.quotes import day_figures, liquidations
@@ -52,7 +51,6 @@ class Binance(Venue):
                 *klines,
             ):
                 self._streams[_stream(ledger, kind)] = ledger, kind
-        self._models = {key: BookModel(ledger, self.world.seed) for key, ledger in self.ledgers.items()}
         self._futures = Futures(self.world)
         self._books: dict[str, BookStreams] = {}
         self._told_ns: dict[str, int] = {}
@@ -156,7 +154,7 @@ class Binance(Venue):
                 instrument = ledger.listing.instrument
                 if instrument not in self._books:
                     self._books[instrument] = BookStreams(
-                        ledger, self._models[instrument], self.world.now_ns, self.faults
+                        ledger, self.world.books[instrument], self.world.now_ns, self.faults
                     )
                 self._books[instrument].add(kind)
 
@@ -239,9 +237,10 @@ class Binance(Venue):
 
     def _depth(self, ledger: Ledger, limit: int, age_ns: int = 0) -> dict[str, Any]:
         """The book as it was so long ago."""
-        listing, model, time_ns = ledger.listing, self._models[ledger.listing.instrument], self.world.now_ns - age_ns
+        listing, time_ns = ledger.listing, self.world.now_ns - age_ns
         next_id = ledger.id_at(time_ns) if age_ns else ledger.next_id
-        answer = snapshot(model, time_ns, next_id, min(limit, 1_000 if listing.linear else 5_000))
+        books, most = self.world.books[listing.instrument], 1_000 if listing.linear else 5_000
+        answer = snapshot(listing, books, time_ns, next_id, min(limit, most))
         event_ms = (self.client_now_ns - age_ns) // MS
         return answer | ({"E": event_ms, "T": event_ms} if listing.linear else {})
 

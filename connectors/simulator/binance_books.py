@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
-from connectors.simulator.books import STEP_NS, BookModel, Side
+from connectors.simulator.books import Books, Change, Followed, Side
 from connectors.simulator.faults import Crossing, Faults
-from connectors.simulator.followed import Change, FollowedBook
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.listings import Listing
 from events.frames import Array
@@ -19,14 +18,16 @@ DEPTH_MS: Final = {
     True: {"depth": 250, "depth@100ms": 100, "depth@500ms": 500},
 }
 """The diff streams of spot, and of USD-M, with how often each tells."""
+_SHORTEST_NS: Final = 100 * _MS
 
 
 class DepthStream:
     """One diff stream: collects what changes, and tells it once an interval, as far as faults let it."""
 
-    def __init__(self, listing: Listing, interval_ms: int, book: FollowedBook, faults: Faults) -> None:
+    def __init__(self, listing: Listing, interval_ms: int, book: Followed, faults: Faults) -> None:
         self._listing, self._interval_ns, self._book, self._faults = listing, interval_ms * _MS, book, faults
         self._told_id, self._crossing = book.update_id, Crossing(faults)
+        self._first_id: int | None = None
         self._bids: Side = {}
         self._asks: Side = {}
 
@@ -34,14 +35,15 @@ class DepthStream:
         """The frame that this change completes, if it does."""
         self._bids.update(change.bids)
         self._asks.update(change.asks)
+        self._first_id = self._first_id or change.first_id
         if change.ended is None:
             return None
-        begun_ns = change.ended * STEP_NS
-        if begun_ns // self._interval_ns == (begun_ns + STEP_NS) // self._interval_ns:
+        began, ended = (time_ns // self._interval_ns for time_ns in change.ended)
+        if began == ended and self._interval_ns > _SHORTEST_NS:
             return None
         self._bids |= self._crossing.bids(change.time_ns, change.best, self._book.bids)
         frame = self._frame(change, (change.time_ns + self._faults.ns("clock-skew")) // _MS)
-        self._told_id = change.update_id
+        self._told_id, self._first_id = change.update_id, None
         self._bids, self._asks = {}, {}
         return None if self._faults.met("muted-depth") or self._faults.once("sequence-skip") else frame
 
@@ -54,7 +56,7 @@ class DepthStream:
             for side in (self._bids, self._asks)
         )
         return (
-            f'{{"e":"depthUpdate","E":{event_ms},{times}"s":"{listing.market_id}","U":{self._told_id + 1},'
+            f'{{"e":"depthUpdate","E":{event_ms},{times}"s":"{listing.market_id}","U":{self._first_id},'
             f'"u":{change.update_id},{before}"b":[{bids}],"a":[{asks}]}}'
         )
 
@@ -78,11 +80,11 @@ class BookStreams:
         kinds: of streams, `bookTicker` or one of `DEPTH_MS`.
     """
 
-    def __init__(self, ledger: Ledger, model: BookModel, now_ns: int, faults: Faults) -> None:
+    def __init__(self, ledger: Ledger, books: Books, now_ns: int, faults: Faults) -> None:
         self._listing, self._faults = ledger.listing, faults
-        self._book = FollowedBook(model, now_ns)
+        self._book = books.follow(now_ns)
         self._depths: dict[str, DepthStream] = {}
-        self._best: tuple[int, int, int, int] | None = None
+        self._best = self._book.best
         self.kinds: dict[str, None] = {}
 
     def add(self, kind: str) -> None:
@@ -109,8 +111,8 @@ class BookStreams:
                     yield kind, frame
 
 
-def snapshot(model: BookModel, time_ns: int, next_id: int, limit: int) -> dict[str, Any]:
+def snapshot(listing: Listing, books: Books, time_ns: int, next_id: int, limit: int) -> dict[str, Any]:
     """The book of `depth` at that time, when the next trade will have that id."""
-    step, listing = model.step_at(time_ns), model.ledger.listing
-    bids, asks = (list(listing.level_texts(islice(side.items(), limit))) for side in model.book(step, next_id))
-    return {"lastUpdateId": model.update_id(step, next_id), "bids": bids, "asks": asks}
+    update_id, *sides = books.at(time_ns, next_id)
+    bids, asks = (list(listing.level_texts(islice(side.items(), limit))) for side in sides)
+    return {"lastUpdateId": update_id, "bids": bids, "asks": asks}

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from connectors.simulator.admin import Admin
 from connectors.simulator.binance import Binance
+from connectors.simulator.capture import read_capture
 from connectors.simulator.faults import EVENTS
 from connectors.simulator.kraken import Kraken
 from connectors.simulator.listings import DEFAULT_INSTRUMENTS, VENUES
@@ -68,7 +69,8 @@ class Exchange:
             activity: multiplies how many trades there are; with 0 only those of `trade` and `burst`.
             history_days: what REST knows from before the start.
             funding_minutes: the length of a funding interval of perpetuals.
-            recording: a Parquet file of trades, instead of the model; then `instruments` and `activity` mean nothing.
+            recording: a Parquet file of trades, or a captured session of Binance (`.gz`) with its book, instead of the model;
+                then `instruments` and `activity` mean nothing.
             port: where to listen on 127.0.0.1; 0 is any free one.
 
         Raises:
@@ -83,7 +85,8 @@ class Exchange:
         start_ns = time.time_ns() if start_ns is None else start_ns
         history_ns = min(round(history_days * DAY_NS), start_ns)
         if recording is not None:
-            tapes: Any = read_recording(recording, start_ns)
+            read = read_capture if recording.suffix == ".gz" else read_recording
+            tapes: Any = read(recording, start_ns)
         else:
             tapes = model_tapes(tuple(instruments), seed, start_ns - history_ns, activity)
         self._world = World.of(tapes, seed, start_ns, history_ns, round(funding_minutes * MINUTE_NS))

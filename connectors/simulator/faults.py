@@ -36,10 +36,12 @@ class Fault:
 
     Attributes:
         value: how much of it; what that is, the subclass says.
+        of_books: whether books alone show it.
     """
 
     name: ClassVar[str]
     default: ClassVar[float] = inf
+    of_books: ClassVar[bool] = False
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -175,25 +177,25 @@ class BadSymbols(Fault):
 class StaleDepth(Fault):
     """So many next requests for a book get the one of five seconds ago, while the stream goes on: 1, unless it says more."""
 
-    name, default = "stale-depth", 1.0
+    name, default, of_books = "stale-depth", 1.0, True
 
 
 class SequenceSkip(Fault):
     """So many next updates of a book are left out, and their ids too: 1, unless it says more."""
 
-    name, default = "sequence-skip", 1.0
+    name, default, of_books = "sequence-skip", 1.0, True
 
 
 class CrossedBook(Fault):
     """So many next updates have a bid above the best ask, which an update takes back a second later: 1, unless it says more."""
 
-    name, default = "crossed-book", 1.0
+    name, default, of_books = "crossed-book", 1.0, True
 
 
 class MutedDepth(Fault):
     """No stream tells what changes in a book any more; trades and all else go on."""
 
-    name = "muted-depth"
+    name, of_books = "muted-depth", True
 
 
 KNOBS: Final[dict[str, type[Fault]]] = {

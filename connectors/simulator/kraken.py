@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from connectors.simulator import kraken_frames as made
-from connectors.simulator.books import BookModel, Side
+from connectors.simulator.books import Side
 from connectors.simulator.faults import STALE_NS
 from connectors.simulator.kraken_books import DEPTHS, TRIGGERS, BookChannels
 from connectors.simulator.ledger import Ledger
@@ -37,7 +37,6 @@ class Kraken(Venue):
         for ledger in self.ledgers.values():
             for alias in made.aliases(ledger.listing):
                 self._by_name[alias] = ledger
-        self._models = {key: BookModel(ledger, self.world.seed) for key, ledger in self.ledgers.items()}
         self._books: dict[str, BookChannels] = {}
         self._by_symbol = {ledger.listing.symbol: ledger for ledger in self.ledgers.values()}
 
@@ -106,7 +105,7 @@ class Kraken(Venue):
             return made.trades_frame(ledger.listing, rows.tolist(), "snapshot") if len(rows) else None
         instrument = ledger.listing.instrument
         if instrument not in self._books:
-            self._books[instrument] = BookChannels(ledger, self._models[instrument], self.world.now_ns, self.faults)
+            self._books[instrument] = BookChannels(ledger, self.world.books[instrument], self.world.now_ns, self.faults)
         (value,) = about.values()
         return self._books[instrument].add(stream, channel, value)
 
@@ -167,8 +166,10 @@ class Kraken(Venue):
 
     def _book(self, ledger: Ledger, age_ns: int = 0) -> tuple[Side, Side]:
         """The book as it was so long ago."""
-        model, time_ns = self._models[ledger.listing.instrument], self.world.now_ns - age_ns
-        return model.book(model.step_at(time_ns), ledger.id_at(time_ns) if age_ns else ledger.next_id)
+        time_ns = self.world.now_ns - age_ns
+        next_id = ledger.id_at(time_ns) if age_ns else ledger.next_id
+        _, bids, asks = self.world.books[ledger.listing.instrument].at(time_ns, next_id)
+        return bids, asks
 
     def _result(self, name: str, query: Mapping[str, str]) -> Any:
         listings = [ledger.listing for ledger in self.ledgers.values()]

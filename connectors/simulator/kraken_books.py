@@ -7,9 +7,8 @@ from itertools import islice
 from typing import Any, Final
 from zlib import crc32
 
-from connectors.simulator.books import BookModel, Side
+from connectors.simulator.books import Books, Change, Followed, Side
 from connectors.simulator.faults import Crossing, Faults
-from connectors.simulator.followed import Change, FollowedBook
 from connectors.simulator.kraken_frames import iso_us, ticker_frame
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.listings import Listing
@@ -37,7 +36,7 @@ def checksum(bids: Side, asks: Side) -> int:
 class BookChannel:
     """One depth of the book, as a client has it who drops what falls out at the far end; as far as faults let it."""
 
-    def __init__(self, listing: Listing, depth: int, book: FollowedBook, faults: Faults) -> None:
+    def __init__(self, listing: Listing, depth: int, book: Followed, faults: Faults) -> None:
         self._listing, self._depth, self._book, self._faults = listing, depth, book, faults
         self._crossing = Crossing(faults)
         self._bids, self._asks = self._top(book.bids), self._top(book.asks)
@@ -86,8 +85,8 @@ class BookChannels:
         names: of the streams, each with its channel and its depth or trigger.
     """
 
-    def __init__(self, ledger: Ledger, model: BookModel, now_ns: int, faults: Faults) -> None:
-        self._ledger, self._book, self._faults = ledger, FollowedBook(model, now_ns), faults
+    def __init__(self, ledger: Ledger, books: Books, now_ns: int, faults: Faults) -> None:
+        self._ledger, self._book, self._faults = ledger, books.follow(now_ns), faults
         self.names: dict[str, tuple[str, Any]] = {}
         self._books: dict[str, BookChannel] = {}
         self._best: dict[str, tuple[int, int, int, int]] = {}

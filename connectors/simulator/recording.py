@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from connectors.simulator.books import Books
 from connectors.simulator.listings import VENUES, Asset, Listing
 from events.errors import InputError
 from events.frames import Array
@@ -21,10 +22,14 @@ _COLUMNS: Final = ("instrument", "ts_event", "price", "qty", "side")
 
 
 class RecordedTape:
-    """The trades of one listing, from rows that are sorted by time."""
+    """The trades of one listing, from rows that are sorted by time.
 
-    def __init__(self, rows: Array) -> None:
-        self._rows = rows
+    Attributes:
+        book: its book, if that was recorded too.
+    """
+
+    def __init__(self, rows: Array, book: Books | None = None) -> None:
+        self._rows, self.book = rows, book
 
     def index_at(self, time_ns: int) -> int:
         """How many trades there are before that time."""

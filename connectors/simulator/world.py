@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from connectors.simulator.book_model import BookModel
+from connectors.simulator.books import Books
 from connectors.simulator.ledger import Ledger
 from connectors.simulator.listings import Listing
 from connectors.simulator.model import ModelTape, Path, Tape, Volatility, generator
+from connectors.simulator.recording import RecordedTape
 from events.errors import SettingsError
 from events.frames import Array
 from events.rows import TRADE
@@ -22,12 +25,14 @@ class World:
 
     Attributes:
         ledgers: by instrument.
+        books: by instrument.
         seed: of everything random.
         now_ns: the time of the market; everything before it has traded.
         funding_ns: how long a funding interval is.
     """
 
     ledgers: Mapping[str, Ledger]
+    books: Mapping[str, Books]
     seed: int
     now_ns: int
     funding_ns: int
@@ -39,7 +44,9 @@ class World:
             listing.instrument: Ledger(listing, tape, start_ns - history_ns, start_ns)
             for listing, tape in tapes.items()
         }
-        return cls(ledgers, seed, start_ns, funding_ns)
+        recorded = {listing.instrument: tape.book for listing, tape in tapes.items() if isinstance(tape, RecordedTape)}
+        books = {key: recorded.get(key) or BookModel(ledger, seed) for key, ledger in ledgers.items()}
+        return cls(ledgers, books, seed, start_ns, funding_ns)
 
     def advance(self, until_ns: int) -> dict[str, Array]:
         """Let the market trade until that time (exclusive); the new TRADE rows, by instrument."""

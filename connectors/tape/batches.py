@@ -9,7 +9,7 @@ from connectors.tape.records import Items
 from events.errors import InputError
 from events.feeds import FEEDS, PRELOAD
 from events.frames import Frame
-from events.schema import FOREVER, NEVER, VOID
+from events.schema import FOREVER, LEAVE, NEVER, VOID
 
 BATCH_ROWS: Final = 100_000
 BATCH_FRAMES: Final = 1_000
@@ -50,6 +50,8 @@ def opened(
             if preloaded and frame.name != PRELOAD:
                 out.append((instrument, Frame(instrument, PRELOAD, FEEDS[PRELOAD].empty, FOREVER)))
             out += absent(instrument, lacking or {})
+        if len(frame.control) and LEAVE in frame.control["kind"]:
+            begun.discard(instrument)  # should it join again, it begins anew
         out.append((instrument, frame))
     return out
 

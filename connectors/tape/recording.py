@@ -14,7 +14,7 @@ from connectors.tape.records import Items
 from connectors.tape.rolled import FRAMES, Rolled, open_rolled, rolled_path
 from connectors.tape.segment import SUFFIX, Segment, open_segment
 from events.errors import InputError, RunError
-from events.identity import id_of
+from events.identity import id_of, is_among
 from events.times import SECOND_NS, iso
 
 Part = Segment | Rolled
@@ -143,7 +143,7 @@ class Recording:
 
     def sequenced(self, instrument: str) -> bool:
         """Whether the trades of an instrument have consecutive ids."""
-        return instrument in self.header.universe.sequenced
+        return is_among(instrument, self.header.universe.sequenced)
 
     @property
     def total_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.progress import Progress
@@ -12,7 +13,7 @@ from connectors.tape.batches import batches, opened
 from connectors.tape.recording import Recording
 from connectors.tape.records import Items
 from events.errors import InputError
-from events.feeds import PRELOAD
+from events.feeds import BOOKS, PRELOAD
 from events.frames import NO_CONTROL, Frame
 from events.schema import NEVER
 
@@ -99,7 +100,7 @@ class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
 
 
 def cut(frame: Frame, chunk: int) -> Iterator[Frame]:
-    """The frame as frames of at most `chunk` rows; what it promises and says comes with the last of them.
+    """The frame as frames of about `chunk` rows at most; what it promises and says comes with the last of them.
 
     >>> from events.feeds import FEEDS
     >>> rows = FEEDS["trades"].empty.copy()
@@ -107,8 +108,18 @@ def cut(frame: Frame, chunk: int) -> Iterator[Frame]:
     >>> [(len(part.rows), part.watermark == 7) for part in cut(Frame("x:A/B", "trades", rows, 7), 2)]
     [(2, False), (2, False), (1, True)]
     """
-    rows = frame.rows
-    last = max(0, (len(rows) - 1) // chunk * chunk)
-    for first in range(0, last, chunk):
-        yield frame._replace(rows=rows[first : first + chunk], watermark=NEVER, control=NO_CONTROL)
-    yield frame if last == 0 else frame._replace(rows=rows[last:])
+    rows, first = frame.rows, 0
+    for end in _ends(frame, chunk):
+        yield frame._replace(rows=rows[first:end], watermark=NEVER, control=NO_CONTROL)
+        first = end
+    yield frame if first == 0 else frame._replace(rows=rows[first:])
+
+
+def _ends(frame: Frame, chunk: int) -> list[int]:
+    """Where to cut a frame; an update of a book stays in one piece."""
+    places = np.arange(chunk, len(frame.rows), chunk)
+    if frame.name == BOOKS and len(places):
+        ends = np.flatnonzero(frame.rows["last"]) + 1
+        places = np.unique(ends[np.searchsorted(ends, places)])
+        places = places[places < len(frame.rows)]
+    return [int(end) for end in places]

@@ -34,7 +34,7 @@ BOOK_MINUTES: Final = "book.1m"
 BOOK_GAPS: Final = "gaps.book"
 """A stream of its own, since books and trades get on at their own pace, and times of a stream never go back."""
 
-_NO_MINUTES, _NO_GAPS = np.empty(0, BOOK_MINUTE), np.empty(0, GAP_ROW)
+_NO_MINUTES = np.empty(0, BOOK_MINUTE)
 
 
 class BookSettings(NamedTuple):
@@ -80,7 +80,7 @@ class BookMinutes:
         self.means, self.sums = np.zeros(len(MEANS)), np.zeros(OFI_LEVELS + len(MEANS))
         self.waiting = Waiting(FEEDS[BOOKS].empty)
         self.gap: tuple[int, int, int] | None = None  # (since, ids that are missing)
-        self.refused = 0
+        self.refused = NEVER  # the offset of the last dead letter
         self.boundary = NEVER
         self.ended = False
         self.gaps: list[tuple[int, ...]] = []
@@ -110,12 +110,16 @@ class BookMinutes:
             n, at = self._take(taken[at:end], out, n), end
             n = begin_void(self.state, self.levels, *self._measured, since, until, out, n)
         n = self._take(taken[at:], out, n)
-        self.boundary = max(self.boundary, boundary)
-        n = pass_time(self.state, self.levels, *self._measured, self.boundary, out, n)
-        yield BOOK_MINUTES, out[:n]
-        yield BOOK_GAPS, np.array(self.gaps, GAP_ROW) if self.gaps else _NO_GAPS
-        yield "dead_letters", tuple(self.dead)
-        self.gaps, self.dead = [], []
+        if boundary > self.boundary:
+            self.boundary = boundary
+            n = pass_time(self.state, self.levels, *self._measured, boundary, out, n)
+        gaps, dead, self.gaps, self.dead = self.gaps, self.dead, [], []
+        if n:
+            yield BOOK_MINUTES, out[:n]
+        if gaps:
+            yield BOOK_GAPS, np.array(gaps, GAP_ROW)
+        if dead:
+            yield "dead_letters", tuple(dead)
 
     @property
     def _measured(self) -> tuple[int, float, Array, Array]:
@@ -178,6 +182,7 @@ class BookMinutes:
         if self.gap is None:
             self.gap = (int(self.state["broken_at"][0]), *ids)
             self.gaps.append((at, self.gap[0], NEVER, BOOK_SEQUENCE, *ids))
+        self.refused = max(at, self.refused + 1)  # by time, so that one that leaves and joins again repeats none
         self.dead.append(
             DeadLetter(
                 key=self.instrument,
@@ -192,7 +197,6 @@ class BookMinutes:
                 raw=raw,
             )
         )
-        self.refused += 1
 
     def snapshot(self) -> Any:
         """The levels, what the open minute holds so far, and what waits for a snapshot of the book."""

@@ -73,12 +73,12 @@ def decayed(t: int, half_life_ns: int, marks: Array, slots: Array, side: int) ->
 
 @kernel
 def follow_liquidations(
-    times: Array, hidden: Array, at: Array, value: Array, pos: Array, whole: Array, base_ns: int, half_lives: Array,
+    times: Array, cut: Array, at: Array, value: Array, pos: Array, whole: Array, base_ns: int, half_lives: Array,
     keys: Array, sums: Array, torn: Array, marks: Array, slots: Array,
 ) -> Array:  # fmt: skip
     """The sums at the close of each bar, over bars [t - n, t) of liquidations in their order; then the rest is taken in.
 
-    A bar under a void (`hidden`) is torn: what is known of it may not be all. Quote units; complete is 1 or 0.
+    A bar that a void or a hole meets (`cut`) is torn: what is known of it may not be all. Quote units; complete is 1 or 0.
     """
     out = np.zeros((len(times), DECAYED + 2 * len(half_lives)))
     j = 0
@@ -92,7 +92,7 @@ def follow_liquidations(
         if i == len(times):
             break
         g = end // base_ns
-        if hidden[i]:
+        if cut[i]:
             slot = (g - 1) % SLOTS
             if keys[slot] < g - 1:
                 keys[slot], sums[slot, 0], sums[slot, 1] = g - 1, 0.0, 0.0

@@ -9,6 +9,7 @@ import numpy as np
 
 from events.feeds import BESIDE, CONTEXT
 from events.frames import Array
+from events.identity import entry
 from events.rows import feature_row
 from events.schema import COLD, MISSING, SETTLED, SILENT
 from operators.latest import AsOf, Input
@@ -29,6 +30,7 @@ class MicroSettings(NamedTuple):
         oi_unwind: weight of a move while open interest falls, in [0, 1].
         invert: names of sentiment features whose sign is turned.
         long_short_basis: whose ratio is read, one of `events.schema.LONG_SHORT_BASES`.
+        preloaded: whether bars flagged FROM_OHLCV are of the time before the run, of which nothing else is known.
     """
 
     streams: tuple[str, ...]
@@ -39,10 +41,11 @@ class MicroSettings(NamedTuple):
     oi_unwind: float = 0.0
     invert: tuple[str, ...] = ()
     long_short_basis: str = "accounts"
+    preloaded: bool = False
 
     def of(self, instrument: str) -> frozenset[str]:
         """The streams that an instrument has."""
-        return frozenset(self.streams) - frozenset(dict(self.lacking).get(instrument, ()))
+        return frozenset(self.streams) - frozenset(entry(dict(self.lacking), instrument, ()))
 
 
 class Out:

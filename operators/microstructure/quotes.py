@@ -14,7 +14,7 @@ from events.schema import NEVER
 from events.times import SECOND_NS
 from operators.maths import kernel
 from operators.microstructure.part import Out
-from operators.microstructure.windows import Rolling, Voids
+from operators.microstructure.windows import Rolling, Spans
 
 QUOTE_MINUTES: Final = "top.1m"
 QUOTE_AGE_NS: Final = 30 * SECOND_NS
@@ -131,7 +131,7 @@ class Quotes:
 
     def __init__(self, base_ns: int) -> None:
         self.base_ns = base_ns
-        self.voids = Voids(QUOTE_MINUTES)
+        self.voids = Spans(QUOTE_MINUTES)
         self.spread = Rolling(1440, rank=True)
 
     def advance(

@@ -16,7 +16,7 @@ from operators.maths import kernel, squash
 from operators.microstructure.book import BOOK_MINUTES
 from operators.microstructure.columns import BOOK_COLUMNS, LASTS, MEANS, OFI_LEVELS
 from operators.microstructure.part import Out
-from operators.microstructure.windows import Rolling, Voids
+from operators.microstructure.windows import Rolling, Spans
 
 BOOK_AGE_NS: Final = 30 * SECOND_NS
 """An older update says nothing of the book now. Source: file 04."""
@@ -107,7 +107,7 @@ class Book:
 
     def __init__(self, timeframe_ns: int, base: bool) -> None:
         self.timeframe_ns, self.base = timeframe_ns, base
-        self.voids = Voids(BOOK_MINUTES)
+        self.voids = Spans(BOOK_MINUTES)
         self.state, self.sums = np.array([NEVER, 0, NEVER, 0, 0], np.int64), np.zeros((2, OFI_LEVELS))
         self.flow, self.levels = Rolling(), Rolling()
         self.spread, self.depth = Rolling(1440, rank=True), Rolling(1440, rank=True)

@@ -143,15 +143,15 @@ def freshness(age_ns: Array, period_ns: Array) -> Array:
     return out
 
 
-class Voids:
-    """The voids of one stream that may still matter."""
+class Spans:
+    """The voids, or other spans that control rows of a kind state, of one stream, as far as they may still matter."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, kind: int = VOID) -> None:
+        self.name, self.kind = name, kind
         self.spans: tuple[tuple[int, int], ...] = ()
 
     def met(self, since: Array, until: Array, control: Mapping[str, Array], watermark: int) -> Array:
-        """Whether a void meets each of the intervals [since, until]; those that end before `watermark` are then forgotten.
+        """Whether a span meets each of the intervals [since, until]; those that end before `watermark` are then forgotten.
 
         Args:
             since: where each begins, ns, not going back from call to call.
@@ -160,7 +160,7 @@ class Voids:
             watermark: no later interval begins before it.
         """
         if self.name in control:
-            self.spans += tuple((row[2], row[3]) for row in control[self.name].tolist() if row[1] == VOID)
+            self.spans += tuple((row[2], row[3]) for row in control[self.name].tolist() if row[1] == self.kind)
         out = np.zeros(len(since), np.bool_)
         for first, last in self.spans:
             out |= (first <= until) & (since <= last)
@@ -168,7 +168,7 @@ class Voids:
         return out
 
     def snapshot(self) -> Any:
-        """The voids."""
+        """The spans."""
         return self.spans
 
     def restore(self, snapshot: Any) -> None:

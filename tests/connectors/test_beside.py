@@ -205,7 +205,7 @@ def test_while_too_much_waits_only_the_newest_state_is_kept():
 
     with market(activity=200) as exchange:
         full, waiting, after = asyncio.run(run(exchange))
-    assert waiting <= 22
+    assert waiting <= 12
     assert after["seq"][0] > full["seq"][-1]
 
 

@@ -43,7 +43,7 @@ def test_columns_that_fit_nothing(tmp_path):
     path = csv(tmp_path / "a.csv", "1,2,3", header="open,high,low")
     said(
         "open, high, low",
-        "binance-aggtrades, binance-trades, binance-stream, ccxt, freqtrade, kraken-dump, tidewax",
+        "binance-aggtrades, binance-trades, binance-stream, binance-liquidations",
         "--columns time=...,price=...,qty=...",
     )(path)
     said("does not fit --layout freqtrade", "it lacks time (timestamp)", "open, high, low", layout="freqtrade")(path)

@@ -248,17 +248,19 @@ def test_candles_of_other_prices_are_no_klines(tmp_path):
         said(f"holds {kind} prices", "Leave the file out", exchange="binance")(path)
 
 
-def test_an_instrument_has_trades_or_klines(tmp_path):
+def test_klines_of_an_instrument_with_trades_are_there_to_check_its_bars_by(tmp_path):
     klines = csv(tmp_path / "A_USDT-1m.csv", *lines(2))
     trades = csv(tmp_path / "A_USDT-trades.csv", f"{MS},1.5,2", header="timestamp,price,qty")
-    words = ("A_USDT-trades.csv holds trades and", "klines of x:A/USDT", "Leave out one kind")
-    said(*words, instrument="x:A/USDT")(klines, trades)
-    with pytest.raises(InputError, match="Leave out one kind"):
-        open_inputs([klines], instrument="x:A/B") + open_inputs([trades], instrument="x:A/B")
-    assert (open_inputs([klines], instrument="x:A/B") + open_inputs([trades], instrument="x:C/D")).feeds == {
-        "trades",
-        KLINES,
-    }
+    inputs = open_inputs([klines, trades], instrument="x:A/USDT")
+    assert inputs.feeds == {"trades", "check.1m"}
+    assert [told["feed"] for told in inputs.describe()] == ["check.1m", "trades"]
+    found = read_streams([klines, trades], instrument="x:A/USDT")
+    assert {stream: len(rows) for (_, stream), rows in found.items()} == {"trades": 1, "check.1m": 2}
+    apart = open_inputs([klines], instrument="x:A/B") + open_inputs([trades], instrument="x:C/D")
+    assert apart.feeds == {"trades", KLINES}
+    both = apart + open_inputs([klines], instrument="x:C/D")
+    assert both.feeds == {"trades", KLINES, "check.1m"}
+    assert both.lacking == {"x:A/B": {"check.1m"}}
 
 
 def test_an_instrument_that_turns_out_to_have_both_is_refused_when_it_does(tmp_path):
@@ -267,4 +269,4 @@ def test_an_instrument_that_turns_out_to_have_both_is_refused_when_it_does(tmp_p
     late = [f"x:C/D,{line}" for line in lines(2)]
     klines = csv(tmp_path / "klines.csv", *late, header=f"instrument,{HEAD}")
     open_inputs([trades, klines])
-    said("trades.csv holds trades and", "klines of x:C/D")(trades, klines)
+    said("trades.csv holds trades of x:C/D only behind its beginning")(trades, klines)

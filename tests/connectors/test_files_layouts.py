@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from connectors.files import LAYOUTS, open_inputs, read_trades
+from connectors.files import FILED, LAYOUTS, open_inputs, read_trades
 from events.identity import id_hash
 from events.schema import NEVER
 
@@ -286,22 +286,7 @@ def test_named_layout_and_inputs_facts(table, tmp_path):
             "first_time": "2025-06-21T12:00:00Z",
         }
     ]
-    assert set(LAYOUTS) == {
-        "tidewax",
-        "ccxt",
-        "binance-trades",
-        "binance-aggtrades",
-        "binance-stream",
-        "freqtrade",
-        "kraken-dump",
-        "binance-klines",
-        "freqtrade-bars",
-        "lean-bars",
-        "tidewax-bars",
-        "binance-funding",
-        "freqtrade-funding",
-        "tidewax-funding",
-    }
+    assert {kind.feed for kind in LAYOUTS.values()} == set(FILED)
 
 
 def test_kraken_dumps_have_no_header_no_ids_and_no_sides(market_data):

@@ -29,8 +29,7 @@ from simulator_clients import (
     unified,
 )
 
-from connectors.simulator.books import BookModel
-from connectors.simulator.followed import FollowedBook
+from connectors.simulator.book_model import BookModel
 from events.times import SECOND_NS
 
 pytestmark = pytest.mark.usefixtures("loopback_only")
@@ -49,13 +48,11 @@ def test_a_followed_book_is_that_of_the_model(instrument, pace_ns):
     exchange = lively(instrument)
     (ledger,) = exchange._world.ledgers.values()
     model, now_ns = BookModel(ledger, 1), START_NS
-    followed = FollowedBook(model, now_ns)
+    followed = model.follow(now_ns)
     for _ in range(100):
         now_ns += pace_ns
         changes = list(followed.advance(now_ns, ledger.until(now_ns)))
-        step = model.step_at(now_ns)
-        assert (followed.bids, followed.asks) == model.book(step, ledger.next_id)
-        assert followed.update_id == model.update_id(step, ledger.next_id)
+        assert (followed.update_id, followed.bids, followed.asks) == model.at(now_ns, ledger.next_id)
         bids, asks = list(followed.bids), list(followed.asks)
         assert bids == sorted(bids, reverse=True)
         assert asks == sorted(asks)
@@ -236,9 +233,10 @@ def test_channels_of_kraken_say_what_they_are():
                     (answer,) = await told_since(ws)
                     assert (answer["error"], answer["success"]) == (error, False)
                 await ws.send_json({"method": "unsubscribe", "params": {"symbol": ["BTC/USD"], "channel": "book"}})
-                exchange.advance(1)
                 (answer,) = await told_since(ws)
                 assert answer["result"] == {"channel": "book", "symbol": "BTC/USD", "depth": 10}
+                exchange.advance(1)
+                assert await told_since(ws) == []
 
     asyncio.run(run())
 

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from commands import command, start
+from commands import ROOT, command, start
 from simulator_clients import (
     KRAKEN,
     LINEAR,
@@ -28,6 +28,7 @@ from simulator_clients import (
 )
 
 from connectors.simulator.exchange import Exchange
+from connectors.simulator.faults import EVENTS, KNOBS
 from connectors.simulator.market import Market, write_trades
 from events.errors import SettingsError
 from flows.__main__ import main
@@ -253,3 +254,8 @@ def test_linear_and_spot_of_one_pair_are_two_instruments():
         exchange.trade("binanceusdm:BTC/USDT:USDT", 2.0, 1.0, -1)
         assert truth(exchange, SPOT) == [(1000, 1.0, 1.0, 1)]
         assert truth(exchange, LINEAR) == [(1000, 2.0, 1.0, -1)]
+
+
+def test_the_page_about_it_names_every_fault():
+    page = (ROOT / "docs" / "how-to" / "simulate.md").read_text("utf-8")
+    assert {name for name in (*KNOBS, *EVENTS) if f"`{name}" not in page} == set()

@@ -125,7 +125,11 @@ def test_records_come_back_from_their_canonical_json():
     )  # fmt: skip
     assert record_from_json(Records("updates", SignalUpdate), update.canonical()) == update
     assert json.loads(update.canonical())["schema_v"] == 1
-    assert set(RECORDS) == {"dead_letters", "counts", "components", "signals", "updates", "outcomes"}
+    assert set(RECORDS) == {"dead_letters", "counts", "components", "reconcile", "reconcile_counts"} | {
+        "signals",
+        "updates",
+        "outcomes",
+    }
 
 
 @pytest.mark.parametrize("name", ["0m", "1w", "7m", "90s", "m", "1.5m", "", "-5m"])

@@ -16,7 +16,7 @@ from connectors.simulator.exchange import Exchange
 from connectors.tape import Recording, Tape, TapeSource, Universe
 from connectors.watch import WatchSink
 from events.feeds import FEEDS, PRELOAD, TRADES
-from events.schema import FOREVER, NEVER, VOID
+from events.schema import FOREVER, HOLE, NEVER, RECONNECT, VOID
 from events.times import MINUTE_NS, SECOND_NS
 from flows.engine import dataflow, run_flow
 from flows.graph import build_live
@@ -112,6 +112,15 @@ def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path
     boundary = MINUTE + MINUTE_NS
     assert all(promised[at] > boundary for at in wanted), promised
     assert len({*rows[SWAP, "liquidations"]["liq_id"].tolist()}) == len(rows[SWAP, "liquidations"])
+    holes = [
+        said[["since", "until", "reason"]].tolist()
+        for key, frame in frames_of(tape)
+        if (key, frame.name) == (SWAP, "liquidations") and len(said := frame.control[frame.control["kind"] == HOLE])
+    ]
+    assert len(holes) == 1, "what was liquidated while nobody listened is gone, which is said"
+    ((since, until, reason),) = holes[0]
+    assert begin - MINUTE_NS <= since < until
+    assert reason == RECONNECT
     traded = rows[SWAP, TRADES]
     sides = dict(zip(zip(traded["available_at"].tolist(), traded["price"].tolist()), traded["side"].tolist()))
     for row in rows[SWAP, "liquidations"]:

@@ -20,10 +20,10 @@ from connectors.tape import Tape
 from connectors.watch import WatchSink
 from events.errors import RunError
 from events.frames import NO_ROWS, Frame
-from events.records import DimensionShare
+from events.records import DimensionShare, Reconcile
 from events.rows import BAR, GAP_ROW, TRADE
-from events.schema import GAP, NEVER, NO_TRADES, PARTIAL, RECONNECT, SYNTHETIC, UNVERIFIED
-from events.times import SECOND_NS
+from events.schema import BOOK_SEQUENCE, GAP, NEVER, NO_TRADES, PARTIAL, RECONNECT, SYNTHETIC, UNVERIFIED
+from events.times import MINUTE_NS, SECOND_NS
 from flows.announce import Announcer, announcement
 from flows.metrics import RunMetrics, serving
 from flows.status import Status, showing
@@ -57,6 +57,10 @@ def gaps(*rows):
     return Frame(BTC, "gaps", np.array(list(rows), GAP_ROW), NEVER)
 
 
+def difference(field):
+    return Reconcile(key=BTC, ts=T, tf="1m", ts_open=T - MINUTE_NS, field=field, ours=2.0, venue=1.0, difference=1.0)
+
+
 def counted():
     tally = Tally()
     frames = (
@@ -67,6 +71,7 @@ def counted():
         Frame(BTC, "signals", (signal(BTC, T), signal(BTC, T + 1)), NEVER),
         Frame(BTC, "outcomes", (outcome(BTC, T),), NEVER),
         Frame(BTC, "dead_letters", (dead_letter(BTC, T, 0),), NEVER),
+        Frame(BTC, "reconcile", (difference("high"), difference("high"), difference("volume")), NEVER),
     )
     part = WatchSink(tally).build_part("watch", "watch", None)
     part.write_batch([*frames, Frame(BTC, "bars.1m", NO_ROWS, T)])
@@ -81,6 +86,14 @@ def test_a_tally_counts_what_leaves_the_graph():
     assert tally.gap_seconds == {("binance", "reconnect"): 3.0, ("binance", "no_trades"): 0.0}
     assert (tally.signals, tally.closed) == ({("LONG", ""): 2}, {"stop": 1})
     assert tally.dead_letters == {("bars", "LATE"): 1}
+    assert tally.differences == {("binance", "high"): 2, ("binance", "volume"): 1}
+
+
+def test_gaps_of_a_book_are_told_as_such():
+    tally = Tally()
+    tally(gaps((T, T, T + 3 * SECOND_NS, BOOK_SEQUENCE, NEVER, NEVER))._replace(name="gaps.book"))
+    assert tally.gaps == {("binance", "book_seq"): 1}
+    assert tally.gap_seconds == {("binance", "book_seq"): 3.0}
 
 
 def test_the_status_line_says_how_much_how_fast_how_late_and_how_each_exchange_is(source):
@@ -133,6 +146,20 @@ def test_only_signals_that_were_not_on_the_tape_are_announced(source):
     assert "2025-06-15T15:09:00Z  LONG binance:BTC/USDT at 100.1, score 62.5 >= 70.0" in text.getvalue()
 
 
+def test_a_fallback_is_announced_only_while_the_first_one_is_down(source):
+    text = io.StringIO()
+    watcher = Announcer(source, Console(file=text, width=80), {"binance:BTC/USDT": "kraken:BTC/USD"})
+    source.live.set()
+    health = source.health["binance"] = Health(Feed("binance", ["BTC/USDT"], {}, Options()))
+    frame = Frame("kraken:BTC/USD", "signals", (signal("kraken:BTC/USD", T),), NEVER)
+    for state, told in (("up", 0), ("degraded", 0), ("down", 1), ("up", 1)):
+        health.state = state
+        watcher(frame)
+        assert text.getvalue().count("LONG kraken:BTC/USD") == told
+    watcher(Frame(BTC, "signals", (signal(BTC, T),), NEVER))
+    assert text.getvalue().count(f"LONG {BTC}") == 1
+
+
 def test_an_announcement_gives_reasons_stop_and_targets():
     shares = {
         "trend": DimensionShare(u=0.5, weight=1.0, q=1.0, contribution=4.0, top={"ema@5m": 1.0, "adx@5m": 3.0}),
@@ -175,6 +202,7 @@ def test_metrics_tell_what_was_counted_and_latencies_of_what_is_new_alone(source
     assert found["tidewax_bars_total", ("flags", "unverified"), ("kind", "time"), ("spec", "1m")] == 1
     assert found["tidewax_signals_total", ("regime", ""), ("side", "LONG")] == 2
     assert found["tidewax_gap_seconds_total", ("feed", "trades"), ("reason", "reconnect"), ("venue", "binance")] == 3
+    assert found["tidewax_bar_reconcile_diff_total", ("field", "high"), ("venue", "binance")] == 2
     assert found["tidewax_dead_letters_total", ("reason", "LATE"), ("step", "bars")] == 1
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from beside import book, feature_rows
+from beside import feature_rows
 from book_cases import book_cases
 from lab import ALL, KEY, START, Joined, deliver, drive, funding, klines, trades
 from micro_cases import micro_cases
@@ -18,7 +18,7 @@ from micro_cases import micro_cases
 import operators
 from events.frames import Array, control
 from events.rows import BAR, FUNDING, OHLCV, feature_row
-from events.schema import BEACON, COLD, COVERAGE, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
+from events.schema import BEACON, COLD, COVERAGE, END, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
 from operators.ballot import BesideFeatures
@@ -33,9 +33,9 @@ from operators.indicators.regime import LOW_LIQUIDITY
 from operators.klines import KlineBars
 from operators.latest import Input, Latest
 from operators.market import Market
-from operators.microstructure.book import BookMinutes, BookSettings
 from operators.microstructure.scores import MICRO_SCORES, MicroScore
 from operators.preload import PreloadedBars
+from operators.reconcile import Reconciliation
 from operators.signals import Signals, SignalSettings
 
 NEEDED = ("atr_14", "regime", "swing.high", "swing.low")
@@ -212,11 +212,22 @@ def averages_of(closes: Array, seed: int) -> Array:
     return out
 
 
-def fine_book(n: int, seed: int, **how: float) -> Array:
-    """A random book of ticks that are half a basis point, so that there is depth within every band."""
-    rows = book(n, seed, 8 * SECOND_NS, **how)
-    rows["price"][rows["side"] != 0] += 9900
-    return rows
+def checks(bars: Array) -> Array:
+    """The venue's klines of most of these bars, some of them other than ours or late, and some of minutes that have no bar."""
+    r = np.random.default_rng(9)
+    kept = bars[r.random(len(bars)) < 0.9]
+    out = np.zeros(len(kept), OHLCV)
+    for name in ("ts_open", "open", "high", "low", "close", "volume"):
+        out[name] = kept[name]
+    out["available_at"] = kept["ts_close"] + (r.random(len(kept)) < 0.5) * r.integers(0, 5 * MINUTE_NS, len(kept))
+    out["available_at"][100] = kept["ts_close"][100] + 25 * HOUR_NS
+    out["ts_open"][200] += 17 * DAY_NS
+    out["high"][r.random(len(kept)) < 0.05] += 0.5
+    out["volume"][r.random(len(kept)) < 0.05] *= 1.01
+    out["quote_volume"], out["closed"] = np.nan, 1
+    out = out[np.lexsort((out["ts_open"], out["available_at"]))]
+    out["ts_recv"], out["seq"] = out["available_at"], np.arange(len(out))
+    return out
 
 
 def cases() -> dict[str, Case]:
@@ -245,7 +256,6 @@ def cases() -> dict[str, Case]:
     minutes = klines(3_000, 4, quiet=0.02, quoted=True)
     minutes = np.delete(minutes, slice(400, 420))
     began = START // MINUTE_NS * MINUTE_NS + 143 * MINUTE_NS
-    blind = [control(VOID, since, since, until) for since, until in VOIDS]
     holes = m["bars.1m"][m["bars.1m"]["g"] % 256 < 56]
     other = drive(lambda: Bars(TIMEFRAMES, 60), ["trades"], deliver({"trades": trades(8_000, 21)}, ALL))["bars.1m"]
     other = np.delete(closes(other), slice(150, 155))
@@ -298,17 +308,18 @@ def cases() -> dict[str, Case]:
         "Features, 5m": Case(
             lambda: Features("5m", 5 * MINUTE_NS, analysis()), {"bars.5m": m["bars.5m"]}, outputs=("features.5m",)
         ),
-        "BookMinutes": Case(lambda: BookMinutes(BookSettings()), {"book": fine_book(1_500, 21)}, outputs=("book.1m",)),
-        "BookMinutes, breaking": Case(
-            lambda: BookMinutes(BookSettings(depth=20, cap_mult=None)),
-            {"book": fine_book(1_500, 22, skips=0.01, crossed=0.01)},
-            outputs=("book.1m", "gaps", "dead_letters"),
-        ),
-        "BookMinutes, not known for a while": Case(
-            lambda: BookMinutes(BookSettings()),
-            {"book": fine_book(1_500, 23, skips=0.002)},
-            {"book": np.concatenate(blind)},
-            ("book.1m", "gaps"),
+        "Reconciliation": Case(
+            Reconciliation,
+            {"check.1m": checks(m["bars.1m"]), "bars.1m": m["bars.1m"]},
+            {
+                "check.1m": np.concatenate(
+                    [
+                        control(VOID, START + 150 * MINUTE_NS, START + 150 * MINUTE_NS, START + 200 * MINUTE_NS),
+                        control(END, int(m["bars.1m"]["ts_close"][-1]) + 7 * MINUTE_NS),
+                    ]
+                )
+            },
+            ("reconcile", "reconcile_counts"),
         ),
         "Latest": Case(lambda: Latest("funding", 30 * MINUTE_NS), {"funding": rates}, outputs=("funding",)),
         "Joined": Case(

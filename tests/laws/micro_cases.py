@@ -10,7 +10,7 @@ from lab import ALL, START, deliver, drive, funding, trades
 
 from events.feeds import BOOKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
 from events.frames import Array, control
-from events.schema import VOID
+from events.schema import HOLE, RECONNECT, VOID
 from events.times import DAY_NS, MINUTE_NS, SECOND_NS
 from operators.bars import Bars
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes, BookSettings
@@ -76,6 +76,8 @@ def micro_cases() -> dict[str, tuple[Any, ...]]:
     bars = drive(lambda: Bars((("1m", MINUTE_NS), ("5m", 5 * MINUTE_NS)), 60), ticks, deliver(ticks, ALL))
     rows, given = minutes(), beside()
     voids = {name: spans(20 + k) for k, name in enumerate((*given, BOOK_MINUTES, QUOTE_MINUTES))}
+    lost = START // MINUTE_NS * MINUTE_NS + 333 * MINUTE_NS
+    voids[LIQUIDATIONS] = np.concatenate([voids[LIQUIDATIONS], control(HOLE, lost, lost, lost + SECOND_NS, RECONNECT)])
     without = [name for name in given if name != TICKERS]
     settings = WITHOUT_BOOK._replace(streams=tuple(name for name in WITHOUT_BOOK.streams if name != TICKERS))
     return {

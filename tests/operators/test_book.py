@@ -11,6 +11,7 @@ from simple_book import SimpleBook, updates
 from test_book_properties import sides
 
 from events.frames import concat, control
+from events.rows import BOOK_MINUTE
 from events.schema import (
     BOOK_DELTA,
     BOOK_SEQUENCE,
@@ -46,7 +47,8 @@ def run(*parts, until_s=600, controls=()):
     core.instrument = "lab:BTC/USDT"
     said = {"book": concat(list(controls))} if controls else {}
     made = dict(core.advance(MINUTE + until_s * SECOND_NS, {"book": concat(list(parts))} if parts else {}, said))
-    return core, made["book.1m"], [tuple(gap) for gap in made["gaps.book"].tolist()], made["dead_letters"]
+    gaps = [tuple(gap) for gap in made["gaps.book"].tolist()] if "gaps.book" in made else []
+    return core, made.get("book.1m", np.empty(0, BOOK_MINUTE)), gaps, made.get("dead_letters", ())
 
 
 def value(row, name):
@@ -215,6 +217,23 @@ def test_memory_of_what_waits_is_bounded():
     wide = [(price, 1) for price in range(1, 60)]
     core = run(*(delta(1, k, bids=wide) for k in range(1000)))[0]
     assert MOST_ROWS - len(wide) < core.waiting.n_rows <= MOST_ROWS
+
+
+def test_neither_a_gap_nor_a_bad_time_makes_rows_by_its_length():
+    """Two minutes of the first update, then one of an update ten years later."""
+    years_s = 10 * 365 * 86_400
+    core, rows, _, _ = run(snapshot(50, 10), delta(years_s + 50, 11), until_s=years_s + 7_200)
+    assert [(row["available_at"] - MINUTE) // SECOND_NS for row in rows] == [60, 120, years_s + 60, years_s + 120]
+    assert state(core) == (SYNCED, 11)
+
+
+def test_two_faults_of_one_time_are_two_letters():
+    parts = [snapshot(1, 10), delta(2, 15), snapshot(2, 20, bids=[(102, 1)]), snapshot(3, 21), delta(3, 30)]
+    core, _, _, dead = run(*parts)
+    assert [letter.reason for letter in dead] == ["BOOK_SEQ", "CROSSED", "BOOK_SEQ"]
+    assert [letter.offset for letter in dead] == [at(2), at(2) + 1, at(3)]
+    assert len({letter.record_id for letter in dead}) == 3
+    assert state(core) == (STALE, NEVER)
 
 
 def test_the_end_of_a_bounded_run_is_not_silence():

@@ -8,9 +8,21 @@ from lab import ALL, deliver, drive
 from micro_bench import T, bars, column, micro, rows, status
 
 from events.feeds import BOOKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
-from events.frames import concat
+from events.frames import concat, control
 from events.rows import BOOK_MINUTE
-from events.schema import BOOK_SNAPSHOT, COLD, MISSING, NEVER, SETTLED, SILENT, SYNCED, WARMING
+from events.schema import (
+    BOOK_SNAPSHOT,
+    COLD,
+    FROM_OHLCV,
+    HOLE,
+    MISSING,
+    NEVER,
+    RECONNECT,
+    SETTLED,
+    SILENT,
+    SYNCED,
+    WARMING,
+)
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes, BookSettings
 from operators.microstructure.columns import BOOK_COLUMNS
@@ -18,7 +30,7 @@ from operators.microstructure.derivatives import contrarian, fear_greed_score, l
 from operators.microstructure.histogram import bin_of, quantile
 from operators.microstructure.interest import quadrant
 from operators.microstructure.liquidation_kernels import imbalance
-from operators.microstructure.micro import MICRO_COLUMNS, MICRO_INDEX, micro_streams, needs_quotes
+from operators.microstructure.micro import MICRO_COLUMNS, MICRO_INDEX, Micro, micro_streams, needs_quotes
 from operators.microstructure.part import INPUTS, MicroSettings
 from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
 from operators.microstructure.scores import MICRO_SCORES
@@ -389,6 +401,16 @@ def test_a_venue_that_does_not_push_all_liquidations_is_said_to():
     assert column(out, "liq_complete").tolist() == [1.0] * 2 + [0.0] * 240 + [1.0] * 58
 
 
+def test_what_was_lost_between_two_connections_is_not_complete():
+    given = {"bars.1m": bars(np.ones(300)), LIQUIDATIONS: liquidated((-1, 1, 1e5))}
+    since, until = T + 100 * SECOND_NS, T + 110 * SECOND_NS
+    said = {LIQUIDATIONS: control(HOLE, since, since, until, RECONNECT)}
+    core = MicroSettings((LIQUIDATIONS,))
+    (out,) = drive(lambda: Micro("1m", MINUTE_NS, core), given, deliver(given, ALL, control=said)).values()
+    assert column(out, "liq_complete").tolist() == [1.0] * 2 + [0.0] * 240 + [1.0] * 58
+    assert status(out, "liq_imb_30m")[2] == WARMING  # it is known, as a lower bound
+
+
 def test_decayed_liquidations():
     """100 at 0 and 50 after 30 minutes, both longs, are 100 then and 50 after an hour; shorts keep to themselves."""
     start = (T + 128 * HOUR_NS) // (128 * HOUR_NS) * (128 * HOUR_NS)
@@ -491,6 +513,26 @@ def test_a_quiet_feed_is_no_fault():
     assert (status(out, "liq_exhaustion")[:32] == COLD).all()
     assert (status(out, "liq_exhaustion")[32:] == SILENT).all()
     assert (column(out, "liq_complete") == 1.0).all()
+
+
+def test_before_the_run_nobody_listened_to_liquidations():
+    """Preloaded bars are missing, and a run that begins with them is otherwise the one that begins without."""
+    n, ahead = 600, 300
+    given, r = bars(np.ones(n)), np.random.default_rng(9)
+    given["flags"][:ahead] = FROM_OHLCV
+    heard = {LIQUIDATIONS: liquidated(*sorted(
+        (float(at), int(r.choice([-1, 1])), float(r.uniform(1e3, 1e5))) for at in r.uniform((ahead - 1) * 60, n * 60, 900)
+    ))}  # fmt: skip
+    out = micro(given, heard, preloaded=True)
+    alone = micro(given[ahead:], heard, preloaded=True)
+    assert (status(out, "liq_imb_30m")[:ahead] == MISSING).all()
+    assert (status(out, "sentiment.liquidations")[:ahead] == MISSING).all()
+    for name in ("liq_imb_30m", "liq_imb_4h", "liq_decay_4h", "liq_intensity_z", "liq_exhaustion", "liq_cascade"):
+        assert status(out, name)[ahead:].tolist() == status(alone, name).tolist(), name
+        assert column(out, name)[ahead:].tobytes() == column(alone, name).tobytes(), name
+    assert not column(out, "liq_complete")[ahead : ahead + 239].any()
+    of_klines = micro(given, heard)  # where bars are made of klines, they are heard beside
+    assert (status(of_klines, "liq_imb_30m")[:ahead] == SILENT).all()
 
 
 def test_streams_that_nobody_has_are_not_applicable():
