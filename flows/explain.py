@@ -95,7 +95,7 @@ def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
     reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}{sample}"
     return [
         f"{signal.side} {signal.key} at {iso(signal.ts)}, close of the {run.base} bar at {price(signal.price)}",
-        f"signal {signal.signal_id}, preset {run.run['presets'].get(signal.key, '-')}, analysis {signal.analysis_hash}",
+        f"signal {signal.signal_id}, preset {run.plan.electorate.preset_of(signal.key)}, analysis {signal.analysis_hash}",
         "paper: simulated on closed bars, no order was placed, nothing here predicts anything",
         f"{why}{signal.theta:g} ({source}); reliability {reliability}",
         f"agreement {agreement}, coverage {signal.coverage:.2f}, dispersion {signal.dispersion:.3f}, "

@@ -27,8 +27,8 @@ from operators.microstructure.part import INPUTS
 _MADE = "Made from the code by `python -m flows.reference docs`; a test keeps it so.\n"
 _OF_COLUMNS = {
     "features": "one per indicator column and score",
+    "beta": "one per coefficient, residual and score of bitcoin beta",
     "micro": "one per column of microstructure, score and freshness of a score",
-    "beta": "one per column of bitcoin beta",
 }
 _ABOUT = {
     "beta": "Of runs of several instruments, `beta.reference` among them.",
