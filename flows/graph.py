@@ -1,8 +1,11 @@
 """The whole system on one screen. Every arrow is a stream of frames keyed by instrument.
 
-market ─> intake and bars ─┬─> features, one step per timeframe ─┬─> confluence ─> signals and outcomes
-                           ├─────────────────────────────────────┘                    │
-                           └─ funding ────────────────────────────────────────────────┘
+market ─> intake and bars ─┬─> features, one step per timeframe ──────────────┬─> confluence ─> signals and outcomes
+                           ├─> microstructure, of books, quotes, derivatives ──┤                  │
+                           ├─> bitcoin beta, by bars of the reference ─────────┤                  │
+                           ├───────────────────────────────────────────────────┘                  │
+                           ├─> all instruments together (key GLOBAL), a minute later ─────────────┤
+                           └─ funding ────────────────────────────────────────────────────────────┘
 """
 
 from __future__ import annotations

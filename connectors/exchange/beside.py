@@ -31,7 +31,7 @@ from connectors.exchange.offers import offered
 from connectors.exchange.polls import POLLED, Polls
 from connectors.exchange.readings import ERRORS, Readings, Told, malformed, told
 from connectors.exchange.taps import Tap
-from events.feeds import BOOKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
+from events.feeds import BOOKS, CHECKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
 from events.frames import control
 from events.schema import HOLE, NEVER, RECONNECT
 from events.times import SECOND_NS
@@ -168,7 +168,7 @@ class Beside:
     def _line(self, one: Instrument, stream: str) -> Line:
         feed = self._feed
         untimed = _UNTIMED.get((feed.exchange, kind_of(one.symbol)), frozenset())
-        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed)
+        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed | {CHECKS})
         line.newest_ns, line.promised_ns = self._seen.get((one.key, stream), (NEVER, NEVER))
         line.ready = stream not in POLLED[feed.exchange]
         return line
