@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from config.presets import PRESETS
 from events.feeds import BESIDE, TRADES
+from events.identity import is_spot
 from events.schema import MARKET_REGIME_NAMES
 from events.times import timeframe_ns
 
@@ -147,6 +148,20 @@ class Sentiment(Section):
     long_short: Literal["accounts", "positions", "taker"] = Field(
         "accounts", description="Whose long/short ratio is read, where a venue has several."
     )
+    link: dict[str, str] = Field(
+        {},
+        description="Perpetual whose tickers, funding, open interest, ratios and liquidations a spot market has, such as "
+        "{'binance:BTC/USDT': 'binance:BTC/USDT:USDT'}, where both are instruments of the run.",
+    )
+
+    @field_validator("link")
+    @classmethod
+    def _from_spot_to_perpetual(cls, value: dict[str, str]) -> dict[str, str]:
+        said = [f"link names {spot}, which is no spot market" for spot in value if not is_spot(spot)]
+        said += [f"link leads to {linked}, which is no perpetual" for linked in value.values() if is_spot(linked)]
+        if said:
+            raise ValueError("\n".join(said))
+        return value
 
 
 class Indicators(Section):
