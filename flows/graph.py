@@ -1,8 +1,12 @@
 """The whole system on one screen. Every arrow is a stream of frames keyed by instrument.
 
-market ─> intake and bars ─┬─> features, one step per timeframe ─┬─> confluence ─> signals and outcomes
-                           ├─────────────────────────────────────┘                    │
-                           └─ funding ────────────────────────────────────────────────┘
+market ─> intake, bars, ─┬─> features ────────┬─> confluence ─> signals and outcomes
+          books by the   ├─> microstructure ──┤                 │
+          minute         ├─> bitcoin beta ────┤                 │
+                         ├────────────────────┘                 │
+                         └─ funding, figures of the whole market ┘
+
+Features, microstructure and beta are a step per timeframe each.
 """
 
 from __future__ import annotations
