@@ -363,6 +363,13 @@ class Exchange(Section):
         le=600,
         description="Seconds between questions for what an exchange does not push, such as open interest.",
     )
+    reconcile: float = Field(
+        5.0,
+        ge=0,
+        le=60,
+        description="Minutes between questions for the exchange's own klines, which bars are held against; 0 for never. What "
+        "differs is reported, and repaired nowhere.",
+    )
     universe: dict[str, Universe] = Field(
         {},
         description="Markets chosen by turnover, by exchange, such as {binance: {top: 50}}. Those of `symbols` are followed "

@@ -1,12 +1,11 @@
 """The whole system on one screen. Every arrow is a stream of frames keyed by instrument.
 
-market ─> intake, bars, ─┬─> features ────────┬─> confluence ─> signals and outcomes
-          books by the   ├─> microstructure ──┤                 │
-          minute         ├─> bitcoin beta ────┤                 │
-                         ├────────────────────┘                 │
-                         └─ funding, figures of the whole market ┘
-
-Features, microstructure and beta are a step per timeframe each.
+market ─> intake and bars ─┬─> features, one step per timeframe ──────────────┬─> confluence ─> signals and outcomes
+                           ├─> microstructure, of books, quotes, derivatives ──┤                  │
+                           ├─> bitcoin beta, by bars of the reference ─────────┤                  │
+                           ├───────────────────────────────────────────────────┘                  │
+                           ├─> all instruments together (key GLOBAL), a minute later ─────────────┤
+                           └─ funding ────────────────────────────────────────────────────────────┘
 """
 
 from __future__ import annotations

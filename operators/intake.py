@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from events.faults import faults
-from events.feeds import BOOKS, CHECKS, FEEDS, KLINE_NS, KLINES, LIQUIDATIONS, PRELOAD, RATES, TRADES
+from events.feeds import BOOKS, CHECKS, FEEDS, KLINE_NS, KLINES, LIQUIDATIONS, PRELOAD, RATES, TRADES, UNIVERSE
 from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.identity import is_among
 from events.records import DeadLetter, IntakeCounts
@@ -134,6 +134,7 @@ class Intake:
         self.lateness_ns, self.sequenced, self.punctual = lateness_ns or {}, sequenced, punctual
         self.streams: dict[str, _Stream] = {}
         self.instrument = ""
+        self.joined = NEVER  # when it joined the universe, where it came after the run began: dead letters are numbered from there
         self.dead: list[DeadLetter] = []
         self.ended: list[IntakeCounts] = []
 
@@ -141,6 +142,8 @@ class Intake:
         """Take a frame in. Its rows are judged at the latest by `advance`, so many small frames cost one call."""
         self.instrument = frame.instrument
         stream = self._stream(frame.name)
+        if frame.name == UNIVERSE and self.joined == NEVER and len(frame.rows):
+            self.joined = int(frame.rows["available_at"][0])
         if len(frame.rows):
             stream.unjudged.append(frame.rows)
         if frame.watermark == NEVER and not len(frame.control):
@@ -217,7 +220,7 @@ class Intake:
                 DeadLetter(
                     key=self.instrument,
                     ts=at,
-                    source=f"{self.instrument}/{stream.name}",
+                    source=f"{self.instrument}/{stream.name}" + (f"@{self.joined}" if self.joined != NEVER else ""),
                     offset=stream.received + i,
                     ts_event=raw.get("ts_event", at),
                     ts_recv=raw["ts_recv"],
@@ -241,10 +244,10 @@ class Intake:
 
     def snapshot(self) -> Any:
         """Watermarks, ids that may be repeated, and counts, per stream."""
-        return self.instrument, {name: stream.snapshot() for name, stream in self.streams.items()}
+        return self.instrument, self.joined, {name: stream.snapshot() for name, stream in self.streams.items()}
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        self.instrument, streams = snapshot
+        self.instrument, self.joined, streams = snapshot
         for name, state in streams.items():
             self._stream(name).restore(state)

@@ -45,7 +45,7 @@ from connectors.exchange.line import Line, Row
 from connectors.exchange.offers import offered
 from connectors.exchange.polls import POLLED, Polls
 from connectors.exchange.taps import Tap
-from events.feeds import BOOKS, FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
+from events.feeds import BOOKS, CHECKS, FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
 from events.frames import control
 from events.schema import HOLE, MALFORMED, NEVER, RECONNECT
 from events.times import MINUTE_NS, SECOND_NS
@@ -209,7 +209,7 @@ class Beside:
     def _line(self, one: Instrument, stream: str) -> Line:
         feed = self._feed
         untimed = _UNTIMED.get((feed.exchange, kind_of(one.symbol)), frozenset())
-        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed)
+        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed | {CHECKS})
         line.newest_ns, line.promised_ns = self._seen.get((one.key, stream), (NEVER, NEVER))
         line.ready = stream not in POLLED[feed.exchange]
         return line

@@ -238,8 +238,7 @@ class Feed:
         client = self.client
         while True:
             await asyncio.sleep(max(0.0, self._looked_s + rule.refresh_s - time.monotonic()))
-            kind = {} if self.exchange == "kraken" else {"type": rule.market, "subType": "linear"}
-            tickers = await self.calls.call(partial(client.fetch_tickers, None, kind))
+            tickers = await self.calls.call(partial(client.fetch_tickers, None, dict(rule.asked)))
             self._looked_s = time.monotonic()
             turnovers = {
                 symbol: turnover(ticker)

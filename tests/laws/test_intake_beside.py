@@ -11,8 +11,9 @@ from lab import digest, together
 from test_intake import admit
 
 from events.faults import faults
-from events.feeds import BOOKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
+from events.feeds import BOOKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS, UNIVERSE
 from events.frames import Frame, concat
+from events.rows import UNIVERSE_ROW
 from events.schema import MALFORMED, NEVER
 from events.validation import REASONS
 from operators.intake import Intake
@@ -94,3 +95,16 @@ def test_each_fault_has_its_reason(name, field, value, reason):
     assert not faults(name, rows).any()
     rows[field][2] = value
     assert [REASONS[code] for code in faults(name, rows)][:4] == ["", "", reason, ""]
+
+
+def test_dead_letters_of_an_instrument_that_joins_again_are_others():
+    rows = samples(TOPS, 3, 1)
+    rows["bid"][1] = 0.0
+    told = []
+    for joins in (1, 2):
+        stage = Intake()
+        for name, sent in ((UNIVERSE, np.array([(joins, joins, joins, 1.0, 1, 0)], UNIVERSE_ROW)), (TOPS, rows)):
+            stage.push(Frame("lab:BTC/USDT", name, sent, NEVER))
+        told += together(stage.advance())["dead_letters"]
+    assert [letter.reason for letter in told] == ["NON_POSITIVE"] * 2
+    assert told[0].record_id != told[1].record_id
