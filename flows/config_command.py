@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +47,8 @@ def show(name: Name = None) -> None:
     """Print the settings in force as YAML; what differs from the defaults says where it came from."""
     resolved = resolve(name)
     settings = resolved.settings
-    typer.echo(f"# analysis_hash {Plan(settings).analysis_hash}, preset {settings.for_feeds().confluence.preset}")
+    plan = Plan(settings)
+    typer.echo(f"# analysis_hash {plan.analysis_hash}, preset {_preset(settings.confluence.preset, plan)}")
     typer.echo(show_settings(settings, resolved.origins), nl=False)
 
 
@@ -112,9 +113,10 @@ def _indicator_problems(resolved: Resolved, settings: Settings) -> Iterator[Prob
 def _summary(settings: Settings) -> Iterator[str]:
     plan = Plan(settings)
     yield f"ok: analysis_hash {plan.analysis_hash}"
-    auto = settings.confluence.preset == "auto"
+    given = settings.confluence.preset
     weights = ", ".join(f"{name} {weight:g}" for name, weight in plan.dimensions)
-    yield f"preset: {plan.preset}{' (auto)' if auto else ''}: {weights}{'; bars3 for klines' if auto else ''}"
+    others = "; full9 with a book and streams of derivatives, bars3 for klines" if given == "auto" else ""
+    yield f"preset: {_preset(given, plan)}: {weights}{others}"
     indicators = plan.analysis.indicators
     bars = max(plan.analysis.lookback.values(), default=0) + 1
     history = max((indicator.history for indicator in indicators), default=0)
@@ -124,6 +126,13 @@ def _summary(settings: Settings) -> Iterator[str]:
         most = settled + history
         yield f"  {name}: {bars} bars are {_span(bars * length)}; {most} bars are {_span(most * length)}"
     yield from _market_state(plan)
+
+
+def _preset(given: str | Mapping[str, str], plan: Plan) -> str:
+    """The presets in force where nothing is known but that there are trades."""
+    if isinstance(given, str):
+        return f"{plan.preset}{' (auto)' * (given == 'auto')}"
+    return f"{', '.join(f'{preset} of {name}' for name, preset in given.items())}, auto of others"
 
 
 def _settled_after(indicators: Sequence[Indicator]) -> int:
