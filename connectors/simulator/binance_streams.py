@@ -20,8 +20,13 @@ from events.times import SECOND_NS, timeframe_ns
 _MS: Final = 1_000_000
 _TRADES: Final = ("aggTrade", "trade", "forceOrder")
 _FIGURES: Final = {
-    False: {"ticker": SECOND_NS},
-    True: {"ticker": 2 * SECOND_NS, "markPrice@1s": SECOND_NS, "markPrice": 3 * SECOND_NS},
+    False: {"ticker": SECOND_NS, "miniTicker": SECOND_NS},
+    True: {
+        "ticker": 2 * SECOND_NS,
+        "miniTicker": SECOND_NS // 2,
+        "markPrice@1s": SECOND_NS,
+        "markPrice": 3 * SECOND_NS,
+    },
 }
 """Those of spot, and of USD-M, that tell something once in so many ns."""
 
@@ -127,10 +132,11 @@ class Streams:
                 yield self._figures(stream, time_ns, (time_ns + skew_ns) // _MS)
 
     def _figures(self, stream: Stream, time_ns: int, event_ms: int) -> str:
-        if stream.kind != "ticker":
+        if stream.kind.startswith("markPrice"):
             return self._futures.mark_frame(stream.ledger, time_ns, event_ms)
         figures = day_figures(stream.ledger, time_ns, stream.ledger.id_at(time_ns))
-        return made.day_frame(stream.ledger.listing, figures, event_ms)
+        make = made.day_frame if stream.kind == "ticker" else made.mini_frame
+        return make(stream.ledger.listing, figures, event_ms)
 
 
 def stream_name(ledger: Ledger, kind: str) -> str:
