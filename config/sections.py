@@ -473,7 +473,7 @@ class Tape(Section):
 class Input(Section):
     """Files of a backtest started by `python -m bytewax.run flows.backtest`; the command line sets them by its arguments."""
 
-    files: tuple[str, ...] = Field((), description="Files of trades, klines and funding rates.")
+    files: tuple[str, ...] = Field((), description="Files of trades, klines, and what stands beside them.")
     layout: str | None = Field(None, description="What the columns mean; found by looking, if not given.")
     instrument: str | None = Field(None, description="exchange:BASE/QUOTE, where the file does not say.")
     exchange: str | None = Field(None, description="That of the pairs which names of files or a column symbol show.")
