@@ -28,17 +28,18 @@ LIQUIDITY: Final = "liquidity"
 
 
 def is_applicable(score: MicroScore, streams: Set[str], spot: bool) -> bool:
-    """Whether an instrument with these streams can have a score; sentiment is of derivatives, or of a spot market that has their
-    streams.
+    """Whether an instrument with these streams can have a score. One that is made of bars alone any has; others of sentiment are of
+    derivatives, or of a spot market that has their streams.
 
     >>> from operators.microstructure.scores import MICRO_SCORES
     >>> fear = MICRO_SCORES[-1]
     >>> [is_applicable(fear, {"trades", "context"}, spot) for spot in (True, False)]
     [False, True]
     """
-    if score.dimension == SENTIMENT and spot and not DERIVATIVES & streams:
-        return False
-    return not score.streams or bool(streams & set(score.streams))
+    if not score.streams:
+        return True
+    lent = score.dimension != SENTIMENT or not spot or bool(DERIVATIVES & streams)
+    return lent and bool(streams & set(score.streams))
 
 
 class Electorate:

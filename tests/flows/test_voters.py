@@ -75,6 +75,7 @@ def test_sentiment_is_of_derivatives_or_of_what_has_their_streams():
         (fear, {"trades", "context"}, True, False),
         (fear, {"trades", "context"}, False, True),
         (fear, {"trades", "context", "funding"}, True, True),
+        (fear._replace(streams=()), {"trades"}, True, True),
         (basis, {"trades", "ticker"}, True, False),
         (basis, {"trades", "ticker"}, False, True),
         (basis, {"trades", "open_interest"}, False, False),
