@@ -8,29 +8,26 @@ from typing import Any, Final
 
 from pydantic import Field, model_validator
 
+from config.live_sections import Exchange, Metrics, Tape, Universe
 from config.presets import PRESETS, THETA_BASE, preset_for
+from config.section import Section
 from config.sections import (
     Bars,
     Beta,
     Confluence,
     Dimensions,
-    Exchange,
     Gates,
     Indicators,
     Input,
     Instrument,
-    Metrics,
     Outcomes,
     Output,
     Plugins,
     Preset,
     Run,
-    Section,
     Signals,
     Sources,
     TalibCall,
-    Tape,
-    Universe,
 )
 from events.errors import SettingsError
 from events.feeds import KLINES, LENT, TRADES

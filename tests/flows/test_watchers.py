@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from sink_samples import dead_letter, outcome, signal
 
-from config.sections import Metrics
+from config.live_sections import Metrics
 from connectors.exchange import ExchangeSource, Health, StreamHealth, voids_beside
 from connectors.exchange.feed import Feed
 from connectors.exchange.options import Options
