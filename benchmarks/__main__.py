@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 from rich.console import Console
 
-from benchmarks import bars, files, indicators, live, nautilus, state, tape, whole, year
+from benchmarks import bars, books, files, indicators, live, nautilus, state, tape, whole, year
 from benchmarks.tables import Budget, machine, show_budgets
 
 TABLES = {
@@ -22,6 +22,7 @@ TABLES = {
     "tape": tape.bench,
     "live": live.bench,
     "graph": whole.bench,
+    "books": books.bench,
     "year": year.bench,
     "indicators": indicators.bench,
     "state": state.bench,

@@ -30,7 +30,7 @@ from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink
 from connectors.sqlite import SqliteSink
 from connectors.sqlite.sink import SqlitePartition, SqliteState
-from events.feeds import FEEDS, PRELOAD, TRADES
+from events.feeds import BOOKS, FEEDS, PRELOAD, TRADES
 from events.frames import Array, Frame
 from events.schema import FOREVER
 from events.times import MINUTE_NS, SECOND_NS
@@ -54,14 +54,14 @@ def apart(function: Callable[..., T], *given: Any) -> T:
 
 
 def settings_of(address: str, symbols: Sequence[str], cache: Path, **sections: Any) -> Settings:
-    """Settings of a live run on a server that stands for Binance."""
+    """Settings of a live run on a server that stands for Binance; `sections` beside them, and of `exchange`, more."""
     exchange = {
         "symbols": {"binance": list(symbols)},
         "addresses": {"binance": address},
         "cache": str(cache),
         "preload": 0,
     }
-    return Settings.model_validate({"exchange": exchange, **sections})
+    return Settings.model_validate({**sections, "exchange": exchange | sections.get("exchange", {})})
 
 
 class Visible(SqliteSink):
@@ -90,13 +90,13 @@ class Watched(LiveRun):
     """A live run that notes what comes in and what leaves the graph.
 
     Attributes:
-        came: per instrument, the times and the times of receipt of its trades.
+        came: by stream and instrument, the times and the times of receipt of its trades, and of the updates of its book.
         left: when a row left the graph, of which instrument and stream, and of what time it is.
     """
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
         super().__init__(settings, directory, store=directory.recovery)
-        self.came: dict[str, list[Array]] = {}
+        self.came: dict[str, dict[str, list[Array]]] = {TRADES: {}, BOOKS: {}}
         self.left: list[tuple[int, str, str, int]] = []
         self.visible = Visible(self.directory.sqlite, self.streams, self.plan.analysis_hash)
 
@@ -111,9 +111,9 @@ class Watched(LiveRun):
 
     def _came(self, item: tuple[str, Frame]) -> tuple[str, Frame]:
         instrument, frame = item
-        if frame.name == TRADES and len(frame.rows):
-            times = np.stack((frame.rows["available_at"], frame.rows["ts_recv"]))
-            self.came.setdefault(instrument, []).append(times)
+        if frame.name in self.came and len(frame.rows):
+            rows = frame.rows[frame.rows["last"] > 0] if frame.name == BOOKS else frame.rows
+            self.came[frame.name].setdefault(instrument, []).append(np.stack((rows["available_at"], rows["ts_recv"])))
         return item
 
     def _left(self, item: tuple[str, Frame]) -> tuple[str, Frame]:
@@ -133,11 +133,13 @@ class Latencies(NamedTuple):
         record: from the receipt of the trade that closed the bar to the row leaving the graph.
         close: from the end of the bar.
         visible: from the receipt to the end of the commit.
+        needed: from the receipt of that trade, or of the update that closed the minute of the book where that came later.
     """
 
     record: Array
     close: Array
     visible: Array
+    needed: Array
 
 
 def watch(
@@ -149,10 +151,11 @@ def watch(
     """
     with RunDirectory(folder / "run") as directory:
         live = Watched(settings, directory)
-        with _beside(live, lambda: _let_pass(live, at_once, seconds)):
-            _nothing_refused(live.run())
+        look_at(live, lambda: _let_pass(live, at_once, seconds))
     (feed,) = live.inputs.exchange.feeds.values()
-    came = {name: np.concatenate(parts, axis=1) for name, parts in live.came.items()}
+    came = {
+        stream: {name: np.concatenate(parts, axis=1) for name, parts in of.items()} for stream, of in live.came.items()
+    }
     return {
         name: _latencies(live, came, name, feed.clock.offset_ns, step_ns * rate / 1e9, at_once)
         for name in ("confluence", "signals")
@@ -160,9 +163,9 @@ def watch(
 
 
 def _latencies(
-    live: Watched, came: dict[str, Array], stream: str, offset_ns: int, pace: float, at_once: int
+    live: Watched, came: dict[str, dict[str, Array]], stream: str, offset_ns: int, pace: float, at_once: int
 ) -> Latencies:
-    every = np.concatenate(list(came.values()), axis=1)
+    every = np.concatenate(list(came[TRADES].values()), axis=1)
     every = every[:, np.argsort(every[0], kind="stable")]
     paced = every[:, at_once:]
     # when the first of them was made, in time of receipt; what REST served has the time at which it was asked for
@@ -172,14 +175,19 @@ def _latencies(
     for left_ns, instrument, name, ts in live.left:
         if name != stream or ts <= paced[0, 0] + 2 * MINUTE_NS:
             continue
-        rows, lateness_ns = came[instrument], round(live.plan.lateness_s(instrument)[TRADES] * SECOND_NS)
-        closing = int(np.searchsorted(np.maximum.accumulate(rows[0]), ts + lateness_ns))
-        received, left = rows[1, closing], left_ns + offset_ns
+        lateness_ns = round(live.plan.lateness_s(instrument)[TRADES] * SECOND_NS)
+        left, received = left_ns + offset_ns, _received(came[TRADES][instrument], ts + lateness_ns)
+        needed = max(received, _received(came[BOOKS][instrument], ts)) if came[BOOKS] else received
         commit = int(np.searchsorted(commits[:, 0], left))
         if commit < len(commits):
             closed_ns = origin_ns + (ts - paced[0, 0]) / pace
-            found.append((left - received, left - closed_ns, commits[commit, 1] - received))
-    return Latencies(*(np.array(found, float).reshape(-1, 3).T / 1e9))
+            found.append((left - received, left - closed_ns, commits[commit, 1] - received, left - needed))
+    return Latencies(*(np.array(found, float).reshape(-1, 4).T / 1e9))
+
+
+def _received(rows: Array, at_ns: int) -> int:
+    """When the first of these was received that is of a time or later."""
+    return int(rows[1, np.searchsorted(np.maximum.accumulate(rows[0]), at_ns)])
 
 
 def idle(settings: Settings, folder: Path, seconds: float) -> float:
@@ -187,7 +195,7 @@ def idle(settings: Settings, folder: Path, seconds: float) -> float:
     shares: list[float] = []
 
     def look(live: LiveRun) -> None:
-        _until(lambda: _begun(live))
+        until(lambda: begun(live))
         time.sleep(3.0)
         began, used = time.monotonic(), time.process_time()
         time.sleep(seconds)
@@ -206,7 +214,7 @@ def memory(settings: Settings, folder: Path, count: int) -> list[tuple[int, floa
             if not samples or live.inputs.rows - samples[-1][0] >= count // 200:
                 samples.append((live.inputs.rows, resident_mb(), time.monotonic()))
 
-        _until(lambda: live.inputs.rows >= count, sample)
+        until(lambda: live.inputs.rows >= count, sample)
 
     _run(settings, folder, look)
     return samples
@@ -234,18 +242,20 @@ def until_killed(settings: Settings, folder: Path, rows: int) -> None:
     """Run until so many trades are in, and kill this process."""
 
     def look(live: LiveRun) -> None:
-        _until(lambda: _begun(live) and live.inputs.rows >= rows)
+        until(lambda: begun(live) and live.inputs.rows >= rows)
         os.kill(os.getpid(), signal.SIGKILL)
 
     _run(settings, folder, look)
 
 
-def warmed(folder: Path, days: float) -> int:
-    """Give every instrument of a run that was killed the state of one that has run for days; its bytes.
+def warmed(folder: Path, days: float, instruments: Sequence[str]) -> int:
+    """Give every instrument of a run that was killed the features of one that has run for days, nearly all of its state; its bytes.
 
-    Bars and source keep theirs, so the run goes on where it was.
+    The other steps and the source keep theirs, so the run goes on where it was.
     """
-    plan, rows = Plan(Settings(), feeds=frozenset({TRADES, PRELOAD})), trades(days, 2.0)
+    # features may have columns for the figures of all instruments together; what comes after them waits for the others
+    plan = Plan(Settings(), feeds=frozenset({TRADES, PRELOAD}), instruments=instruments)
+    rows = trades(days, 2.0)
     with tempfile.TemporaryDirectory() as store:
         init_db_dir(store, 1)  # type: ignore[no-untyped-call]
         nothing_before = Frame(KEY, PRELOAD, FEEDS[PRELOAD].empty, FOREVER)
@@ -254,8 +264,8 @@ def warmed(folder: Path, days: float) -> int:
         run(Memory(data), lambda market: build(market, plan), epoch_interval=timedelta(hours=1), recovery_config=config)
         with closing(sqlite3.connect(next(Path(store).glob("*.sqlite3")))) as warm:
             query = "SELECT step_id, ser_change FROM snaps WHERE state_key = ? ORDER BY snap_epoch"
-            newest = {step.partition(".")[2]: state for step, state in warm.execute(query, (KEY,)).fetchall()}
-    del newest["bars"]
+            steps = {step.partition(".")[2]: state for step, state in warm.execute(query, (KEY,)).fetchall()}
+    newest = {step: state for step, state in steps.items() if step.startswith("features_")}
     forget_what_was_not_reached(folder / "run" / "recovery")
     with closing(sqlite3.connect(next((folder / "run" / "recovery").glob("*.sqlite3")))) as store_, store_:
         query = "SELECT step_id, state_key, max(snap_epoch) FROM snaps WHERE step_id LIKE '%.bars' GROUP BY state_key"
@@ -282,9 +292,9 @@ def restart(settings: Settings, folder: Path, started: float) -> Restart:
     found: list[Restart] = []
 
     def look(live: LiveRun) -> None:
-        _until(live.inputs.live.is_set)
+        until(live.inputs.live.is_set)
         read, before = time.time() - started, live.inputs.rows
-        _until(lambda: live.inputs.rows > before)
+        until(lambda: live.inputs.rows > before)
         found.append(Restart(imported, read, time.time() - started, before))
 
     _run(settings, folder, look)
@@ -294,8 +304,17 @@ def restart(settings: Settings, folder: Path, started: float) -> Restart:
 def _run(settings: Settings, folder: Path, look: Callable[[LiveRun], None]) -> None:
     with RunDirectory(folder / "run") as directory:
         live = LiveRun(settings, directory, store=directory.recovery)
-        with _beside(live, lambda: look(live)):
-            _nothing_refused(live.run())
+        look_at(live, lambda: look(live))
+
+
+def look_at(live: LiveRun, look: Callable[[], None]) -> None:
+    """Run until `look`, called in a thread beside it, is done.
+
+    Raises:
+        Disagreement: the run refused rows.
+    """
+    with _beside(live, look):
+        _nothing_refused(live.run())
 
 
 def _nothing_refused(found: dict[str, Any]) -> None:
@@ -327,7 +346,8 @@ def _beside(live: LiveRun, look: Callable[[], None]) -> Iterator[None]:
         raise failures[0]
 
 
-def _begun(live: LiveRun) -> bool:
+def begun(live: LiveRun) -> bool:
+    """Whether the trades of all instruments come, and nothing is asked for any more."""
     feeds = list(live.inputs.exchange.feeds.values())
     return bool(feeds) and all(
         len(feed.instruments) == len(feed.symbols)
@@ -337,11 +357,11 @@ def _begun(live: LiveRun) -> bool:
 
 
 def _let_pass(live: LiveRun, rows: int, seconds: float) -> None:
-    _until(lambda: live.inputs.rows >= rows)
+    until(lambda: live.inputs.rows >= rows)
     time.sleep(seconds)
 
 
-def _until(reached: Callable[[], bool], look: Callable[[], None] = lambda: None) -> None:
+def until(reached: Callable[[], bool], look: Callable[[], None] = lambda: None) -> None:
     """Wait until something is so, and `look` meanwhile; not for ever, and not longer than the benchmark itself."""
     ends, parent = time.monotonic() + _GIVE_UP_S, parent_process()
     while not reached():

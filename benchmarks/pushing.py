@@ -42,7 +42,8 @@ class Plan:
         venue: binance or kraken.
         symbols: what is listed; trades go round them, one frame each.
         count: trades pushed, at most.
-        rate: trades a second; 0 is as fast as they are read, on each connection from the first trade on.
+        rate: trades a second, from the start on, with `at_once` from the first subscription on; 0 is as fast as they are read, on
+            each connection from the first trade on.
         step_ns: time of the market from one trade to the next.
         together: trades of one symbol in a frame, of Kraken.
         trading: only so many of the symbols trade; all of them, if it is 0. The others have traded once, before.
@@ -206,6 +207,8 @@ class Server:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        if self.plan.rate and not self.plan.at_once:  # so that its clock does not stand still until somebody listens
+            self.going = asyncio.create_task(self.trade())
         print(runner.addresses[0][1], flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await runner.cleanup()

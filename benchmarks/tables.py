@@ -59,7 +59,7 @@ def show(console: Console, title: str, measured: Sequence[Contender], unit: str 
     for c in measured:
         ratio = c.rate / measured[0].rate
         each = 1e6 / c.rate
-        table.add_row(c.what, f"{c.rows:,}", _rounded(c.rate), _digits(each), _digits(ratio), f"{c.worst / c.best:.2f}")
+        table.add_row(c.what, f"{c.rows:,}", rounded(c.rate), _digits(each), _digits(ratio), f"{c.worst / c.best:.2f}")
     console.print(table)
 
 
@@ -93,5 +93,6 @@ def _digits(value: float) -> str:
     return f"{value:,.{places}f}"
 
 
-def _rounded(rate: float) -> str:
+def rounded(rate: float) -> str:
+    """A rate, in millions where it is that high."""
     return f"{rate / 1e6:,.1f} M" if rate >= 1e7 else f"{rate / 1e6:,.2f} M" if rate >= 1e6 else f"{rate:,.0f}"

@@ -30,6 +30,19 @@ every run. A late trade would be one that came after a heartbeat had promised th
 Faults are those of `tidewax simulate --help`. The stream mix has skip, duplicates, reorder, reset, close and a clock that is
 30 s off; the outage mix has rest-lag, skip, mute, refuse, rest-429, rest-html, reset and bursts.
 
+## Live books under faults
+
+The same client and exchange, spot, USD-M and Kraken, while faults of books alone happen again and again at moments of chance. After
+each, every book has to be that of REST at the same id. At the end, what the intake and the core of books make of all that was
+handed out is compared with a plain book of the same rows, level by level, and the ids of the trades are counted
+([test_books_soak.py](../tests/connectors/test_books_soak.py)). A break is stated as a gap of the book, or, of Kraken, which has no
+ids, as a void; unhealed would be one that no snapshot has ended.
+
+{books}
+
+The book mix has all four by chance. Snapshots of Kraken are pushed with the updates and never stale, so in place of stale-depth and
+of the mix it has crossed-book.
+
 ## `tidewax live`, killed and ill-treated
 
 Each run records a tape, which must hold what was traded, all of it and in order; then the tape is replayed without
@@ -50,6 +63,17 @@ _SUMS: Final = {
     "refilled": "refilled",
     "seconds": "seconds",
 }
+_OF_BOOKS: Final = {
+    "updates": "updates",
+    "compared": "compared with REST",
+    "different": "levels different",
+    "stated": "stated breaks",
+    "unhealed": "unhealed",
+    "refused": "refused else",
+    "snapshots": "snapshots",
+    "lost": "trades lost",
+    "seconds": "seconds",
+}
 
 
 def keep(kind: str, name: str, seed: int, row: dict[str, Any]) -> None:
@@ -66,29 +90,36 @@ def page(folder: Path = KEPT) -> str:
     Raises:
         FileNotFoundError: nothing was.
     """
-    faults, live = (
-        [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}_*"))] for kind in ("faults", "live")
+    faults, books, live = (
+        [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}_*"))]
+        for kind in ("faults", "books", "live")
     )
-    if not faults and not live:
+    if not faults and not books and not live:
         raise FileNotFoundError(f"{folder} has no rows: run `make soak` first")
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for row in faults:
-        by_name.setdefault(row["name"], []).append(row)
-    summed = [
-        (name, len(rows), *(round(sum(row[key] for row in rows)) for key in _SUMS)) for name, rows in by_name.items()
-    ]
     return PAGE.format(
         when=f"{datetime.now(UTC):%Y-%m-%d}",
         machine=f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}, Python {platform.python_version()})",
-        runs=len(faults),
-        minutes=round(sum(row["seconds"] for row in faults) / 60),
+        runs=len(faults) + len(books),
+        minutes=round(sum(row["seconds"] for row in (*faults, *books)) / 60),
         others=len(live),
-        faults=table(("fault", "seeds", *_SUMS.values()), summed),
+        faults=summed(faults, _SUMS),
+        books=summed(books, _OF_BOOKS),
         live=table(
             ("run", "trades on the tape", "rows compared", "different", "seconds"),
             [(row["name"], row["trades"], row["rows"], row["different"], round(row["seconds"])) for row in live],
         ),
     )
+
+
+def summed(rows: Iterable[dict[str, Any]], sums: dict[str, str]) -> str:
+    """Rows as a table with a line for each name: how many there are, and sums."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row["name"], []).append(row)
+    lines = [
+        (name, len(some), *(round(sum(row[key] for row in some)) for key in sums)) for name, some in by_name.items()
+    ]
+    return table(("fault", "seeds", *sums.values()), lines)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

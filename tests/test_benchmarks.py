@@ -9,12 +9,27 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import bars, files, indicators, live, live_runs, nautilus, pushing, state, tape, whole, year
+from benchmarks import (
+    bars,
+    books,
+    carrying,
+    files,
+    indicators,
+    live,
+    live_runs,
+    nautilus,
+    pushing,
+    state,
+    tape,
+    whole,
+    year,
+)
 from benchmarks.agreement import Disagreement, same_bars
 from benchmarks.kernels import bare
 from benchmarks.material import KEY, START, default_plan, frames, trades
 from benchmarks.timing import Contender, Took, measure
 from connectors.simulator import Market, write_trades
+from events.feeds import BOOKS, TRADES
 from events.times import DAY_NS
 from operators.indicators import BUILTIN
 
@@ -42,6 +57,61 @@ def test_a_tape_gives_all_rows_whatever_the_frames(tmp_path):
 
 def test_the_whole_graph_gives_the_same_at_any_cut():
     whole.same_at_any_cut(trades(0.1, PER_MINUTE), START + DAY_NS // 10)
+
+
+def test_all_ways_to_a_book_agree():
+    market = books.made(2_500)
+    found = books.contenders(market, few=1_300)
+    assert market.updates == 2_400
+    assert [contender.rows for contender in found] == [*[2_400] * 4, 1_200, *[2_400] * 2, 1_200]
+
+
+def test_another_book_is_found_out(monkeypatch):
+    market = books.made(1_300)
+    kernel_book = books.kernel_book
+
+    def other(rows):
+        bids, asks = kernel_book(rows)
+        return [(bids[0][0], bids[0][1] + 1e-9), *bids[1:]], asks
+
+    monkeypatch.setattr(books, "kernel_book", other)
+    with pytest.raises(Disagreement, match="plain book"):
+        books.same_books(market)
+    monkeypatch.setattr(books, "python_book", lambda updates: other(market.book))
+    with pytest.raises(Disagreement, match="best levels of the graph"):
+        books.same_books(market)
+
+
+def test_a_graph_that_refuses_an_update_is_not_timed():
+    market = books.made(1_300)
+    lost = market._replace(book=np.delete(market.book, slice(500, 700)))
+    with pytest.raises(Disagreement, match="the book waits for a snapshot"):
+        books.same_books(lost)
+
+
+@pytest.mark.data
+def test_a_recorded_book_is_that_of_the_kernels(market_data):
+    books.same_books(books.first(books.captured(market_data, "hist_usdm_btcusdt", "USD-M BTC"), 6_000))
+
+
+def test_spans_are_known_to_five_percent():
+    spans = carrying.Spans()
+    spans.add(9.0)  # nothing is measured yet
+    for spans.third, span_s in ((0, 0.01), (0, 0.02), (0, 5.0), (2, 0.0)):
+        spans.add(span_s)
+    assert 0.02 <= spans.percentile(0, 50) <= 0.021
+    assert 5.0 <= spans.percentile(0, 99) <= 5.25
+    assert np.isnan(spans.percentile(1, 50))
+    assert spans.percentile(2, 50) < 0.001
+
+
+@pytest.mark.slow
+def test_what_is_carried_is_what_is_pushed():
+    thirds = carrying.carried(3, 6.0, pace=30.0)
+    assert len(thirds) == 3
+    assert all(third.processor > 0 and third.rss_mb > 50 for third in thirds)
+    assert 15 < sum(third.updates for third in thirds) / 3 < 60  # of thirty a second
+    assert not any(third.dropped for third in thirds)
 
 
 def test_between_two_boundaries_only_the_step_of_the_bars_is_written():
@@ -161,15 +231,21 @@ def test_what_is_pushed_comes_through_the_exchange_source(venue):
 
 
 @pytest.mark.slow
-def test_latencies_are_of_the_rows_that_leave_the_graph(tmp_path):
-    symbols, step_ns = ("BTC/USDT", "ETH/USDT"), 300_000_000
-    plan = pushing.Plan("binance", symbols, 1 << 40, 200.0, step_ns, begin_ns=START, at_once=6_000)
+@pytest.mark.parametrize("feeds", [(TRADES,), (TRADES, BOOKS)])
+def test_latencies_are_of_the_rows_that_leave_the_graph(tmp_path, feeds):
+    symbols, step_ns, quotes = ("BTC/USDT", "ETH/USDT"), 300_000_000, 10.0 if BOOKS in feeds else 0.0
+    plan = pushing.Plan("binance", symbols, 1 << 40, 200.0, step_ns, begin_ns=START, at_once=6_000, quotes=quotes)
     with pushing.pushing(plan) as address:
-        settings = live_runs.settings_of(address, symbols, tmp_path / "markets", **live.SIGNALLING)
+        exchange = {"feeds": feeds, "stale_s": 1_200.0}
+        settings = live_runs.settings_of(address, symbols, tmp_path / "markets", **live.SIGNALLING, exchange=exchange)
         found = live_runs.apart(live_runs.watch, settings, tmp_path, 12.0, step_ns, 200.0, 6_000)
     of = found["confluence"]
     assert len(of.record) >= 4
-    assert (of.record > 0).all()
+    assert (of.needed > 0).all()
+    assert (of.record >= of.needed).all()
+    assert (of.record > of.needed).any() == (
+        BOOKS in feeds
+    )  # updates of books come ten times a second, trades a hundred times
     assert np.median(of.close) > np.median(of.record)  # when a bar ended is known to some milliseconds
     assert (of.visible > of.record).all()
     assert (of.visible < 60).all()
@@ -182,6 +258,6 @@ def test_a_killed_run_is_restarted_with_the_state_of_days(tmp_path):
     with pushing.pushing(plan) as address:
         settings = live_runs.settings_of(address, symbols, tmp_path / "markets")
         live_runs.killed(settings, tmp_path, 12_600)
-        assert live_runs.apart(live_runs.warmed, tmp_path, 0.5) > 100_000
+        assert live_runs.apart(live_runs.warmed, tmp_path, 0.5, [f"binance:{s}" for s in symbols]) > 100_000
         found = live_runs.apart(live_runs.restart, settings, tmp_path, time.time())
     assert 0 < found.imported < found.read < found.first
