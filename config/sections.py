@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from config.presets import PRESETS
-from events.feeds import BESIDE, TRADES
+from config.section import Section
+from events.identity import is_spot
 from events.schema import MARKET_REGIME_NAMES
 from events.times import timeframe_ns
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values are checked, nothing changes afterwards.
-
-    A validator that finds several faults puts each on a line of its one ValueError, and names settings by dotted path.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def _timeframe(name: str) -> str:
@@ -36,21 +28,7 @@ def _dimension(name: str) -> str:
     return name
 
 
-ALL_FEEDS: Final = "all"
-
-
-def _stream(name: str) -> str:
-    known = (TRADES, *BESIDE, ALL_FEEDS)
-    if name not in known:
-        close = get_close_matches(name, known, 1)
-        raise ValueError(
-            f"there is no stream {name!r}, only {', '.join(known)}{f'; did you mean {close[0]}?' if close else ''}"
-        )
-    return name
-
-
 Preset = Literal["core6", "full9", "price6", "bars3"]
-Stream = Annotated[str, AfterValidator(_stream)]
 Timeframe = Annotated[str, AfterValidator(_timeframe)]
 Dimension = Annotated[str, AfterValidator(_dimension)]
 
@@ -147,6 +125,20 @@ class Sentiment(Section):
     long_short: Literal["accounts", "positions", "taker"] = Field(
         "accounts", description="Whose long/short ratio is read, where a venue has several."
     )
+    link: dict[str, str] = Field(
+        {},
+        description="Perpetual whose tickers, funding, open interest, ratios and liquidations a spot market has, such as "
+        "{'binance:BTC/USDT': 'binance:BTC/USDT:USDT'}, where both are instruments of the run.",
+    )
+
+    @field_validator("link")
+    @classmethod
+    def _from_spot_to_perpetual(cls, value: dict[str, str]) -> dict[str, str]:
+        said = [f"link names {spot}, which is no spot market" for spot in value if not is_spot(spot)]
+        said += [f"link leads to {linked}, which is no perpetual" for linked in value.values() if is_spot(linked)]
+        if said:
+            raise ValueError("\n".join(said))
+        return value
 
 
 class Indicators(Section):
@@ -304,154 +296,10 @@ class Sources(Section):
     )
 
 
-class Universe(Section):
-    """The largest markets of an exchange by turnover of 24 hours, looked at again and again; each change is recorded."""
-
-    top: int = Field(ge=1, le=1_000, description="Rank up to which a market joins.")
-    keep: int | None = Field(
-        None,
-        ge=1,
-        description="Rank beyond which one leaves, so that those near the edge stay; a quarter more than `top`, if not given.",
-    )
-    quote: str = Field("USDT", description="What the markets are quoted in.")
-    market: Literal["spot", "swap"] = Field("spot", description="Their type; swap stands for perpetual contracts.")
-    refresh_s: float = Field(3600.0, ge=10, description="Seconds between looks.")
-    never: tuple[str, ...] = Field(
-        ("USDC", "FDUSD", "TUSD", "DAI", "BUSD", "EUR"), description="Bases that are left out."
-    )
-
-    @model_validator(mode="after")
-    def _keeps_what_joins(self) -> Universe:
-        if self.keep is not None and self.keep < self.top:
-            raise ValueError(
-                f"keep is {self.keep}: it must be at least top, {self.top}, or who joins would leave again"
-            )
-        return self
-
-
-class Exchange(Section):
-    """Exchanges of a live run. What is not said here of a connection follows from how ccxt and the exchange behave."""
-
-    symbols: dict[str, tuple[str, ...]] = Field(
-        {},
-        description="Symbols by exchange, such as {binance: [BTC/USDT, 'BTC/USDT:USDT'], kraken: [BTC/USD]}; exchanges are "
-        "binance, kraken, okx, coinbase and bybit.",
-    )
-    feeds: tuple[Stream, ...] = Field(
-        ("trades",),
-        description="Streams of the run: trades, and beside them any of top, ticker, funding, open_interest, long_short, "
-        "liquidations, book; or `all` that the exchanges have for these symbols. Symbols without one go on without it.",
-    )
-    poll_s: float = Field(
-        60.0,
-        ge=5,
-        le=600,
-        description="Seconds between questions for what an exchange does not push, such as open interest.",
-    )
-    universe: dict[str, Universe] = Field(
-        {},
-        description="Markets chosen by turnover, by exchange, such as {binance: {top: 50}}. Those of `symbols` are followed "
-        "whatever their rank.",
-    )
-    fallback: dict[str, str] = Field(
-        {},
-        description="Instruments whose signals are told only while another one's exchange is down, by that other one, such as "
-        "{'binance:BTC/USDT': 'kraken:BTC/USD'}; both always run.",
-    )
-    addresses: dict[str, str] = Field(
-        {}, description="Host and port of a server that stands for an exchange, such as {binance: '127.0.0.1:9000'}."
-    )
-    cache: str | None = Field(None, description="Folder where lists of markets are kept for a day.")
-    queue: int = Field(50_000, ge=1_000, description="Trades that wait to be analysed; beyond, they are fetched later.")
-    stale_s: float = Field(30.0, ge=5, description="Seconds without any message after which a connection is dead.")
-    mute_s: float = Field(
-        5.0, gt=0, description="Seconds without a trade after which a connection is mute, if REST has trades meanwhile."
-    )
-    grid_s: float = Field(
-        60.0, ge=1, le=60, description="Seconds between audits of a quiet instrument, and between its heartbeats."
-    )
-    refill_s: float = Field(
-        21_600.0,
-        ge=0,
-        description="Seconds of absence up to which trades are fetched; after a longer one a hole is stated.",
-    )
-    preload: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto",
-        description="Closed klines of each timeframe that a new run loads, so that indicators are warm at its start: as many as "
-        "they need (`auto`), a number, or 0 for none. Exchanges may have less.",
-    )
-    clock_s: float | None = Field(
-        None,
-        gt=0,
-        description="Seconds that this machine's clock may be off; 60, if not given, and any number at a server of "
-        "exchange.addresses, whose time may be its own.",
-    )
-    void_after_s: float = Field(
-        2.0,
-        gt=0,
-        le=60,
-        description="Seconds after the close of a base bar from which joins go on without an instrument not known up to it.",
-    )
-    down_after_s: float = Field(
-        60.0, gt=0, description="Seconds without a pushed trade after which an exchange that should push is down."
-    )
-
-    @field_validator("feeds", mode="before")
-    @classmethod
-    def _all_feeds(cls, value: Any) -> Any:
-        return (value,) if value == ALL_FEEDS else value
-
-    @field_validator("feeds")
-    @classmethod
-    def _feeds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if TRADES not in value and ALL_FEEDS not in value:
-            raise ValueError("feeds must have trades, of which bars are made, or be all")
-        return value
-
-
-class Metrics(Section):
-    """Metrics of a live run for Prometheus, served at /metrics on 127.0.0.1."""
-
-    port: int | None = Field(
-        None, ge=0, le=65_535, description="Where; 0 is any free port. None are served, if not given."
-    )
-    per_key: int = Field(
-        200, ge=0, description="Instruments up to which each has metrics of its own; of more, the one farthest behind."
-    )
-    engine: bool = Field(
-        False,
-        description="Whether Bytewax's own metrics are served too. It opens a port of its own for them, on all interfaces, and "
-        "costs throughput where instruments are many.",
-    )
-
-
-class Tape(Section):
-    """The tape that a live run records. Where it is and how it is kept never changes results."""
-
-    directory: str | None = Field(None, description="Where it is; the folder tape of the run directory, if not given.")
-    segment_bytes: int = Field(
-        32 << 20, ge=4096, description="Size from which on a segment is closed, and another one begun."
-    )
-    sync: Literal["epoch", "none"] = Field(
-        "epoch",
-        description="Whether each stored state waits until the disk has the tape, so that a power cut loses nothing; a kill of "
-        "the process never does.",
-    )
-    roll: bool = Field(True, description="Whether closed segments become Parquet files, by a process beside the run.")
-    keep_days: float | None = Field(
-        None, gt=0, description="Days after which closed segments are removed; they stay, if not given."
-    )
-    keep_bytes: int | None = Field(
-        None,
-        ge=0,
-        description="Size of all segments above which the oldest closed ones are removed; they stay, if not given.",
-    )
-
-
 class Input(Section):
     """Files of a backtest started by `python -m bytewax.run flows.backtest`; the command line sets them by its arguments."""
 
-    files: tuple[str, ...] = Field((), description="Files of trades, klines and funding rates.")
+    files: tuple[str, ...] = Field((), description="Files of trades, klines, and what stands beside them.")
     layout: str | None = Field(None, description="What the columns mean; found by looking, if not given.")
     instrument: str | None = Field(None, description="exchange:BASE/QUOTE, where the file does not say.")
     exchange: str | None = Field(None, description="That of the pairs which names of files or a column symbol show.")

@@ -8,33 +8,30 @@ from typing import Any, Final
 
 from pydantic import Field, model_validator
 
+from config.live_sections import Exchange, Metrics, Tape, Universe
 from config.presets import PRESETS, THETA_BASE, preset_for
+from config.section import Section
 from config.sections import (
     Bars,
     Beta,
     Confluence,
     Dimensions,
-    Exchange,
     Gates,
     Indicators,
     Input,
     Instrument,
-    Metrics,
     Outcomes,
     Output,
     Plugins,
     Preset,
     Run,
-    Section,
     Signals,
     Sources,
     TalibCall,
-    Tape,
-    Universe,
 )
 from events.errors import SettingsError
-from events.feeds import KLINES, TRADES
-from events.identity import ANALYSIS_SECTIONS, analysis_hash
+from events.feeds import KLINES, LENT, TRADES
+from events.identity import ANALYSIS_SECTIONS, analysis_hash, entry
 
 ONLY_TRADES: Final = frozenset({TRADES})
 
@@ -140,10 +137,24 @@ class Settings(Section):
                 "confluence.preset: auto is price6 for trades and bars3 for klines, and this run has instruments of both. "
                 "Name a preset (for example confluence.preset: bars3), or run them apart"
             )
-        found = {**named, **{name: preset_for(feeds - lacking.get(name, frozenset())) for name in unnamed}}
+        found = {**named, **{name: preset_for(self.streams_of(name, feeds, instruments, lacking)) for name in unnamed}}
         decided = set(found.values()) or {preset_for(feeds)}
         preset = decided.pop() if len(decided) == 1 else dict(sorted(found.items()))
         return self.model_copy(update={"confluence": self.confluence.model_copy(update={"preset": preset})})
+
+    def links(self, instruments: Collection[str]) -> dict[str, str]:
+        """The perpetual whose streams a spot market has, where both are among the instruments."""
+        link = self.indicators.sentiment.link.items()
+        return {spot: linked for spot, linked in sorted(link) if spot in instruments and linked in instruments}
+
+    def streams_of(
+        self, instrument: str, feeds: Set[str], instruments: Collection[str], lacking: Mapping[str, Set[str]]
+    ) -> frozenset[str]:
+        """The streams of a run that an instrument has, those of a linked perpetual among them; arguments as `for_feeds`."""
+        own, linked = feeds - entry(lacking, instrument, frozenset()), self.links(instruments).get(instrument)
+        if linked is None:
+            return frozenset(own)
+        return frozenset(own - set(LENT) | (set(LENT) & feeds - entry(lacking, linked, frozenset())))
 
     @property
     def presets(self) -> tuple[str, ...]:

@@ -84,5 +84,8 @@ FEEDS: Final = {
 BESIDE: Final = (LIQUIDATIONS, BOOKS, TOPS, TICKERS, RATES, OPEN_INTEREST, LONG_SHORT)
 """The streams that exchanges may have beside trades, in canonical order."""
 
+LENT: Final = (LIQUIDATIONS, TICKERS, RATES, OPEN_INTEREST, LONG_SHORT)
+"""The streams that a spot market may have from a perpetual that it is linked to."""
+
 DRIVING: Final = (TRADES, KLINES)
 """The streams that bars are made of. An instrument has one of them; all others stand beside it."""

@@ -48,7 +48,7 @@ app.add_typer(tape_app, name="tape")
 Files = Annotated[
     list[Path],
     typer.Argument(
-        help="Files of trades, 1m klines, funding rates: CSV or JSON lines (.gz, .zip), Parquet, Feather.",
+        help="Files of trades, 1m klines, books, funding rates and more: CSV or JSON lines (.gz, .zip), Parquet, Feather.",
         metavar="INPUT...",
     ),
 ]

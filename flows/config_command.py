@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +13,10 @@ from config import Resolved, Settings, resolve
 from config.problems import Origin, Problem, in_order, meant
 from config.schema import schema as settings_schema
 from config.show import show as show_settings
+from connectors.live import universe_of
 from events.errors import SettingsError, TidewaxError
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS
+from flows.live import instruments_of, streams_beside
 from flows.plan import Plan, configured_indicators
 from flows.plugin_faults import plugin_faults
 from flows.plugins import load_plugins
@@ -47,7 +49,8 @@ def show(name: Name = None) -> None:
     """Print the settings in force as YAML; what differs from the defaults says where it came from."""
     resolved = resolve(name)
     settings = resolved.settings
-    typer.echo(f"# analysis_hash {Plan(settings).analysis_hash}, preset {settings.for_feeds().confluence.preset}")
+    plan = _plan_in_force(settings)
+    typer.echo(f"# analysis_hash {plan.analysis_hash}, preset {_preset(settings.confluence.preset, plan)}")
     typer.echo(show_settings(settings, resolved.origins), nl=False)
 
 
@@ -109,12 +112,25 @@ def _indicator_problems(resolved: Resolved, settings: Settings) -> Iterator[Prob
             yield Problem(resolved.origin(path), path, f"no built-in indicator {name!r}{meant(name, BUILTIN)}")
 
 
+def _plan_in_force(settings: Settings) -> Plan:
+    """That of a live run, where they name symbols; else of trades alone."""
+    named = settings.exchange.symbols
+    if not named:
+        return Plan(settings)
+    likes = tuple(instruments_of(settings)[sum(map(len, named.values())) :])
+    universe = universe_of(named, True, streams_beside(settings), likes)
+    given = (universe.lacking, universe.instruments)
+    return Plan(settings, universe.sequenced, universe.feeds, None, True, *given)
+
+
 def _summary(settings: Settings) -> Iterator[str]:
-    plan = Plan(settings)
+    plan = _plan_in_force(settings)
     yield f"ok: analysis_hash {plan.analysis_hash}"
-    auto = settings.confluence.preset == "auto"
+    given = settings.confluence.preset
     weights = ", ".join(f"{name} {weight:g}" for name, weight in plan.dimensions)
-    yield f"preset: {plan.preset}{' (auto)' if auto else ''}: {weights}{'; bars3 for klines' if auto else ''}"
+    known = given != "auto" or settings.exchange.symbols
+    others = "" if known else "; full9 with a book and streams of derivatives, bars3 for klines"
+    yield f"preset: {_preset(given, plan)}: {weights}{others}"
     indicators = plan.analysis.indicators
     bars = max(plan.analysis.lookback.values(), default=0) + 1
     history = max((indicator.history for indicator in indicators), default=0)
@@ -124,6 +140,13 @@ def _summary(settings: Settings) -> Iterator[str]:
         most = settled + history
         yield f"  {name}: {bars} bars are {_span(bars * length)}; {most} bars are {_span(most * length)}"
     yield from _market_state(plan)
+
+
+def _preset(given: str | Mapping[str, str], plan: Plan) -> str:
+    """The presets in force, by instrument where they differ."""
+    found = plan.settings.confluence.preset
+    shown = found if isinstance(found, str) else ", ".join(f"{preset} of {name}" for name, preset in found.items())
+    return f"{shown}{' (auto)' * (given == 'auto')}"
 
 
 def _settled_after(indicators: Sequence[Indicator]) -> int:

@@ -16,6 +16,7 @@ from flows.explain_features import Features
 from flows.reasons import because, price, threshold
 from flows.report_components import component_lines, outage_line, read_outages
 from flows.report_figures import signed
+from flows.report_market import market_before, market_line, shut_by_market
 from flows.report_runs import FinishedRun
 from operators.confluence import GATES, THETA_SOURCES
 
@@ -47,7 +48,7 @@ def explain(directory: Path, signal_id: str) -> str:
         _what(run, signal, score),
         _dimensions(run, signal, score),
         Features(run, signal).lines(),
-        _gates(signal, score, scores),
+        _gates(run, signal, score, scores),
         _bar(run, signal) + _outages(run, signal),
         _planned(signal),
         _became(run, signal),
@@ -94,13 +95,22 @@ def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
     reliability = "uncalibrated" if signal.reliability is None else f"{signal.reliability:.2f}{sample}"
     return [
         f"{signal.side} {signal.key} at {iso(signal.ts)}, close of the {run.base} bar at {price(signal.price)}",
-        f"signal {signal.signal_id}, preset {run.run['presets'].get(signal.key, '-')}, analysis {signal.analysis_hash}",
+        f"signal {signal.signal_id}, preset {run.plan.electorate.preset_of(signal.key)}, analysis {signal.analysis_hash}",
         "paper: simulated on closed bars, no order was placed, nothing here predicts anything",
         f"{why}{signal.theta:g} ({source}); reliability {reliability}",
         f"agreement {agreement}, coverage {signal.coverage:.2f}, dispersion {signal.dispersion:.3f}, "
         f"regime {signal.regime or '-'}{', warming: some values are young' if signal.warming else ''}",
+        *_market(run, signal),
         *wrap(f"because {because(signal)}", _WIDTH, subsequent_indent="  "),
     ]
+
+
+def _market(run: FinishedRun, signal: Signal) -> list[str]:
+    """What was known of the whole market, where the run compared its instruments."""
+    if not run.plan.compared:
+        return []
+    (row,) = market_before(run.path, run.plan, np.array([signal.ts]))
+    return wrap(market_line(row), _WIDTH, subsequent_indent="  ")
 
 
 def _dimensions(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
@@ -116,7 +126,7 @@ def _dimensions(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
     return [*lines, f"{'score - 50':<39}{signal.score - 50:>+14.4f}"]
 
 
-def _gates(signal: Signal, score: Array, scores: Array) -> list[str]:
+def _gates(run: FinishedRun, signal: Signal, score: Array, scores: Array) -> list[str]:
     passed = [name for name, is_open in zip(GATES, score["gates"]) if is_open]
     shut = [name for name, is_open in zip(GATES, score["gates"]) if not is_open]
     lines = [f"gates passed: {', '.join(passed) or 'none'}; failed: {', '.join(shut) or 'none'}"]
@@ -124,7 +134,9 @@ def _gates(signal: Signal, score: Array, scores: Array) -> list[str]:
     if since < signal.ts:
         times = scores["available_at"]
         waited = scores[np.searchsorted(times, since) : np.searchsorted(times, signal.ts)]
-        blocked = [f"{name} on {n}" for name, n in zip(GATES, (waited["gates"] == 0).sum(axis=0)) if n]
+        shut_by = {name: int(n) for name, n in zip(GATES, (waited["gates"] == 0).sum(axis=0))}
+        shut_by["market"] = int(np.count_nonzero(shut_by_market(run.path, run.plan, waited)))
+        blocked = [f"{name} on {n}" for name, n in shut_by.items() if n]
         lines.append(
             f"the score turned at {iso(since)}; {len(waited)} bars waited for gates: {', '.join(blocked) or 'none'}"
         )

@@ -73,7 +73,7 @@ class Features:
 
     def _scores(self) -> Iterator[tuple[BesideFeatures, MicroScore]]:
         plan = self.run.plan
-        own = plan.voting[sum(len(stream.scores) for stream in plan.beside) :]
+        own = plan.electorate.voting[sum(len(stream.scores) for stream in plan.beside) :]
         every = tuple(name for name, _ in plan.timeframes)
         for stream in (*plan.beside, BesideFeatures("features", plan.analysis.columns, own, every)):
             for score in stream.scores:

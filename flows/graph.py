@@ -1,15 +1,18 @@
 """The whole system on one screen. Every arrow is a stream of frames keyed by instrument.
 
-market ─> intake and bars ─┬─> features, one step per timeframe ─┬─> confluence ─> signals and outcomes
-                           ├─────────────────────────────────────┘                    │
-                           └─ funding ────────────────────────────────────────────────┘
+market ─> intake and bars ─┬─> features, one step per timeframe ──────────────┬─> confluence ─> signals and outcomes
+                           ├─> microstructure, of books, quotes, derivatives ──┤                  │
+                           ├─> bitcoin beta, by bars of the reference ─────────┤                  │
+                           ├───────────────────────────────────────────────────┘                  │
+                           ├─> all instruments together (key GLOBAL), a minute later ─────────────┤
+                           └─ funding ────────────────────────────────────────────────────────────┘
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, PRELOAD, RATES, TICKERS, TOPS, TRADES
+from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, LENT, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
 from events.times import MINUTE_NS
 from flows.plan import Plan
@@ -24,6 +27,7 @@ from operators.intake import Intake
 from operators.keyed import Frames, home, keyed, merge, omit, part, pick, route, staged
 from operators.klines import KlineBars
 from operators.latest import Latest
+from operators.linked import Lender, to_perpetuals, without_own
 from operators.market import AVERAGE, EARLIER, MarketStage, to_market
 from operators.microstructure.book import BOOK_MINUTES, BookMinutes
 from operators.microstructure.derivatives import both_prices
@@ -94,14 +98,24 @@ def study(bars: Frames, plan: Plan, timeframes: Collection[str]) -> dict[str, Fr
 
 
 def watch(bars: Frames, plan: Plan) -> dict[str, Frames]:
-    """What stands beside the features, by stream and timeframe."""
+    """Microstructure, by stream and timeframe."""
     lengths, found = dict(plan.timeframes), dict[str, Frames]()
-    for stream in (stream for stream in plan.beside if stream.name == "micro"):
-        for name in stream.timeframes:
-            taken = micro_streams(name, lengths[name], plan.micro)
-            rows = pick(f"micro_{name}_of", bars, *taken)
-            found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
+    bars = lend(bars, plan) if plan.links else bars
+    for name in (name for stream in plan.beside if stream.name == "micro" for name in stream.timeframes):
+        taken = micro_streams(name, lengths[name], plan.micro)
+        rows = pick(f"micro_{name}_of", bars, *taken)
+        found[f"micro.{name}"] = keyed(f"micro_{name}", Micro, (name, lengths[name], plan.micro), taken, rows)
     return found
+
+
+def lend(bars: Frames, plan: Plan) -> Frames:
+    """All that microstructure takes, spot markets with what linked perpetuals lend them."""
+    links, base = plan.links, f"bars.{plan.timeframes[0][0]}"
+    members = {perpetual: [spot for spot in links if links[spot] == perpetual] for perpetual in links.values()}
+    given = (members, [name for name in LENT if name in plan.feeds], base)
+    heard = route("to_perpetuals", bars, to_perpetuals(links, base))
+    lent = home("to_spot", staged("lend", lambda: Lender(*given), ["lend", *given], heard))
+    return merge("lent", route("without_own", bars, without_own(links)), lent)
 
 
 def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
@@ -157,16 +171,16 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     features = study(bars, plan, () if studied else names)
     beside = watch(bars, plan) | compare(bars, plan)
     base = f"bars.{names[0]}"
-    given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.beside)
-    joined = Confluence(*given).streams
+    given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.electorate.joined)
+    waited = Confluence(*given).streams
     confluence = keyed(
         "confluence",
         Confluence,
         given,
-        joined,
+        waited,
         pick("base", bars, base, *(f"features.{name}" for name in names if name not in features)),
         *(pick(f"features_{name}_rows", rows, f"features.{name}") for name, rows in features.items()),
-        *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items() if name in joined),
+        *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items() if name in waited),
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
     together = gather(bars, features, plan)
@@ -175,5 +189,5 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
     scores = pick("scores", confluence, *taken)
     earlier = (pick("market_rows", rows, EARLIER) for rows in together)
     signals = keyed("signals", Signals, asked, taken, scores, *rates, *earlier)
-    every = merge("all", bars, *features.values(), *beside.values(), confluence, *together, signals)
-    return omit("results", every, "votes", EARLIER, *MINUTES, *FEEDS)
+    made = merge("all", bars, *features.values(), *beside.values(), confluence, *together, signals)
+    return omit("results", made, "votes", EARLIER, *MINUTES, *FEEDS)

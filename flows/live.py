@@ -27,6 +27,7 @@ from connectors.tape import Tape
 from connectors.tape.upkeep import Task, Upkeep
 from connectors.watch import Watcher, WatchSink
 from events.errors import RunError, SettingsError, TidewaxError
+from events.feeds import CHECKS
 from events.identity import like
 from flows.announce import Announcer
 from flows.backtest import Backtest
@@ -78,6 +79,7 @@ class LiveRun(Backtest):
             down_after_s=given.down_after_s,
             beside=streams_beside(settings),
             poll_s=given.poll_s,
+            reconcile_s=given.reconcile * 60,
         )
         cache = directory.path / MARKETS if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache, largest_of(settings))
@@ -224,13 +226,14 @@ def streams_beside(settings: Settings) -> tuple[str, ...]:
     """The streams beside trades of a live run of these settings.
 
     >>> streams_beside(Settings.model_validate({"exchange": {"symbols": {"kraken": ["BTC/USD"]}, "feeds": "all"}}))
-    ('book', 'top', 'ticker')
+    ('book', 'top', 'ticker', 'check.1m')
 
     Raises:
         InputError: no instrument of the run has one that they name.
     """
     given = settings.exchange
-    return chosen(given.feeds, instruments_of(settings))
+    named = chosen(given.feeds, instruments_of(settings))
+    return (*named, CHECKS) if given.reconcile else named
 
 
 def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:

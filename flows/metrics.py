@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from config.sections import Metrics
+from config.live_sections import Metrics
 from connectors.live import LiveSource
 from events.errors import RunError
 from events.feeds import BOOKS, TRADES

@@ -79,7 +79,7 @@ def report(directories: Sequence[Path]) -> dict[str, Any]:
     seen: dict[tuple[str, str], Array] = {}
     for run in runs:
         for key in run.keys:
-            preset = run.run["presets"][key]
+            preset = run.plan.electorate.preset_of(key)
             for outcome in run.records(Outcome, key):
                 once.setdefault(outcome.signal_id, _Told(preset, outcome))
             rows, of = lived(run.path, run.plan, key)[1], (run.run["analysis_hash"], key)

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
-from config.presets import preset_for
 from config.problems import dotted
-from config.settings import ONLY_TRADES, PRESETS, THETA_BASE, Settings
+from config.settings import ONLY_TRADES, THETA_BASE, Settings
 from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
-from events.identity import analysis_hash, entry, is_among, is_spot
+from events.identity import analysis_hash, is_among
 from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
 from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
-from flows.voters import voters, why_not
+from flows.voters import Electorate
 from operators.analysis import Analysis, completed
-from operators.ballot import BESIDE_SCORES, BesideFeatures, of_features
-from operators.beta import BETA_COLUMNS, BETA_SCORES, REFERENCE
-from operators.confluence import GATES, ConfluenceSettings, Voters
+from operators.ballot import BesideFeatures
+from operators.beta import BETA_COLUMNS, BETA_SCORES
+from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
 from operators.market import AVERAGE, AVERAGED, TOGETHER
@@ -34,7 +33,7 @@ from operators.market_kernels import LEAST_KEYS
 from operators.microstructure.book import BOOK_GAPS, BookSettings
 from operators.microstructure.micro import MICRO_COLUMNS, micro_streams
 from operators.microstructure.part import INPUTS, MicroSettings
-from operators.microstructure.scores import MICRO_SCORES, MicroScore
+from operators.microstructure.scores import MICRO_SCORES
 from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
@@ -103,36 +102,7 @@ class Plan:
     @property
     def preset(self) -> str:
         """The preset in force; where instruments have several, that of one which has all streams."""
-        preset = self.settings.confluence.preset
-        return preset_for(self.feeds) if isinstance(preset, dict) else preset
-
-    def preset_of(self, instrument: str) -> str:
-        """The preset of an instrument."""
-        preset = self.settings.confluence.preset
-        return preset.get(instrument, self.preset) if isinstance(preset, dict) else preset
-
-    def streams_of(self, instrument: str) -> frozenset[str]:
-        """The streams of the run that an instrument has, that of a reference among them."""
-        compared = {REFERENCE} if instrument in self.followers else set()
-        return (self.feeds | compared) - entry(self.lacking, instrument, frozenset())
-
-    @property
-    def _offered(self) -> frozenset[str]:
-        """The streams that some instrument may have."""
-        return self.feeds | {REFERENCE} if self.followers else self.feeds
-
-    def weights_of(self, preset: str) -> dict[str, float]:
-        """Weights of dimensions under a preset, without those that are disabled."""
-        weights = PRESETS[preset] | self.settings.dimensions.weights
-        return {name: weight for name, weight in weights.items() if name not in self.settings.dimensions.disabled}
-
-    @cached_property
-    def weights(self) -> dict[str, float]:
-        """Weights of the dimensions of all presets in force; of one that several have, that of the first of them."""
-        found: dict[str, float] = {}
-        for preset in (self.preset, *self.settings.presets):
-            found = self.weights_of(preset) | found
-        return found
+        return self.electorate.preset
 
     @property
     def funding(self) -> bool:
@@ -160,28 +130,14 @@ class Plan:
         return tuple(name for name in self.instruments if not name.endswith("*"))
 
     @cached_property
-    def followers(self) -> tuple[str, ...]:
-        """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
-        reference = self.settings.beta.reference
-        if reference not in self.named or "bitcoin_beta" in self.settings.dimensions.disabled:
-            return ()
-        return tuple(sorted(name for name in self.named if name != reference))
-
-    @cached_property
-    def compared(self) -> bool:
-        """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
-        return len(self.named) >= LEAST_KEYS
-
-    @cached_property
-    def averaged(self) -> bool:
-        """Whether these figures have averages to hold closes against."""
-        return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
-
-    @cached_property
     def micro(self) -> MicroSettings:
         """Parameters of microstructure."""
         indicators, streams = self.settings.indicators, tuple(name for name in INPUTS if name in self.feeds)
-        lacking = {name: tuple(feed for feed in streams if feed in feeds) for name, feeds in self.lacking.items()}
+        has = {
+            name: self.settings.streams_of(name, self.feeds, self.instruments, self.lacking)
+            for name in sorted({*self.lacking, *self.links})
+        }
+        lacking = {name: tuple(feed for feed in streams if feed not in feeds) for name, feeds in has.items()}
         return MicroSettings(
             streams=streams,
             lacking=tuple((name, feeds) for name, feeds in lacking.items() if feeds),
@@ -193,6 +149,29 @@ class Plan:
             long_short_basis=indicators.sentiment.long_short,
             preloaded=self.preloaded,
         )
+
+    @cached_property
+    def followers(self) -> tuple[str, ...]:
+        """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
+        reference = self.settings.beta.reference
+        if reference not in self.named or "bitcoin_beta" in self.settings.dimensions.disabled:
+            return ()
+        return tuple(sorted(name for name in self.named if name != reference))
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The perpetual whose streams a spot market has."""
+        return self.settings.links(self.instruments)
+
+    @cached_property
+    def compared(self) -> bool:
+        """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
+        return len(self.named) >= LEAST_KEYS
+
+    @cached_property
+    def averaged(self) -> bool:
+        """Whether these figures have averages to hold closes against."""
+        return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -225,64 +204,34 @@ class Plan:
         return analysis_hash(self.tree)
 
     @cached_property
-    def scores(self) -> tuple[Score, ...]:
-        """The scores among the features: those of the dimensions in force and of plugins, those without a weight left out."""
-        chosen = self.settings.dimensions.features
-        known = (score for score in (*SCORES, *self.plugins.scores) if score.dimension in self.weights)
-        weighted = (replace(score, weight=chosen.get(score.column, score.weight)) for score in known)
-        return tuple(score for score in weighted if score.weight > 0)
-
-    @cached_property
-    def beside(self) -> tuple[BesideFeatures, ...]:
-        """The streams beside the features, and the scores among them, as `scores`, that the streams of the run allow."""
+    def electorate(self) -> Electorate:
+        """Which scores and dimensions vote, and for which instrument."""
+        names = tuple(name for name, _ in self.timeframes)
         told = tuple(name for name, length in self.timeframes if len(micro_streams(name, length, self.micro)) > 1)
-        micro = BesideFeatures("micro", MICRO_COLUMNS, tuple(self._beside(MICRO_SCORES)), told)
-        return (*[micro] * bool(told), *[self._beta] * bool(self._beta.scores))
-
-    @cached_property
-    def _beta(self) -> BesideFeatures:
-        names = tuple(name for name, _ in self.timeframes) if self.followers else ()
-        return BesideFeatures("beta", BETA_COLUMNS, tuple(self._beside(BETA_SCORES)), names)
+        micro = [BesideFeatures("micro", MICRO_COLUMNS, MICRO_SCORES, told)] if told else []
+        beta = [BesideFeatures("beta", BETA_COLUMNS, BETA_SCORES, names)] if self.followers else []
+        own = (*SCORES, *self.plugins.scores)
+        given = (self.feeds, self.lacking, self.instruments)
+        return Electorate(self.settings, *given, own, (*micro, *beta), self.followers)
 
     @property
-    def _unheard(self) -> tuple[BesideFeatures, ...]:
-        """Streams beside the features without a score that votes, so that scores need not wait for them."""
-        return () if self._beta.scores else (self._beta,)
+    def scores(self) -> tuple[Score, ...]:
+        """The scores among the features."""
+        return self.electorate.scores
 
-    def _beside(self, scores: Iterable[MicroScore]) -> Iterator[MicroScore]:
-        for score in scores:
-            weight = self.settings.dimensions.features.get(score.column, score.weight)
-            if weight > 0 and score.dimension in self.weights and self._offered & set(score.streams):
-                yield score._replace(weight=weight)
+    @property
+    def beside(self) -> tuple[BesideFeatures, ...]:
+        """The streams beside the features, with the scores among them that vote."""
+        return self.electorate.beside
 
-    @cached_property
-    def voting(self) -> tuple[MicroScore, ...]:
-        """All scores, in the order of the ballot: those beside the features first."""
-        return (*(score for stream in self.beside for score in stream.scores), *map(of_features, self.scores))
-
-    @cached_property
+    @property
     def dimensions(self) -> tuple[tuple[str, float], ...]:
-        """(name, weight) of the dimensions that take part: those of the presets and of plugins that exist and are not disabled."""
-        found = tuple((name, self.weights[name]) for name in dict.fromkeys(score.dimension for score in self.voting))
-        if not found:
-            disabled = ", ".join(self.settings.dimensions.disabled)
-            raise SettingsError(f"no dimension is left to score: preset {self.preset}, disabled {disabled}")
-        return found
+        """(name, weight) of the dimensions that take part.
 
-    def why_not(self, instrument: str, dimension: str) -> str | None:
-        """Why a dimension is not applicable to an instrument, as a phrase; None where it is."""
-        known = [*BESIDE_SCORES, *map(of_features, (*SCORES, *self.plugins.scores))]
-        why = why_not(dimension, known, self.streams_of(instrument), is_spot(instrument))
-        voting = any(score.dimension == dimension for score in self.voting)
-        return why or (None if voting else "none of its features has a weight")
-
-    def voters(self, instrument: str) -> Voters:
-        """Who votes for an instrument."""
-        return self._voters(self.preset_of(instrument), self.streams_of(instrument), is_spot(instrument))
-
-    def _voters(self, preset: str, streams: frozenset[str], spot: bool) -> Voters:
-        names = [name for name, _ in self.dimensions]
-        return voters(self.voting, names, self.weights_of(preset), THETA_BASE[preset], streams, spot)
+        Raises:
+            SettingsError: there is none.
+        """
+        return self.electorate.dimensions
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -315,9 +264,9 @@ class Plan:
             unblended=UNBLENDED,
             most_spread_bps=settings.gates.spread_bps,
             most_spread_pctl=settings.gates.spread_pctl,
-            spot=self._voters(self.preset, self.feeds, spot=True),
-            derivatives=self._voters(self.preset, self.feeds, spot=False),
-            instruments={name: self.voters(name) for name in sorted({*self.instruments, *self.lacking})},
+            spot=self.electorate.others(spot=True),
+            derivatives=self.electorate.others(spot=False),
+            instruments={n: self.electorate.voters(n) for n in sorted({*self.instruments, *self.lacking})},
         )
 
     @cached_property
@@ -333,7 +282,7 @@ class Plan:
             timeframe=(settings.tf, timeframe_ns(settings.tf)),
             base_ns=self.timeframes[0][1],
             dimensions=tuple(names),
-            features=tuple((score.dimension, score.name) for score in self.voting),
+            features=tuple((score.dimension, score.name) for score in self.electorate.voting),
             timeframes=tuple(name for name, _ in self.timeframes),
             analysis_hash=self.analysis_hash,
             cooldown_bars=settings.cooldown_bars,
@@ -360,8 +309,7 @@ class Plan:
         names = tuple(name for name, _ in self.timeframes)
         base = base_streams(names)
         features: dict[str, Stream] = {}
-        stated = (BesideFeatures("features", self.analysis.columns, (), names), *self.beside, *self._unheard)
-        for stem, columns, _, there in stated:
+        for stem, columns, _, there in (BesideFeatures("features", self.analysis.columns, (), names), *self.beside):
             blocks = {"values": columns, "status": [f"{column}.status" for column in columns]}
             features |= {f"{stem}.{t}": Columns(f"{stem}.{t}", feature_row(len(columns)), blocks) for t in there}
         dimensions = [name for name, _ in self.dimensions]

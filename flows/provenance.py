@@ -54,7 +54,7 @@ def run_header(settings: Settings, inputs: Origin, plan: Plan) -> dict[str, Any]
         "feeds": sorted(plan.feeds),
         "lacking": {name: sorted(feeds) for name, feeds in plan.lacking.items()},
         "lateness_s": {name: plan.lateness_s(name) for name in inputs.instruments},
-        "presets": {name: plan.preset_of(name) for name in inputs.instruments},
+        "presets": {name: plan.electorate.preset_of(name) for name in inputs.instruments},
         "inputs": inputs.describe(),
         "fingerprint": inputs.fingerprint,
         "plugins": plan.plugins.described(),

@@ -16,8 +16,9 @@ from events.feeds import TRADES
 from events.streams import Columns, is_digested
 from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.plan import Plan
-from flows.reference_notes import NOTES
+from flows.reference_notes import BETA_NOTES, NOTES
 from operators.ballot import BESIDE_SCORES
+from operators.beta import BETA_COLUMNS
 from operators.dimensions import DIMENSIONS, SCORES
 from operators.indicators import BUILTIN, TALIB_FUNCTIONS, talib_indicator
 from operators.microstructure.micro import KINDS
@@ -26,7 +27,13 @@ from operators.microstructure.part import INPUTS
 _MADE = "Made from the code by `python -m flows.reference docs`; a test keeps it so.\n"
 _OF_COLUMNS = {
     "features": "one per indicator column and score",
+    "beta": "one per coefficient, residual and score of bitcoin beta",
     "micro": "one per column of microstructure, score and freshness of a score",
+}
+_ABOUT = {
+    "beta": "Of runs of several instruments, `beta.reference` among them.",
+    "global": "Figures of all instruments together, under the key `GLOBAL`, of runs of five instruments or more: a row per minute, "
+    "made of the bars that close then, each waited for or void, and of use to later minutes alone.",
 }
 _TYPES = {"f": "number", "i": "whole number", "u": "whole number"}
 
@@ -86,6 +93,13 @@ def _indicators() -> Iterator[str]:
     for kind in KINDS:
         columns = ", ".join(f"`{column}`" for column in kind.columns if "." not in column)
         yield f"{inspect.getdoc(kind)}\n\nColumns: {columns}\n"
+    yield (
+        "\n## Bitcoin beta\n\nColumns of `beta.{timeframe}`, of instruments that are compared with `beta.reference`; silent on "
+        "others. A pair with a side missing or synthetic, or of a reference that was void then, is dropped, and the row is "
+        "missing. First values after 60 pairs; settled when the window is full: 240 pairs (5m 288, 30m 336, 4h 180).\n"
+    )
+    yield "| column | |\n|---|---|"
+    yield from (f"| `{column}` | {BETA_NOTES[column]} |" for column in BETA_COLUMNS)
     yield "\n## The project's own\n\nNamed in `indicators.builtin`.\n"
     yield "| name | columns | takes | first index | stable length | H |\n|---|---|---|---|---|---|"
     for name, made in sorted(BUILTIN.items()):
@@ -128,15 +142,18 @@ def _streams() -> Iterator[str]:
         "hold a JSON object a row. Null means that there is no value.\n"
     )
     once: dict[str, str] = {}
-    streams = Plan(Settings(), feeds=frozenset({TRADES, *INPUTS})).streams
+    some = [Settings().beta.reference, *(f"binance:{base}/USDT" for base in ("ETH", "SOL", "XRP", "BNB"))]
+    streams = Plan(Settings(), feeds=frozenset({TRADES, *INPUTS}), instruments=some).streams
     for name in streams:
         stem = name.rsplit(".", 1)[0] if "." in name else name
         once.setdefault(stem, name)
     for stem, name in once.items():
         stream = streams[name]
-        timeframe = ".{timeframe}" if "." in name else ""
+        timeframe = "" if "." not in name else ".1m" if stem == "global" else ".{timeframe}"
         compared = "Compared by `tidewax verify`." if is_digested(name) else "Not compared by `tidewax verify`."
         yield f"\n## {stem}{timeframe}\n\n{compared}\n"
+        if stem in _ABOUT:
+            yield f"{_ABOUT[stem]}\n"
         if stem == "bars.open":
             yield "The bars that are still open when a bounded run ends, flagged flushed; columns as those of bars."
             continue

@@ -82,7 +82,16 @@ NOTES: Final[dict[str, str]] = {
     "reliability": "estimated rate of r_net > 0 of such signals, of the named table; null without one",
     "calibrated": "whether there is a table",
     "in_sample": "whether the table saw this time",
-    "market_regime": "regime of the whole market",
+    "market_regime": "regime of the whole market a minute before; in rows at their own boundary, as a code: -1 BROAD_DOWN, "
+    "0 MIXED, 1 BROAD_UP, 10 more where volatility is high (_HIGH_VOL)",
+    "breadth_up": "share of instruments whose return over 24 hours is above 0",
+    "breadth_net": "share above 0 less share below",
+    "dispersion_mad": "median absolute deviation of the returns over 24 hours from their median",
+    "dispersion_sd": "their population standard deviation",
+    "mean_rho": "mean correlation of the last 60 one-minute log returns, of instruments that have all of them",
+    "above_ema50": "share of instruments whose newest 30m bar closed above its EMA50",
+    "ref_rv": "volatility of the reference over the last 288 5m returns, of a year, a fraction",
+    "n": "instruments that have a bar then and a return over 24 hours; nothing is said of fewer than 5",
     "price": "reference price: the close of the base bar; of an update, the price of the step",
     "spread_bps": "spread of the book, basis points",
     "atr": "average true range of 14 bars of the risk timeframe",
@@ -112,3 +121,18 @@ NOTES: Final[dict[str, str]] = {
     "funding": "funding paid per unit, quote units; null where the run had no rates",
     "settlements": "(time, rate) of the settlements that funding is the sum of",
 }
+
+BETA_NOTES: Final[dict[str, str]] = {
+    "beta": "slope of the log returns on those of the reference, over the pairs before the bar",
+    "alpha": "intercept, a bar",
+    "rho": "correlation, -1 to 1",
+    "r_squared": "its square: the share of the variance that the reference explains",
+    "t_alpha": "t statistic of alpha, with Newey-West errors of floor(4 (n / 100)^(2/9)) lags",
+    "corr_breakdown": "1 if the correlation over the last 60 pairs is more than 0.25 below that of the window, and significantly "
+    "so (Fisher's z, one-sided p < 0.01), else 0",
+    "residual": "the return less alpha and beta times that of the reference: out of sample, as the pair is not in the window",
+    "residual_z": "its z score over the 256 residuals before",
+    "alpha_annual": "alpha times the bars of a year",
+    "bitcoin_beta.residual_momentum": "tanh(z / 2) of the sum of the last 20 residuals, z over the 256 such sums before",
+}
+"""What the columns of `beta.{timeframe}` mean."""

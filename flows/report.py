@@ -23,6 +23,7 @@ from flows.report_components import component_lines, read_outages, summary
 from flows.report_dimensions import dimensions, dimensions_line
 from flows.report_failures import FAILURES, dead_letters, failures_table
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
+from flows.report_market import shut_by_market
 from flows.report_reconcile import reconcile_lines, reconciled
 from flows.report_runs import lived, read_records
 from flows.report_yardsticks import buy_and_hold, coin_flip
@@ -46,7 +47,7 @@ def summarise(directory: Path, plan: Plan, counts: dict[str, dict[str, int]]) ->
         "reordered": {key: n for key, n in reordered.items() if n},
         "reasons": dict(sorted(reasons.items())),
         "signals": sum(counts["signals"].values()),
-        "entries": {key: _entries(lived(directory, plan, key)[1]) for key in read_keys(directory, confluence)},
+        "entries": {key: _entries(directory, plan, key) for key in read_keys(directory, confluence)},
         "dead_letters": dict(sorted(dead.items())),
         "failed": failed,
         "reconcile": reconciled(directory, plan.streams),
@@ -116,17 +117,21 @@ def _results(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
     }
 
 
-def _entries(rows: Any) -> dict[str, Any]:
+def _entries(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
     """Of one instrument: base bars beyond the threshold, how often each gate was shut on them, and how far the score went."""
+    rows = lived(directory, plan, key)[1]
     wanted = rows["state"] != 0
     reach = np.abs(rows["m"]) * 50
     scored = ~np.isnan(reach)
     farthest = int(np.nanargmax(reach)) if scored.any() else None
+    blocked = {gate: int((wanted & (rows["gates"][:, k] == 0)).sum()) for k, gate in enumerate(GATES)}
+    if plan.compared:
+        blocked["market"] = int(np.count_nonzero(shut_by_market(directory, plan, rows)))
     return {
         "base_bars": len(rows),
         "scored": int(scored.sum()),
         "beyond_theta": int(wanted.sum()),
-        "blocked": {gate: int((wanted & (rows["gates"][:, k] == 0)).sum()) for k, gate in enumerate(GATES)},
+        "blocked": blocked,
         "largest_score": None if farthest is None else round(float(reach[farthest]), 2),
         "theta": None if farthest is None else float(rows["theta"][farthest]),
     }

@@ -33,8 +33,8 @@ def dimensions(directory: Path, plan: Plan, key: str, scores: Array) -> dict[str
     """
     found: dict[str, dict[str, Any]] = {}
     names = [name for name, _ in plan.dimensions]
-    for name in plan.weights_of(plan.preset_of(key)):
-        why = plan.why_not(key, name)
+    for name in plan.electorate.weights_of(plan.electorate.preset_of(key)):
+        why = plan.electorate.why_not(key, name)
         if why is not None:
             found[name] = {"covered": None, "why": why}
             continue

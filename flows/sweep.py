@@ -158,7 +158,8 @@ def _check(points: Sequence[Point]) -> None:
     said: dict[str, str] = {}
     for point in points:
         try:
-            Plan(point.settings).signals  # noqa: B018  (made of all the others)
+            plan = Plan(point.settings)
+            _ = plan.analysis, plan.signals  # made of all the others
         except SettingsError as error:
             said.setdefault(str(error), " ".join(f"--set {path}={value}" for path, value in point.given))
     if said:

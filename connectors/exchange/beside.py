@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import ccxt
-import numpy as np
 
-from connectors.exchange.beside_rows import (
-    QUOTE_FIELDS,
-    Parsed,
-    Sample,
-    liquidation_rows,
-    number,
-    pushed_open_interest,
-    quote_row,
-    rate_of,
-    rate_row,
-    stamp,
-    ticker_row,
-    top_row,
-    update_ticker,
-)
+from connectors.exchange.beside_rows import QUOTE_FIELDS, Parsed, number, quote_row, stamp
 from connectors.exchange.channels import (
     INDEXES,
     LIQUIDATION_CACHE,
@@ -41,22 +26,21 @@ from connectors.exchange.client import groups, guard, kind_of, make_client
 from connectors.exchange.direct_quotes import READERS, DirectQuotes, Quote
 from connectors.exchange.frames import Other
 from connectors.exchange.heartbeats import proven_until
-from connectors.exchange.line import Line, Row
+from connectors.exchange.line import Line
 from connectors.exchange.offers import offered
 from connectors.exchange.polls import POLLED, Polls
+from connectors.exchange.readings import ERRORS, Readings, Told, malformed, told
 from connectors.exchange.taps import Tap
-from events.feeds import BOOKS, FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS
+from events.feeds import BOOKS, CHECKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
 from events.frames import control
-from events.schema import HOLE, MALFORMED, NEVER, RECONNECT
-from events.times import MINUTE_NS, SECOND_NS
+from events.schema import HOLE, NEVER, RECONNECT
+from events.times import SECOND_NS
 
 if TYPE_CHECKING:
     from connectors.exchange.feed import Feed
     from connectors.exchange.instrument import Instrument
 
 log = logging.getLogger(__name__)
-_TICKER_NS: Final = SECOND_NS // 2
-"""Tickers and mark prices are handed out no more often than this."""
 _SHARE: Final = 2
 """Of states only the newest are kept from one part in so many of the queue on, so that trades still have room."""
 _UNTIMED: Final = {
@@ -68,29 +52,8 @@ _UNTIMED: Final = {
 }
 """By venue and market type, the streams whose rows stand at the time of their receipt."""
 
-_STREAMS: Final = {
-    TICKER_CACHE: (TICKERS, RATES, OPEN_INTEREST),
-    QUOTE_CACHE: (TOPS,),
-    RATE_CACHE: (RATES,),
-    LIQUIDATION_CACHE: (LIQUIDATIONS,),
-}
-"""Which streams come of what is in a cache of ccxt. Of a ticker of Kraken the best quotes come too."""
-
 Seen = Mapping[tuple[str, str], tuple[int, int]]
 """By instrument and stream, of an earlier run: `ts_event` of the newest row handed out, and the watermark."""
-
-
-class Told(dict[str, Any]):
-    """A cache of ccxt that tells of everything that is put into it."""
-
-    def __init__(self, content: Mapping[str, Any], take: Callable[[str, Parsed], None]) -> None:
-        super().__init__(content)
-        self._take = take
-
-    def __setitem__(self, symbol: str, parsed: Any) -> None:
-        """Called by ccxt for everything it has parsed."""
-        super().__setitem__(symbol, parsed)
-        self._take(symbol, parsed)
 
 
 class Beside:
@@ -114,11 +77,7 @@ class Beside:
         self.lines: dict[str, dict[str, Line]] = {}
         self.channels: list[Channel] = []
         self.polls = Polls(feed)
-        self._tickers: dict[str, dict[str, float]] = {}
-        self._told: dict[
-            tuple[str, str], int
-        ] = {}  # by symbol and stream, of when the row was that was handed out last
-        self._next: dict[str, int] = {}  # by symbol, the next settlement as predicted last
+        self._readings = Readings(feed.exchange, feed.options.poll_s)
         self._pushers: dict[tuple[str, str, str], list[Channel]] = {}  # by cache, what is told, symbol
         self.witnessed: list[tuple[Any, ...]] | None = None
         self._proofs: dict[tuple[str, str], Beacon] = {}  # by symbol and stream
@@ -209,7 +168,7 @@ class Beside:
     def _line(self, one: Instrument, stream: str) -> Line:
         feed = self._feed
         untimed = _UNTIMED.get((feed.exchange, kind_of(one.symbol)), frozenset())
-        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed)
+        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed | {CHECKS})
         line.newest_ns, line.promised_ns = self._seen.get((one.key, stream), (NEVER, NEVER))
         line.ready = stream not in POLLED[feed.exchange]
         return line
@@ -263,8 +222,9 @@ class Beside:
     def _take(self, cache: str, symbol: str, parsed: Parsed) -> None:
         """What the caches of ccxt call, for everything that it has parsed."""
         received, tells = self._feed.clock.now(), told(parsed)
-        # that of an index is the one of a spot market
-        symbols = [s for s in self.lines if s.partition(":")[0] == symbol] if tells == INDEXES else [symbol]
+        symbols = [symbol]
+        if tells == INDEXES:  # its symbol is that of a spot market
+            symbols = [name for name in self.lines if name.startswith(f"{symbol}:")]
         if self.witnessed is not None and cache == QUOTE_CACHE:
             self.witnessed.append((symbol, stamp(parsed), *(number(parsed[name]) for name in QUOTE_FIELDS)))
         for name in symbols:
@@ -295,74 +255,16 @@ class Beside:
 
     def _read(self, cache: str, symbol: str, parsed: Parsed, received: int) -> None:
         """Hand out the rows of something that was pushed; of what cannot be read a row that says so."""
-        lines = self.lines[symbol]
-        both = (TOPS,) if self._feed.exchange == "kraken" else ()
-        for stream in _STREAMS[cache] + both:
-            if (line := lines.get(stream)) is None:
+        for stream in self._readings.streams(cache):
+            if (line := self.lines[symbol].get(stream)) is None:
                 continue
             try:
-                for sample in self._samples(stream, line, parsed, received):
-                    self._told[symbol, stream] = sample.at_ns
-                    line.put(sample.row(self._number(line, parsed, received)), sample.at_ns, received)
-            except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+                for row, at in self._readings.rows(line, parsed, received):
+                    line.put(row, at, received)
+            except ERRORS as error:
                 line.unread += 1
                 log.warning("%s: %s cannot be read: %r: %s", line.one.key, stream, error, str(parsed)[:200])
-                line.put(malformed(stream, received, line.next_seq(received)), line.newest_ns, received)
-
-    def _samples(self, stream: str, line: Line, parsed: Parsed, received: int) -> Iterator[Sample]:
-        symbol, read = line.one.symbol, line.one.read
-        if stream == LIQUIDATIONS:
-            yield from liquidation_rows(self._feed.exchange, line.one.key, parsed, read, received)
-            return
-        if stream == TOPS:
-            sample = top_row(parsed, read, received)
-            if sample is not None:
-                yield sample
-            return
-        at = stamp(parsed)
-        at = received if at == NEVER else at
-        last = self._told.get((symbol, stream), NEVER)
-        if stream == TICKERS:
-            state = self._tickers.setdefault(symbol, {})
-            update_ticker(state, parsed, read)
-            if last == NEVER or at - last >= _TICKER_NS:
-                yield ticker_row(state, at, received)
-        elif (
-            stream == RATES and (rate := rate_of(parsed)) is not None and (hours := rate.interval_h or line.interval_h)
-        ):
-            if last == NEVER or at - last >= MINUTE_NS or rate.next_ns != self._next.get(symbol):
-                self._next[symbol] = rate.next_ns
-                yield rate_row(rate, hours, at, received)
-        elif stream == OPEN_INTEREST and (last == NEVER or at - last >= self._feed.options.poll_s * SECOND_NS):
-            pushed = pushed_open_interest(parsed, at, received)
-            if pushed is not None:
-                yield pushed
-
-    def _number(self, line: Line, parsed: Parsed, received: int) -> int:
-        """The venue's own number of a change of the best quotes, which tells repeats; else one of ours."""
-        if line.stream == TOPS and self._feed.exchange == "binance":
-            return int(parsed["info"]["u"])
-        return line.next_seq(received)
-
-
-def told(parsed: Parsed) -> str:
-    """What a ticker of ccxt is made of, where that is no ticker."""
-    info = parsed.get("info")
-    if not isinstance(info, dict):
-        return ""
-    if info.get("e") == "markPriceUpdate" or "markPx" in info:
-        return MARKS
-    return INDEXES if "idxPx" in info else ""
-
-
-def malformed(stream: str, received_ns: int, seq: int) -> Row:
-    """A row that says that something came which could not be read."""
-    row = np.zeros(1, FEEDS[stream].dtype)
-    for name in ("available_at", "ts_event", "ts_recv"):
-        if name in (row.dtype.names or ()):
-            row[name] = received_ns
-    row["seq"], row["flags"] = seq, MALFORMED
-    return tuple(row[0].tolist())
+                line.put(malformed(stream, received, line.next_seq(received)), NEVER, received)
 
 
 def _together(client: Any, symbols: Sequence[str]) -> None:

@@ -183,7 +183,7 @@ NOT_READ: Final = (msgspec.DecodeError, ValueError)
 _ARE_BOOKS: Final[Mapping[str, Callable[[dict[str, Any]], bool]]] = {
     "binance": lambda frame: frame.get("e") == "depthUpdate",
     "kraken": lambda frame: frame.get("channel") == "book" and "data" in frame,
-    "okx": lambda frame: "data" in frame,
+    "okx": lambda frame: "data" in frame and frame.get("arg", {}).get("channel") == "books",
     "coinbase": lambda frame: frame.get("type") in ("snapshot", "l2update"),
     "bybit": lambda frame: str(frame.get("topic")).startswith("orderbook."),
 }

@@ -26,7 +26,7 @@ from connectors.exchange.venues import Market
 from connectors.retry import Backoff
 from events.feeds import BOOKS
 from events.frames import control
-from events.schema import BOOK_SNAPSHOT, NEVER, VOID
+from events.schema import BOOK_SEQUENCE, BOOK_SNAPSHOT, HOLE, NEVER, RECONNECT, VOID
 from events.times import SECOND_NS
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class Books:
         if self.waiting > most // 2:
             return False
         book.dropped = False
-        self._without(book, update.at_ns)
+        self._span(book, VOID, update.at_ns)
         book.lose(OVERFLOWN, now, asyncio.get_running_loop().time())
         return True
 
@@ -273,14 +273,15 @@ class Books:
         if state.pushed and broken:  # of others whoever takes the rows in sees it in their ids
             log.info("%s: its book is whole again; it was %s", book.one.key, reason)
             update = update._replace(at_ns=max(update.at_ns, book.known_ns + 1))
-            self._without(book, update.at_ns)
+            why = RECONNECT if reason in (RECONNECTED, OVERFLOWN) else BOOK_SEQUENCE
+            self._span(book, HOLE, update.at_ns, why)
         self._hand_out(book, update, now)
 
-    def _without(self, book: Book, until: int) -> None:
-        """Say that joins do without the book from where it is known until a time."""
+    def _span(self, book: Book, kind: int, until: int, why: int = 0) -> None:
+        """Say what holds of the book from where it is known until a time: that joins do without it, or that updates are missing."""
         since = book.known_ns
         if NEVER < since < until:
-            self._say(book, Other(BOOKS, control=control(VOID, since, since, until)))
+            self._say(book, Other(BOOKS, control=control(kind, since, since, until, why)))
 
     def _hand_out(self, book: Book, update: Update, now: int) -> None:
         bids, asks = book.state.cut()

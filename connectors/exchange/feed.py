@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ import ccxt
 from connectors.exchange.beside import Beside, Seen
 from connectors.exchange.books import Books
 from connectors.exchange.calls import Calls
+from connectors.exchange.chooser import Changed, Chooser
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
 from connectors.exchange.direct import Direct
 from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected, wrong_clock
@@ -31,7 +31,7 @@ from connectors.exchange.preload import Preload
 from connectors.exchange.refill import Refill
 from connectors.exchange.sequencer import AVAILABLE_AT, Arrival, Hole, Row, Sequencer
 from connectors.exchange.taps import Tap, Trade
-from connectors.exchange.universe import Changes, Largest, changes, few, turnover
+from connectors.exchange.universe import Changes, Largest
 from connectors.exchange.venues import VENUES, Market
 from connectors.retry import Backoff
 from events.frames import NO_CONTROL, control
@@ -41,10 +41,6 @@ from events.times import SECOND_NS
 log = logging.getLogger(__name__)
 _TICK_S = 0.2
 _REWATCH_S = 0.05  # what comes meanwhile goes through the taps
-
-
-class _Changed(Exception):
-    """Other markets are to be followed."""
 
 
 class Feed:
@@ -90,10 +86,9 @@ class Feed:
     ) -> None:
         self.exchange, self.options, self.cache = exchange, options, cache
         self.venue, self.address = VENUES[exchange], address
-        self.largest, self.always = largest, frozenset(always)
+        self.chooser = None if largest is None else Chooser(self, largest, always)
         self.changes: Changes | None = None
         self.paused = threading.Event()
-        self._looked_s = -math.inf
         self.queue: deque[Item] = deque()
         self.error: BaseException | None = None
         self.closed = threading.Event()
@@ -106,7 +101,7 @@ class Feed:
     def _begin_with(self, symbols: Sequence[str], positions: Mapping[str, Position], seen: Seen) -> None:
         """All that is of these symbols, before anything is connected."""
         self.symbols = tuple(symbols)
-        beyond = () if self.largest is None else (self.largest.like,)
+        beyond = () if self.chooser is None else (self.chooser.rule.like,)
         self.client = make_client(self.exchange, (*symbols, *beyond), self.address, self.options.keep_alive_s)
         self.connected_ns = NEVER
         self.broken: dict[int, tuple[int, str]] = {}
@@ -179,9 +174,10 @@ class Feed:
                     self.refill.spawn = tasks.create_task
                     await self._start(tasks)
             except BaseExceptionGroup as errors:
-                other = [error for error in errors.exceptions if not isinstance(error, _Changed)]
-                if other:
-                    raise other[0] from None
+                for error in errors.exceptions:
+                    if not isinstance(error, Changed):
+                        raise error from None
+                    self.changes = error.found
             finally:
                 await self.books.close()
                 await self.beside.close()
@@ -192,16 +188,13 @@ class Feed:
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         client = self.client
         await self._set_clock()  # the shortest of all answers, so that an exchange that gives none is soon known
-        chosen = self.largest is not None
-        sure, cache = (
-            (sorted(self.always), None) if chosen else (self.symbols, self.cache)
-        )  # others are not in the cache
-        markets = await load_markets(self.exchange, client, sure, cache, partial(self.calls.call, client.load_markets))
-        markets |= {symbol: client.markets[symbol] for symbol in self.symbols if symbol in client.markets}
-        gone = tuple(symbol for symbol in self.symbols if symbol not in markets)
-        if gone:
-            self.changes = Changes((), gone, {})
-            raise _Changed
+        chooser, load = self.chooser, partial(self.calls.call, client.load_markets)
+        if chooser is None:
+            markets = await load_markets(self.exchange, client, self.symbols, self.cache, load)
+        else:  # whoever may join is not in the cache
+            markets = await load_markets(self.exchange, client, sorted(chooser.always), None, load)
+            chooser.gone(client.markets)
+            markets |= {symbol: client.markets[symbol] for symbol in self.symbols}
         for symbol in self.symbols:
             self.instruments[symbol] = one = self._instrument(symbol, markets[symbol])
             if one.held is not None:
@@ -226,33 +219,8 @@ class Feed:
         self.books.start(tasks, markets)
         tasks.create_task(self._look_after())
         tasks.create_task(self.refill.audits())
-        if self.largest is not None:
-            tasks.create_task(self._choose(self.largest))
-
-    async def _choose(self, rule: Largest) -> None:
-        """Look at the turnovers again and again, until others are to be followed.
-
-        Raises:
-            _Changed: then.
-        """
-        client = self.client
-        while True:
-            await asyncio.sleep(max(0.0, self._looked_s + rule.refresh_s - time.monotonic()))
-            kind = {} if self.exchange == "kraken" else {"type": rule.market, "subType": "linear"}
-            tickers = await self.calls.call(partial(client.fetch_tickers, None, kind))
-            self._looked_s = time.monotonic()
-            turnovers = {
-                symbol: turnover(ticker)
-                for symbol, ticker in tickers.items()
-                if symbol in client.markets and rule.candidate(client.markets[symbol])
-            }
-            if few(turnovers, self.symbols):
-                log.warning("%s: the turnovers of %d markets came, too few to choose by", self.exchange, len(turnovers))
-                continue
-            joins, leaves = changes(turnovers, self.symbols, rule, self.always)
-            if joins or leaves:
-                self.changes = Changes(tuple(joins), tuple(leaves), turnovers)
-                raise _Changed
+        if self.chooser is not None:
+            tasks.create_task(self.chooser.run())
 
     async def _set_clock(self) -> None:
         began = time.time_ns()

@@ -31,7 +31,7 @@ class Line:
         proven: whether its rows stand at the venue's time, so that a promise needs a proof; else they stand at that of their
             receipt, and the source clock is promise enough.
         ready: whether what is known of the past is handed out, before which nothing is promised.
-        newest_ns: `ts_event` of the newest row handed out.
+        newest_ns: `ts_event` of the newest row handed out; of funding rates, of those that were settled.
         received_ns: when that was received.
         promised_ns: the newest heartbeat.
         interval_h: of funding rates the hours between settlements.

@@ -7,7 +7,7 @@ from typing import Final
 
 from connectors.exchange.client import kind_of
 from events.errors import InputError
-from events.feeds import BESIDE, BOOKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
+from events.feeds import BESIDE, BOOKS, CHECKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
 
 ALL: Final = "all"
 """In place of names of streams: every one that one of the instruments has."""
@@ -26,13 +26,13 @@ OFFERED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
 
 
 def offered(instrument: str) -> frozenset[str]:
-    """The streams beside trades that an instrument (`exchange:symbol`) has.
+    """The streams beside trades that an instrument (`exchange:symbol`) has; klines to check its bars by it has on every venue.
 
     >>> sorted(offered("kraken:BTC/USD"))
-    ['book', 'ticker', 'top']
+    ['book', 'check.1m', 'ticker', 'top']
     """
     exchange, _, symbol = instrument.partition(":")
-    return OFFERED.get(exchange, {}).get(kind_of(symbol), frozenset())
+    return OFFERED.get(exchange, {}).get(kind_of(symbol), frozenset()) | {CHECKS}
 
 
 def chosen(wanted: Sequence[str], instruments: Iterable[str]) -> tuple[str, ...]:

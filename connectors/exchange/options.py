@@ -27,9 +27,10 @@ class Options:
             stands for an exchange, whose time may be its own.
         preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for a
             preload that says that there are none, None for no preload.
-        beside: the streams beside trades, names of `events.feeds.BESIDE`; an instrument has those of them that its venue offers.
+        beside: the streams beside trades, names of `events.feeds.BESIDE`, and CHECKS; an instrument has those that it is offered.
         book_rows: rows of books that wait to be handed out before updates are dropped.
         poll_s: how often REST is asked for samples that the venue does not push.
+        reconcile_s: how often it is asked for the closed klines that bars are held against.
         void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
         down_after_s: a feed that should push and has not for so long is down.
     """
@@ -50,6 +51,7 @@ class Options:
     beside: tuple[str, ...] = ()
     book_rows: int = 500_000
     poll_s: float = 60.0
+    reconcile_s: float = 300.0
 
     def clock_limit_s(self, address: str | None) -> float:
         """How far the clock may be off at the exchange, or at the server at `address` that stands for it.

@@ -15,9 +15,10 @@ from connectors.exchange.beside_rows import Parsed, long_short_row, open_interes
 from connectors.exchange.calls import Calls
 from connectors.exchange.faults import reason
 from connectors.exchange.funding import funding
+from connectors.exchange.klines import klines
 from connectors.exchange.line import Line
 from events.errors import InputError
-from events.feeds import LONG_SHORT, OPEN_INTEREST, RATES
+from events.feeds import CHECKS, LONG_SHORT, OPEN_INTEREST, RATES
 from events.schema import NEVER
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _DERIVED: Final = frozenset({RATES, OPEN_INTEREST, LONG_SHORT})
+_ANY: Final = frozenset({CHECKS})
 POLLED: Final[Mapping[str, frozenset[str]]] = {
-    "binance": _DERIVED,
-    "bybit": _DERIVED,
-    "okx": _DERIVED,
-    "kraken": frozenset(),
-    "coinbase": frozenset(),
+    "binance": _DERIVED | _ANY,
+    "bybit": _DERIVED | _ANY,
+    "okx": _DERIVED | _ANY,
+    "kraken": _ANY,
+    "coinbase": _ANY,
 }
 """By venue, the streams of which REST tells something: the past at least."""
 _PUSHED: Final = frozenset({("bybit", OPEN_INTEREST)})
@@ -64,9 +66,10 @@ class Polls:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._calls = {stream: Calls(feed, answered=True) for stream in _DERIVED}
+        self._calls = {stream: Calls(feed, answered=True) for stream in _DERIVED | _ANY}
         self._begun = 0
         self._settled: dict[str, int] = {}  # by symbol, of when the newest settlement was
+        self._compared: dict[str, int] = {}  # by symbol, the close of the newest kline, or when the run began
 
     async def run(self, line: Line) -> None:
         """Hand out what was before, then sample until cancelled; at times of its own, so that calls are spread."""
@@ -82,7 +85,14 @@ class Polls:
         if (feed.exchange, line.stream) in _PUSHED:
             return
         every_s = feed.options.poll_s * (_SLOWLY if line.stream == LONG_SHORT else 1)
-        ask = {RATES: self._settlements, OPEN_INTEREST: self._open_interest, LONG_SHORT: self._long_short}[line.stream]
+        if line.stream == CHECKS:
+            every_s = feed.options.reconcile_s
+        ask = {
+            RATES: self._settlements,
+            OPEN_INTEREST: self._open_interest,
+            LONG_SHORT: self._long_short,
+            CHECKS: self._klines,
+        }[line.stream]
         while True:
             await self._try(line, partial(ask, line))
             await asyncio.sleep(every_s * first)
@@ -122,8 +132,11 @@ class Polls:
         It is available when it was published, unless there was such a run, whose promises are past that.
         """
         feed = self._feed
-        symbol, rows = line.one.symbol, _ROWS[feed.exchange]
-        if line.stream == RATES:
+        symbol, rows = line.one.symbol, _ROWS.get(feed.exchange, 0)
+        if line.stream == CHECKS:
+            last = feed.clock.now() if line.newest_ns == NEVER else line.newest_ns
+            self._compared[symbol] = last // MINUTE_NS * MINUTE_NS
+        elif line.stream == RATES:
             await self._settlements(line, past=not resumed)
         elif line.stream == OPEN_INTEREST:
             ask = feed.client.fetch_open_interest_history
@@ -157,6 +170,17 @@ class Polls:
 
     async def _long_short(self, line: Line) -> None:
         self._hand_out(line, await self._call(line, self._ratios, line.one.symbol, 1))
+
+    async def _klines(self, line: Line) -> None:
+        """The klines that closed since the last ones, of a day at most; they are known now."""
+        feed, symbol = self._feed, line.one.symbol
+        since = max(self._compared[symbol], feed.clock.now() - DAY_NS)
+        call, until = partial(self._call, line), feed.clock.now()
+        rows = await klines(feed.client, symbol, "1m", since, until, call, feed.clock.now)
+        now = feed.clock.now()
+        for _, _, _, ts_open, *after in rows.tolist():
+            line.put((now, now, line.next_seq(now), ts_open, *after), now, now)
+            self._compared[symbol] = ts_open + MINUTE_NS
 
     async def _ratios(self, symbol: str, rows: int) -> list[Parsed]:
         ask, period = self._feed.client.fetch_long_short_ratio_history, _PERIOD

@@ -42,6 +42,11 @@ class Largest:
         """A symbol of such a market, which need not exist."""
         return f"BTC/{self.quote}" if self.market == "spot" else f"BTC/{self.quote}:{self.quote}"
 
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """What tells ccxt to ask for such markets."""
+        return {"type": "spot"} if self.market == "spot" else {"type": "swap", "subType": "linear"}
+
     def candidate(self, market: Market) -> bool:
         """Whether a market, as ccxt describes it, may be chosen: it is active, and a contract of it is linear.
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from connectors.files.layout_table import GENERAL, LAYOUTS, Layout
+from connectors.files.layout_names import Layout
+from connectors.files.layout_table import GENERAL, LAYOUTS
 from events.errors import InputError
 from events.feeds import FEEDS
 

@@ -74,7 +74,12 @@ class StoredPartition(StatefulSourcePartition[tuple[str, Frame], StoredState]):
     def __init__(self, source: StoredSource, state: StoredState | None) -> None:
         self._source = source
         spans = read_spans(source.directory, source.timed.values(), SPAN_NS)
-        timed = [_Part(span, key, close) for key, ends in spans.items() for span, close in ends.items()]
+        # one that has ended is known as far as the others, as in the run itself
+        newest: dict[int, int] = {}
+        for ends in spans.values():
+            for span, close in ends.items():
+                newest[span] = max(close, newest.get(span, NEVER))
+        timed = [_Part(span, key, boundary) for key in spans for span, boundary in newest.items()]
         keys = {key for stream in source.others.values() for key in read_keys(source.directory, stream)}
         self._parts = [*sorted(timed), *(_Part(0, key, NEVER) for key in sorted(keys))]
         self._identity = id_of("stored", *sorted(source.timed), *sorted(source.others), len(self._parts))

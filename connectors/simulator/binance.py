@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
 from connectors.simulator import binance_frames as made
-from connectors.simulator.binance_books import DEPTH_MS, BookStreams, snapshot
+from connectors.simulator.binance_books import snapshot
 from connectors.simulator.binance_futures import FUTURES, Futures
 from connectors.simulator.binance_queries import MS, interval_ns, number, refused, since_ns, until_ns
+from connectors.simulator.binance_streams import Streams, stream_name
 from connectors.simulator.faults import STALE_NS
 from connectors.simulator.ledger import Ledger
-from connectors.simulator.quotes import day_figures, liquidations
+from connectors.simulator.quotes import day_figures
 from connectors.simulator.session import Session
 from connectors.simulator.venue import Refused, Venue
 from events.frames import Array
-from events.times import SECOND_NS
-
-_EVERY: Final = {
-    False: {"ticker": SECOND_NS},
-    True: {"ticker": 2 * SECOND_NS, "markPrice@1s": SECOND_NS, "markPrice": 3 * SECOND_NS},
-}
-"""Streams of spot, and of USD-M, that tell something once in so many ns."""
-_BOOK_KINDS: Final = frozenset({"bookTicker", *DEPTH_MS[False], *DEPTH_MS[True]})
 
 
 class Binance(Venue):
@@ -37,23 +30,8 @@ class Binance(Venue):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._by_id = {(ledger.listing.linear, ledger.listing.market_id): ledger for ledger in self.ledgers.values()}
-        self._streams: dict[str, tuple[Ledger, str]] = {}
-        for ledger in self.ledgers.values():
-            linear = ledger.listing.linear
-            klines = (f"kline_{name}" for name in made.INTERVALS)
-            for kind in (
-                "aggTrade",
-                "trade",
-                "bookTicker",
-                *("forceOrder",) * linear,
-                *DEPTH_MS[linear],
-                *_EVERY[linear],
-                *klines,
-            ):
-                self._streams[_stream(ledger, kind)] = ledger, kind
         self._futures = Futures(self.world)
-        self._books: dict[str, BookStreams] = {}
-        self._told_ns: dict[str, int] = {}
+        self._streams = Streams(self.world, self.ledgers.values(), self.faults, self._futures)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add the paths of both segments."""
@@ -80,7 +58,7 @@ class Binance(Venue):
 
     def streams_of(self, ledger: Ledger) -> tuple[str, ...]:
         """The streams of its trades."""
-        return _stream(ledger, "aggTrade"), _stream(ledger, "trade")
+        return stream_name(ledger, "aggTrade"), stream_name(ledger, "trade")
 
     # --- streams
 
@@ -94,7 +72,7 @@ class Binance(Venue):
         if message.get("method") == "SUBSCRIBE":
             if not self.faults.met("bad-symbol"):
                 session.streams.update(dict.fromkeys(names))
-                self._begin(names)
+                self._streams.begin(names)
         elif message.get("method") == "UNSUBSCRIBE":
             for name in names:
                 session.streams.pop(name, None)
@@ -102,76 +80,9 @@ class Binance(Venue):
 
     def frames(self, wanted: Mapping[str, None], fresh: Mapping[str, Array]) -> dict[str, list[str]]:
         """The frames of each of these streams."""
-        out = self._book_frames(wanted, fresh)
-        if not wanted:
-            return out
-        now, event_ms = self.world.now_ns, self.client_now_ns // MS
-        for stream in self._told_ns.keys() - wanted.keys():
-            del self._told_ns[stream]
-        for stream in wanted:
-            if stream not in self._streams or stream in out:
-                continue
-            ledger, kind = self._streams[stream]
-            rows = fresh.get(ledger.listing.instrument)
-            if kind.startswith("kline_"):
-                since = self._told_ns.get(stream, now)
-                self._told_ns[stream] = now
-                out[stream] = list(made.kline_frames(ledger, kind[6:], since, now, rows is not None, event_ms))
-            elif kind in _EVERY[ledger.listing.linear]:
-                out[stream] = self._figures(ledger, kind, self._told_ns[stream], now)
-                self._told_ns[stream] = now
-            elif kind == "forceOrder":
-                closed = () if rows is None else liquidations(rows, self.world.seed).tolist()
-                if closed and now - self._told_ns.get(stream, 0) >= SECOND_NS:  # the newest in a second, no more
-                    self._told_ns[stream] = now
-                    out[stream] = [made.liquidation_frame(ledger.listing, closed[-1], event_ms)]
-            elif rows is not None and kind in ("aggTrade", "trade"):
-                make = made.aggregate_frames if kind == "aggTrade" else made.trade_frames
-                out[stream] = make(ledger.listing, rows, event_ms)
-        return out
-
-    def _figures(self, ledger: Ledger, kind: str, since_ns: int, now_ns: int) -> list[str]:
-        """The frames of a stream that tells something once in a while, of the times after the one and up to the other."""
-        every_ns, skew_ns = _EVERY[ledger.listing.linear][kind], self.faults.ns("clock-skew")
-        frames = []
-        for time_ns in range((since_ns // every_ns + 1) * every_ns, now_ns + 1, every_ns):
-            if kind == "ticker":
-                figures = day_figures(ledger, time_ns, ledger.id_at(time_ns))
-                frames.append(made.day_frame(ledger.listing, figures, (time_ns + skew_ns) // MS))
-            else:
-                frames.append(self._futures.mark_frame(ledger, time_ns, (time_ns + skew_ns) // MS))
-        return frames
-
-    def _begin(self, streams: Iterable[str]) -> None:
-        """Follow what these streams tell of from now on, if nobody did so before."""
-        for stream in streams:
-            ledger, kind = self._streams.get(stream, (None, ""))
-            if ledger is None:
-                continue
-            if kind in _EVERY[ledger.listing.linear]:
-                self._told_ns.setdefault(stream, self.world.now_ns)
-            elif kind in _BOOK_KINDS:
-                instrument = ledger.listing.instrument
-                if instrument not in self._books:
-                    self._books[instrument] = BookStreams(
-                        ledger, self.world.books[instrument], self.world.now_ns, self.faults
-                    )
-                self._books[instrument].add(kind)
-
-    def _book_frames(self, wanted: Mapping[str, None], fresh: Mapping[str, Array]) -> dict[str, list[str]]:
-        """Those of all that is followed; what nobody wants any more is followed no longer."""
-        out: dict[str, list[str]] = {}
-        for instrument, streams in list(self._books.items()):
-            names = {kind: _stream(self.ledgers[instrument], kind) for kind in streams.kinds}
-            for kind, name in names.items():
-                if name not in wanted:
-                    streams.remove(kind)
-            if not streams.kinds:
-                del self._books[instrument]
-                continue
-            for kind, frame in streams.advance(self.world.now_ns, fresh.get(instrument)):
-                out.setdefault(names[kind], []).append(frame)
-        return out
+        if wanted:
+            self.faults.met("clock-skew")
+        return self._streams.frames(wanted, fresh)
 
     # --- REST
 
@@ -268,8 +179,3 @@ class Binance(Venue):
             since = (-(-until // every_ns) - limit) * every_ns
         rows = ledger.klines(every_ns, since, until, self.history_end(ledger))
         return [made.kline_row(ledger.listing, row, every_ns) for row in rows]
-
-
-def _stream(ledger: Ledger, kind: str) -> str:
-    segment = "linear" if ledger.listing.linear else "spot"
-    return f"{segment} {ledger.listing.market_id.lower()}@{kind}"

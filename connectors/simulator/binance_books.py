@@ -77,7 +77,7 @@ class BookStreams:
     """The streams of the book of one instrument that somebody listens to.
 
     Attributes:
-        kinds: of streams, `bookTicker` or one of `DEPTH_MS`.
+        names: of the streams, by kind: `bookTicker`, or one of `DEPTH_MS`.
     """
 
     def __init__(self, ledger: Ledger, books: Books, now_ns: int, faults: Faults) -> None:
@@ -85,30 +85,37 @@ class BookStreams:
         self._book = books.follow(now_ns)
         self._depths: dict[str, DepthStream] = {}
         self._best = self._book.best
-        self.kinds: dict[str, None] = {}
+        self.names: dict[str, str] = {}
 
-    def add(self, kind: str) -> None:
+    def add(self, kind: str, name: str) -> None:
         """Listen to a stream from now on."""
-        self.kinds[kind] = None
+        self.names[kind] = name
         if kind != "bookTicker" and kind not in self._depths:
             interval_ms = DEPTH_MS[self._listing.linear][kind]
             self._depths[kind] = DepthStream(self._listing, interval_ms, self._book, self._faults)
 
-    def remove(self, kind: str) -> None:
-        """Listen to it no more."""
-        self.kinds.pop(kind, None)
-        self._depths.pop(kind, None)
+    def remove(self, name: str) -> bool:
+        """Listen to a stream no more; whether any is left."""
+        for kind in [kind for kind, kept in self.names.items() if kept == name]:
+            del self.names[kind]
+            self._depths.pop(kind, None)
+        return bool(self.names)
+
+    @property
+    def due_ns(self) -> int:
+        """When the book changes next, if nothing trades until then."""
+        return self._book.due_ns
 
     def advance(self, now_ns: int, rows: Array | None) -> Iterator[tuple[str, str]]:
-        """(kind, frame) of all that is to be told until that time, in the order of time."""
+        """(name, frame) of all that is to be told until that time, in the order of time."""
         for change in self._book.advance(now_ns, rows):
-            if "bookTicker" in self.kinds and change.best != self._best:
+            if "bookTicker" in self.names and change.best != self._best:
                 self._best = change.best
-                yield "bookTicker", book_ticker(self._listing, change, self._faults.ns("clock-skew"))
+                yield self.names["bookTicker"], book_ticker(self._listing, change, self._faults.ns("clock-skew"))
             for kind, stream in self._depths.items():
                 frame = stream.told(change)
                 if frame is not None:
-                    yield kind, frame
+                    yield self.names[kind], frame
 
 
 def snapshot(listing: Listing, books: Books, time_ns: int, next_id: int, limit: int) -> dict[str, Any]:

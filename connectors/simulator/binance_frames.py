@@ -247,6 +247,13 @@ def day_frame(listing: Listing, figures: DayFigures, event_ms: int) -> str:
     return _text({"e": "24hrTicker", "E": event_ms} | {short: row[name] for name, short in _DAY.items()})
 
 
+def mini_frame(listing: Listing, figures: DayFigures, event_ms: int) -> str:
+    """A frame of `@miniTicker`."""
+    row = day(listing, figures)
+    names = ("symbol", "lastPrice", "openPrice", "highPrice", "lowPrice", "volume", "quoteVolume")
+    return _text({"e": "24hrMiniTicker", "E": event_ms} | {_DAY[name]: row[name] for name in names})
+
+
 def open_interest(listing: Listing, contracts: float, time_ns: int) -> dict[str, Any]:
     """The answer to `openInterest`."""
     return {"openInterest": listing.qty_text(contracts), "symbol": listing.market_id, "time": time_ns // _MS}

@@ -120,13 +120,14 @@ class FollowedBook:
         bids, asks: lots by price in ticks, the best price first.
         update_id: of it.
         time_ns: of the last change.
+        due_ns: when the step is over, and it changes next if nothing trades.
     """
 
     def __init__(self, model: BookModel, now_ns: int) -> None:
         self._model = model
         self.time_ns, self._next_id = now_ns, model.ledger.next_id
         self._step, self._last = model.step_at(now_ns), model.last(self._next_id)
-        self.update_id = model.update_id(self._step, self._next_id)
+        self.update_id, self.due_ns = model.update_id(self._step, self._next_id), model.end_ns(self._step)
         self._place()
 
     def advance(self, now_ns: int, rows: Array | None) -> Iterator[Change]:
@@ -141,9 +142,10 @@ class FollowedBook:
         yield from self._until(now_ns)
 
     def _until(self, time_ns: int) -> Iterator[Change]:
-        while time_ns >= (end_ns := self._model.end_ns(self._step)):
-            began_ns = self._step * STEP_NS
+        while time_ns >= self.due_ns:
+            end_ns, began_ns = self.due_ns, self._step * STEP_NS
             self._step += 1
+            self.due_ns = self._model.end_ns(self._step)
             yield self._changed(end_ns, (began_ns, began_ns + STEP_NS))
 
     def _changed(self, time_ns: int, ended: tuple[int, int] | None) -> Change:

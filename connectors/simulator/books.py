@@ -41,6 +41,7 @@ class Followed(Protocol):
         update_id: of it.
         time_ns: of the last update.
         best: ticks and lots of the best bid, then of the best ask, as they are told.
+        due_ns: when it changes next, if nothing trades until then.
     """
 
     bids: Side
@@ -51,6 +52,10 @@ class Followed(Protocol):
     @property
     def best(self) -> tuple[int, int, int, int]:
         """Best bid, best ask."""
+
+    @property
+    def due_ns(self) -> int:
+        """When it changes next."""
 
     def advance(self, now_ns: int, rows: Array | None) -> Iterator[Change]:
         """Every change until that time, with the TRADE rows that are new."""

@@ -19,6 +19,7 @@ from connectors.simulator.recording import RecordedTape
 from events.errors import InputError
 from events.frames import Array
 from events.rows import TRADE
+from events.schema import FOREVER
 from events.times import MINUTE_NS
 
 _MS: Final = 1_000_000
@@ -78,6 +79,11 @@ class FollowedRecording:
         self._book, self._place, self.time_ns = book, book.place(now_ns), now_ns
         self.update_id, self.bids, self.asks = book.at(now_ns, 0)
         self.best = (*next(iter(self.bids.items())), *next(iter(self.asks.items())))
+
+    @property
+    def due_ns(self) -> int:
+        """When the next message comes."""
+        return self._book.told[self._place].time_ns if self._place < len(self._book.told) else FOREVER
 
     def advance(self, now_ns: int, rows: Array | None) -> Iterator[Change]:
         """Every message until that time; the trades are in them already."""

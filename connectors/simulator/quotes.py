@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp
 from typing import Final
 
@@ -33,7 +34,7 @@ def liquidations(rows: Array, seed: int) -> Array:
 
 def funding_rate(ledger: Ledger, seed: int, interval: int) -> float:
     """The funding rate of the interval with that number, a fraction: around one basis point, sometimes negative."""
-    drawn = 1e-4 + 8e-5 * generator(seed, "funding " + ledger.listing.instrument, interval).standard_normal()
+    drawn = 1e-4 + 8e-5 * _normal(seed, "funding " + ledger.listing.instrument, interval)
     return float(np.round(np.clip(drawn, -7.5e-3, 7.5e-3), 8))
 
 
@@ -57,11 +58,15 @@ def long_share(ledger: Ledger, seed: int, time_ns: int) -> float:
 def _wave(ledger: Ledger, name: str, seed: int, time_ns: int, every_ns: int) -> float:
     """A line through a normal number every so many ns."""
     k, rest = divmod(time_ns, every_ns)
-    before, after = (
-        float(generator(seed, f"{name} {ledger.listing.instrument}", every_ns // MINUTE_NS, i).standard_normal())
-        for i in (k, k + 1)
-    )
+    drawn = f"{name} {ledger.listing.instrument}"
+    before, after = (_normal(seed, drawn, every_ns // MINUTE_NS, i) for i in (k, k + 1))
     return before + (after - before) * rest / every_ns
+
+
+@lru_cache(maxsize=4_096)
+def _normal(seed: int, name: str, *position: int) -> float:
+    """A normal number that depends on what it is for alone."""
+    return float(generator(seed, name, *position).standard_normal())
 
 
 @dataclass(frozen=True)

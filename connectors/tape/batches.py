@@ -42,6 +42,8 @@ def opened(
     >>> heartbeat = Frame("x:A/B", "trades", FEEDS["trades"].empty, 60)
     >>> [frame.name for _, frame in opened([("x:A/B", heartbeat), ("x:A/B", heartbeat)], set())]
     ['preload', 'trades', 'trades']
+    >>> [frame.name for _, frame in opened([("x:A/B", heartbeat)], set(), False, {"x:A/B": frozenset({"funding"})})]
+    ['funding', 'trades']
     """
     out: Items = []
     for instrument, frame in items:

@@ -12,7 +12,7 @@ from events.feeds import BOOKS, FEEDS
 from events.frames import Array, Rows
 from events.records import DeadLetter
 from events.rows import BOOK_MINUTE, GAP_ROW
-from events.schema import BOOK_SEQUENCE, BOOK_SNAPSHOT, END, LEAVE, NEVER, VOID
+from events.schema import BOOK_SEQUENCE, BOOK_SNAPSHOT, END, HOLE, LEAVE, NEVER, SYNCED, VOID
 from events.times import MINUTE_NS
 from events.validation import CROSSED, REASONS
 from operators.microstructure.book_kernels import (
@@ -21,6 +21,7 @@ from operators.microstructure.book_kernels import (
     STATE,
     SYNCS,
     WAITS,
+    begin_hole,
     begin_void,
     new_state,
     pass_time,
@@ -55,7 +56,8 @@ class BookMinutes:
 
     A book begins with a snapshot. An update that does not continue the one before, or that leaves the best bid at or above the
     best ask, is refused; the book is then STALE, stated as a gap with the reason book_seq, until the next snapshot, which the
-    updates that came since then continue. An update that ends at or below the last id changes nothing.
+    updates that came since then continue. So it is after a HOLE, by which a source states that updates are missing which show in
+    no id. An update that ends at or below the last id changes nothing.
 
     A book is also STALE, for output, 30 s after its last update, and in a void. What comes after a void, or in it, takes effect
     when it ends. Order flow is that between states without such a break between them.
@@ -79,7 +81,7 @@ class BookMinutes:
         self.before = np.empty((2, 2, self.depth))
         self.means, self.sums = np.zeros(len(MEANS)), np.zeros(OFI_LEVELS + len(MEANS))
         self.waiting = Waiting(FEEDS[BOOKS].empty)
-        self.gap: tuple[int, int, int] | None = None  # (since, ids that are missing)
+        self.gap: tuple[int, int, int, int] | None = None  # (since, reason, ids that are missing)
         self.refused = NEVER  # the offset of the last dead letter
         self.boundary = NEVER
         self.ended = False
@@ -103,12 +105,17 @@ class BookMinutes:
             boundary, self.ended = min(boundary, (ts + 1) // MINUTE_NS * MINUTE_NS), True
         if boundary <= self.boundary and not said and not len(taken):
             return
-        voids = sorted((c[2], c[3]) for c in said if c[1] == VOID)
-        out, n, at = self._room(taken, boundary, len(voids)), 0, 0
-        for since, until in voids:
-            end = int(taken["available_at"].searchsorted(since))
-            n, at = self._take(taken[at:end], out, n), end
-            n = begin_void(self.state, self.levels, *self._measured, since, until, out, n)
+        breaks = sorted((c[2], c[1] == VOID, c[3], c[4]) for c in said if c[1] in (VOID, HOLE))
+        out, n, at = self._room(taken, boundary, len(breaks)), 0, 0
+        for since, void, until, reason in breaks:
+            end = int(taken["available_at"].searchsorted(since, "left" if void else "right"))
+            n, at = self._take(taken[at:end], out, n), max(at, end)
+            if void:
+                n = begin_void(self.state, self.levels, *self._measured, since, until, out, n)
+            elif self.state["state"][0] == SYNCED:
+                n = begin_hole(self.state, self.levels, *self._measured, since, out, n)
+                self.gap = (since, reason, NEVER, NEVER)
+                self.gaps.append((since, since, NEVER, reason, NEVER, NEVER))
         n = self._take(taken[at:], out, n)
         if boundary > self.boundary:
             self.boundary = boundary
@@ -158,8 +165,8 @@ class BookMinutes:
     def _go_on(self, at: int, out: Array, n: int) -> int:
         """After a snapshot: the gap is healed, and what waited continues the book. Gives the rows in `out` now."""
         if self.gap is not None:
-            since, id_from, id_to = self.gap
-            self.gaps.append((at, since, at, BOOK_SEQUENCE, id_from, id_to))
+            since, *why = self.gap
+            self.gaps.append((at, since, at, *why))
             self.gap = None
         waiting = self.waiting.take()
         if self.state["u"][0] == NEVER:  # what came before a snapshot without an id is in it
@@ -180,7 +187,7 @@ class BookMinutes:
             reason, ids = REASONS[CROSSED], (NEVER, NEVER)
             said = "it leaves the best bid at or above the best ask"
         if self.gap is None:
-            self.gap = (int(self.state["broken_at"][0]), *ids)
+            self.gap = (int(self.state["broken_at"][0]), BOOK_SEQUENCE, *ids)
             self.gaps.append((at, self.gap[0], NEVER, BOOK_SEQUENCE, *ids))
         self.refused = max(at, self.refused + 1)  # by time, so that one that leaves and joins again repeats none
         self.dead.append(

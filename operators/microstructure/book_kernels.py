@@ -265,6 +265,29 @@ def _change(s: Any, rows: Array, start: int, end: int, levels: Array) -> int:
 
 
 @kernel
+def begin_hole(
+    state: Array,
+    levels: Array,
+    depth: int,
+    cap_multiple: float,
+    means: Array,
+    sums: Array,
+    since: int,
+    out: Array,
+    n: int,
+) -> int:
+    """Updates are missing after a time: what is left is no book. Gives the rows in `out` now."""
+    s = state[0]
+    now = max(since, s.now)
+    n = pass_time(state, levels, depth, cap_multiple, means, sums, now, out, n)
+    _look(s, levels, depth, cap_multiple, means, now)
+    _weigh(s, means, sums, now)
+    _drop(s, since)
+    s.now = now
+    return n
+
+
+@kernel
 def take(
     rows: Array,
     start: int,

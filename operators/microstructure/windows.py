@@ -95,7 +95,8 @@ class Samples:
 
     def __init__(self, window: int, minimum: int) -> None:
         self.window, self.minimum = window, minimum
-        self.at, self.x = np.empty(0, np.int64), NO_VALUES
+        self.x = NO_VALUES
+        self.at = np.empty(0, np.int64)  # of the newest of them, those that came since the last bar
 
     def add(self, at: Array, x: Array) -> None:
         """Take samples in, in their order."""
@@ -106,13 +107,14 @@ class Samples:
 
         Forgets what no later time needs.
         """
-        end = self.at.searchsorted(times, side="right") - own
+        older = len(self.x) - len(self.at)
+        end = older + self.at.searchsorted(times, side="right") - own
         values = sample_z(self.x, end, current, self.window, self.minimum)
         absent = np.where(np.isfinite(current) & (end < self.minimum), COLD, MISSING)
         ready = np.where(end < self.window, WARMING, SETTLED)
         if len(times):
-            kept = max(int(self.at.searchsorted(times[-1], side="right")) - self.window - 1, 0)
-            self.at, self.x = self.at[kept:].copy(), self.x[kept:].copy()
+            told = int(self.at.searchsorted(times[-1], side="right"))
+            self.at, self.x = self.at[told:].copy(), self.x[max(older + told - self.window - 1, 0) :].copy()
         return values, np.where(np.isnan(values), absent, ready).astype(np.uint8)
 
     def snapshot(self) -> Any:

@@ -37,6 +37,19 @@ def test_check_of_shipped_settings(name):
     assert lines[-1] == f"stops: of {load(name).signals.tf}, of ATR, and of the newest swing where that is nearer"
 
 
+def test_the_preset_in_force_is_that_of_the_streams_of_a_live_run(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "exchange:\n  symbols: {binance: [BTC/USDT, 'BTC/USDT:USDT']}\n  feeds: [trades, book, funding]\n  reconcile: 0\n"
+    )
+    each = "price6 of binance:BTC/USDT, full9 of binance:BTC/USDT:USDT (auto)"
+    assert run("show", str(file)).stdout.splitlines()[0].endswith(f", preset {each}")
+    lines = run("check", str(file)).stdout.splitlines()
+    assert lines[1].startswith(f"preset: {each}: order_flow 0.18, liquidity 0.14, sentiment 0.1, ")
+    file.write_text("confluence: {preset: {'binance:BTC/USDT': core6}}\n")
+    assert ", preset core6 of binance:BTC/USDT" in run("show", str(file)).stdout.splitlines()[0]
+
+
 def test_check_names_all_problems(tmp_path):
     file = tmp_path / "my.yaml"
     file.write_text(

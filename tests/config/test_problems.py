@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from config import Secret, Settings, resolve
 from config.document import read_document
 from config.problems import Origin
-from config.sections import Section
+from config.section import Section
 from config.shape import paths
 from config.sources import apply_environment
 from config.validation import Validation

@@ -9,7 +9,7 @@ from pydantic import Field
 from config import Secret, profile_names, resolve
 from config.document import read_document
 from config.problems import Origin
-from config.sections import Section
+from config.section import Section
 from config.show import show
 from config.validation import Validation
 

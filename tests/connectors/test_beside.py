@@ -22,11 +22,11 @@ SPOT, SWAP = "binance:BTC/USDT", "binance:BTC/USDT:USDT"
 T = 1_750_000_080 * SECOND_NS  # a whole minute
 
 
-def market(before_s=40.0, **given):
+def market(before_s=40.0, instruments=(SPOT, SWAP), **given):
     """An exchange at which time runs as it does here, begun so many seconds before a minute ends."""
     start = T + MINUTE_NS - round(before_s * SECOND_NS)
     return Exchange(
-        (SPOT, SWAP), **{"seed": 5, "start_ns": start, "speed": 1, "activity": 20, "history_days": 2, **given}
+        instruments, **{"seed": 5, "start_ns": start, "speed": 1, "activity": 20, "history_days": 2, **given}
     )
 
 

@@ -96,7 +96,10 @@ def test_the_past_and_samples(market_data, venue, path, answers, interest):
                 ),
                 lambda: (rows_of(feed), [line.failure for line in feed.beside.lines["BTC/USDT:USDT"].values()]),
             )
-            await asyncio.sleep(0.5)  # whatever is asked meanwhile tells nothing new
+            calls = feed.counts["calls"]
+            await until(
+                lambda: feed.counts["calls"] > calls + 3, "nothing is asked any more"
+            )  # which tells nothing new
             return rows_of(feed)
 
     rows = asyncio.run(run())

@@ -44,8 +44,8 @@ def test_a_fault_of_a_book_is_noticed_and_healed(instrument, fault, reason):
             client.until(lambda made=made: client.counts[reason] == made)
             client.until(lambda made=made: client.counts["snapshots"] == made + 1)
             client.right()
-        breaks, voids = client.books[instrument].breaks, len(client.said(instrument, VOID))
-        assert (breaks, voids) == ((0, 2) if instrument == KRAKEN else (2, 0))  # where ids tell it is seen in them
+        breaks, holes = client.books[instrument].breaks, len(client.said(instrument, HOLE))
+        assert (breaks, holes) == ((0, 2) if instrument == KRAKEN else (2, 0))  # where ids tell it is seen in them
         in_order(client)
 
 
@@ -59,7 +59,7 @@ def test_updates_of_kraken_that_are_left_out_show_in_its_checksum_or_cross_the_b
         client.until(lambda: broken() >= 2)
         exchange.clear()
         client.right()
-        assert len(client.said(KRAKEN, VOID)) == broken()
+        assert len(client.said(KRAKEN, HOLE)) == broken()
         in_order(client)
 
 

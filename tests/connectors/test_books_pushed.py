@@ -14,7 +14,7 @@ from simulator_clients import loopback_only  # noqa: F401
 
 from connectors.exchange import ExchangeSource, Options, book_venues, books
 from events.feeds import BOOKS
-from events.schema import BOOK_SNAPSHOT, NEVER, VOID
+from events.schema import BOOK_SNAPSHOT, HOLE, NEVER
 from operators.intake import Intake
 
 pytestmark = pytest.mark.usefixtures("loopback_only")
@@ -70,10 +70,10 @@ class Client:
         name = f"{self.exchange}:{symbol}"
         return np.concatenate([f.rows for f in self.frames if f.instrument == name and len(f.rows)])
 
-    def voids(self, symbol):
+    def holes(self, symbol):
         """(since, until) of each."""
         of = [frame.control for frame in self.frames if frame.instrument == f"{self.exchange}:{symbol}"]
-        return [(int(row["since"]), int(row["until"])) for said in of for row in said if row["kind"] == VOID]
+        return [(int(row["since"]), int(row["until"])) for said in of for row in said if row["kind"] == HOLE]
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def connected(exchange, monkeypatch):
             if frame.instrument == f"{exchange}:{symbol}":
                 intake.push(frame)
                 assert not [made for made in intake.advance() if made.name == "dead_letters"]
-        for since, until in client.voids(symbol):  # in which nothing came
+        for since, until in client.holes(symbol):  # in which nothing came
             assert not ((rows["available_at"] > since) & (rows["available_at"] < until)).any()
 
 
@@ -109,7 +109,7 @@ def test_books_are_those_of_the_venue(exchange, monkeypatch):
         client.until(lambda: all(len(updates_of(client.rows(symbol))) > 100 for symbol in server.symbols))
         assert client.right()
         assert client.counts["snapshots"] == len(server.symbols) == server.subscribed
-        assert not any(client.voids(symbol) for symbol in server.symbols)
+        assert not any(client.holes(symbol) for symbol in server.symbols)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_an_update_that_was_not_pushed_is_noticed_stated_and_healed(exchange, re
             client.until(lambda lost=lost: client.counts[reason] > lost)
             client.until(lambda: client.counts["snapshots"] == client.counts["asked"] + len(server.symbols))
             assert client.right()
-        assert sum(len(client.voids(symbol)) for symbol in server.symbols) == client.counts[reason] == 3
+        assert sum(len(client.holes(symbol)) for symbol in server.symbols) == client.counts[reason] == 3
         snapshots = [
             update
             for symbol in server.symbols
@@ -142,7 +142,7 @@ def test_a_crossed_book_is_stated_and_healed(exchange, monkeypatch):
         client.until(lambda: client.counts["snapshots"] == len(server.symbols) + 1)
         assert client.right()
         assert not any(book.breaks for book in client.books.values())  # what crossed it was not handed out
-        assert sum(len(client.voids(symbol)) for symbol in server.symbols) == 1
+        assert sum(len(client.holes(symbol)) for symbol in server.symbols) == 1
 
 
 @VENUES
@@ -153,7 +153,7 @@ def test_a_lost_connection_is_stated_and_healed(exchange, hard, monkeypatch):
         server.do(server.cut(hard))
         client.until(lambda: client.counts["snapshots"] == 2 * len(server.symbols))
         assert client.right()
-        assert [len(client.voids(symbol)) for symbol in server.symbols] == [1] * len(server.symbols)
+        assert [len(client.holes(symbol)) for symbol in server.symbols] == [1] * len(server.symbols)
 
 
 def test_levels_that_leave_the_depth_of_kraken_are_deleted(monkeypatch):

@@ -191,3 +191,14 @@ def test_columns_by_role(tmp_path):
     assert only(path, columns={"time": "when", "oi_base": "oi"})["oi_base"].tolist() == [5.0]
     table = csv(tmp_path / "f.csv", "timestamp,rate,interval_h,predicted,ts_next", f"{T},0.0001,8,1,{T * NS}")
     assert only(table)[["predicted", "ts_next"]].tolist() == [(1, T * NS)]
+
+
+@pytest.mark.parametrize("stream", [name for name in FILED if name not in (TRADES, "klines.1m", RATES)])
+def test_the_parquet_files_of_a_tape_are_read_as_they_are(tmp_path, stream):
+    """All fields of the rows, the null integer as it is, and the place on the tape."""
+    rows = book(50, 4) if stream == BOOKS else samples(stream, 100, 5)
+    columns = {name: rows[name] for name in rows.dtype.names} | {"place": np.arange(len(rows))}
+    pl.DataFrame({"instrument": [KEY] * len(rows)} | columns).write_parquet(tmp_path / "a.parquet")
+    found = read_streams([tmp_path / "a.parquet"])
+    assert list(found) == [(KEY, stream)]
+    assert found[KEY, stream].tobytes() == rows.tobytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from simulator_books import listening, snapshot, told_since
+from simulator_books import listening, moving, snapshot, told_since
 from simulator_clients import (
     LINEAR,
     SPOT,
@@ -178,6 +178,24 @@ def test_a_ticker_is_told_once_in_a_while_as_rest_has_it(instrument, every_s):
         assert last["n"] > frames[0]["n"] > 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["ticker", "miniTicker"])
+@pytest.mark.parametrize(("client", "instrument"), [("binance", SPOT), ("binanceusdm", LINEAR)])
+def test_ccxt_watches_tickers(client, instrument, name):
+    async def run():
+        symbol = symbol_of(instrument)
+        with by_hand(instrument, activity=20, history_days=0.1) as exchange:
+            async with unified(exchange, client, enableRateLimit=False) as c:
+                watching = asyncio.create_task(c.watch_tickers([symbol], {"name": name}))
+                async with moving(exchange, 0.5):
+                    told = (await watching)[symbol]
+                traded = exchange.traded(instrument)
+        before = traded[traded["available_at"] < told["timestamp"] * MS]
+        assert (told["last"], told["timestamp"] % 500) == (before["price"][-1], 0)
+        assert told["quoteVolume"] > told["baseVolume"] > 0
+
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_symbols_differ_in_turnover_and_a_trade_changes_their_ranks():

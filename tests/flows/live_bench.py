@@ -57,7 +57,7 @@ class Heard:
 class Bench(Heard):
     """A live run on a local exchange; scripts wait for what it says."""
 
-    def __init__(self, directory, exchange, instruments, **options):
+    def __init__(self, directory, exchange, instruments, largest=None, **options):
         super().__init__()
         self.exchange, self.tape = exchange, directory / "tape"
         address = exchange.url.removeprefix("http://")
@@ -65,11 +65,13 @@ class Bench(Heard):
         for name in instruments:
             venue, symbol = name.split(":", 1)
             symbols.setdefault(venue, []).append(symbol)
-        source = ExchangeSource(symbols, Options(**{**FAST, **options}), dict.fromkeys(symbols, address))
-        tape = Tape(self.tape, universe_of(source.exchanges, beside=source.options.beside))
+        addresses = dict.fromkeys([*symbols, *(largest or ())], address)
+        source = ExchangeSource(symbols, Options(**{**FAST, **options}), addresses, largest=largest)
+        tape = Tape(self.tape, universe_of(source.named, beside=source.options.beside, like=source.likes))
         self.source = LiveSource(source, tape)
-        sequenced = frozenset(name for name in instruments if self.source.sequenced(name))
-        self.plan = Plan(Settings(), sequenced, self.source.feeds, live=True, lacking=self.source.lacking)
+        known = self.source.instruments
+        sequenced = frozenset(name for name in known if self.source.sequenced(name))
+        self.plan = Plan(Settings(), sequenced, self.source.feeds, None, True, self.source.lacking, known)
 
     def run(self, script, graph=to_the_bars):
         """Run until the script has ended."""

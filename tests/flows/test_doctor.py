@@ -192,7 +192,7 @@ def test_a_store_that_a_live_run_would_refuse_is_wrong(exchange, tmp_path, broke
                 file.unlink()
             Tape(
                 tmp_path / "tape",
-                universe_of({name: tuple(listed) for name, listed in SYMBOLS.items()}, preloaded=True),
+                universe_of({name: tuple(listed) for name, listed in SYMBOLS.items()}, True, ("check.1m",)),
             ).close()
         state, said = findings(exchange, tmp_path)["run directory"]
     assert state == "wrong"

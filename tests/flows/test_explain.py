@@ -81,11 +81,11 @@ def test_a_signal_that_waited_for_gates_says_for_which(run):
     signal = run.records(Signal, KEY)[3]
     scores = run.rows("confluence", KEY).copy()
     at = int(np.searchsorted(scores["available_at"], signal.ts))
-    assert _gates(signal, scores[at], scores) == [f"gates passed: {', '.join(GATES)}; failed: none"]
+    assert _gates(run, signal, scores[at], scores) == [f"gates passed: {', '.join(GATES)}; failed: none"]
     scores["state_since"][at] = scores["available_at"][at - 2]
     scores["gates"][at - 2 : at] = 1
     scores["gates"][at - 2, 0] = scores["gates"][at - 2, 2] = scores["gates"][at - 1, 0] = 0
-    said = _gates(signal, scores[at], scores)[1]
+    said = _gates(run, signal, scores[at], scores)[1]
     turned = iso(int(scores["available_at"][at - 2]))
     assert said == f"the score turned at {turned}; 2 bars waited for gates: coverage on 2, gap on 1"
 

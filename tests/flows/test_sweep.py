@@ -34,6 +34,8 @@ pytestmark = pytest.mark.slow
 START = 1_700_006_400_000_000_000
 SETTINGS = {
     "bars": {"time": ["1m", "5m"]},
+    "beta": {"reference": "synthetic:ETH/USDT"},
+    "dimensions": {"weights": {"bitcoin_beta": 0.1}},
     "confluence": {"theta": 4.0, "blend": {"1m": 0.7, "5m": 0.3}, "gates": {"coverage": 0.3}},
     "signals": {"tf": "1m", "cooldown_bars": 1, "hold_bars": 5},
     "run": {"epoch_s": 0.0},

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from sink_samples import dead_letter, outcome, signal
 
-from config.sections import Metrics
-from connectors.exchange import ExchangeSource, Health
+from config.live_sections import Metrics
+from connectors.exchange import ExchangeSource, Health, StreamHealth, voids_beside
 from connectors.exchange.feed import Feed
 from connectors.exchange.options import Options
 from connectors.live import LiveSource, universe_of
@@ -21,7 +21,7 @@ from connectors.watch import WatchSink
 from events.errors import RunError
 from events.frames import NO_ROWS, Frame
 from events.records import DimensionShare, Reconcile
-from events.rows import BAR, GAP_ROW, TRADE
+from events.rows import BAR, FUNDING, GAP_ROW, TRADE
 from events.schema import BOOK_SEQUENCE, GAP, NEVER, NO_TRADES, PARTIAL, RECONNECT, SYNTHETIC, UNVERIFIED
 from events.times import MINUTE_NS, SECOND_NS
 from flows.announce import Announcer, announcement
@@ -204,6 +204,56 @@ def test_metrics_tell_what_was_counted_and_latencies_of_what_is_new_alone(source
     assert found["tidewax_gap_seconds_total", ("feed", "trades"), ("reason", "reconnect"), ("venue", "binance")] == 3
     assert found["tidewax_bar_reconcile_diff_total", ("field", "high"), ("venue", "binance")] == 2
     assert found["tidewax_dead_letters_total", ("reason", "LATE"), ("step", "bars")] == 1
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """Of exchanges that nobody connects to, with streams beside trades."""
+    streams = ("top", "funding")
+    exchanges = ExchangeSource({"binance": ["BTC/USDT", "BTC/USDT:USDT"]}, Options(beside=streams))
+    with Tape(tmp_path / "tape", universe_of(exchanges.exchanges, beside=streams)) as tape:
+        yield LiveSource(exchanges, tape)
+
+
+def test_streams_beside_trades_have_metrics_of_their_own_where_an_instrument_has_them(beside):
+    perpetual = "binance:BTC/USDT:USDT"
+    assert set(beside.beside) == {(BTC, "top"), (perpetual, "top"), (perpetual, "funding")}
+    assert beside.lacking == {BTC: frozenset({"funding"})}
+    feed = Feed("binance", ["BTC/USDT"], {}, beside.exchange.options)
+    beside.streams = [StreamHealth(feed, "top"), StreamHealth(feed, "funding")]
+    beside.streams[0].state = "up"
+    rates = np.zeros(3, FUNDING)
+    rates["ts_event"], rates["available_at"], rates["predicted"] = (T, T + 1, T + 2), T + 5, (0, 0, 1)
+    standing = beside.beside[perpetual, "funding"]
+    standing.passed(Frame(perpetual, "funding", rates, NEVER))
+    standing.passed(Frame(perpetual, "funding", rates[:0], T + 60 * SECOND_NS))
+    ((key, void),) = voids_beside({(perpetual, "funding"): standing}, [perpetual], T + 60 * SECOND_NS)
+    standing.passed(void)
+    assert (key, standing.newest_ns, standing.watermark_ns) == (perpetual, T + 1, T + 60 * SECOND_NS)
+    assert voids_beside({(perpetual, "funding"): standing}, [perpetual], T + 60 * SECOND_NS) == []  # said once
+    found = values(RunMetrics(beside, Tally(), ""))
+    labels = (("feed", "funding"), ("key", perpetual), ("venue", "binance"))
+    assert found["tidewax_ingest_records_total", ("kind", "funding"), ("venue", "binance")] == 3
+    assert found["tidewax_last_event_timestamp_seconds", *labels] == (T + 1) / SECOND_NS
+    assert found["tidewax_watermark_lag_seconds", *labels] > 0
+    assert found["tidewax_void_total", ("key", perpetual), ("stream", "funding"), ("venue", "binance")] == 1
+    ups = {
+        stream: found["tidewax_connection_up", ("feed", stream), ("venue", "binance")] for stream in ("top", "funding")
+    }
+    assert ups == {"top": 1, "funding": 0}
+
+
+def test_the_status_line_tells_of_streams_beside_trades(beside):
+    status = Status(beside, Tally(), lambda: 0.0)
+    beside.live.set()
+    beside.beside[BTC, "top"].rows = 1_200
+    feed = Feed("binance", ["BTC/USDT"], {}, beside.exchange.options)
+    health = beside.health["binance"] = Health(feed)
+    health.state = "up"
+    beside.streams = [StreamHealth(feed, "top"), StreamHealth(feed, "funding")]
+    beside.streams[1].state = "degraded"
+    assert ", 1,200 rows beside, 0 bars, " in status.line()
+    assert status.line().endswith("; binance up, funding degraded")
 
 
 def test_of_too_many_instruments_the_one_farthest_behind_is_told(source):

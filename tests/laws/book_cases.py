@@ -10,7 +10,7 @@ from lab import START
 
 from events.feeds import BOOKS
 from events.frames import Array, control
-from events.schema import VOID
+from events.schema import HOLE, RECONNECT, VOID
 from events.times import MINUTE_NS, SECOND_NS
 from operators.microstructure.book import BookMinutes, BookSettings
 
@@ -35,6 +35,7 @@ def fine_book(n: int, seed: int, **how: float) -> Array:
 def book_cases() -> dict[str, tuple[Any, ...]]:
     """By name what a `Case` is made of."""
     blind = np.concatenate([control(VOID, since, since, until) for since, until in VOIDS])
+    torn = np.concatenate([control(HOLE, since, since, since + SECOND_NS, RECONNECT) for since, _ in VOIDS])
     uncapped = BookSettings(depth=20, cap_mult=None)
     return {
         "BookMinutes": (
@@ -47,5 +48,9 @@ def book_cases() -> dict[str, tuple[Any, ...]]:
         "BookMinutes, not known for a while": (
             lambda: BookMinutes(BookSettings()), {BOOKS: fine_book(1_500, 23, skips=0.002)},
             {BOOKS: blind}, ("book.1m", "gaps.book"),
+        ),
+        "BookMinutes, torn": (
+            lambda: BookMinutes(BookSettings()), {BOOKS: fine_book(1_500, 24, skips=0.02)},
+            {BOOKS: torn}, ("book.1m", "gaps.book"),
         ),
     }  # fmt: skip

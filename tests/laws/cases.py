@@ -17,7 +17,7 @@ from micro_cases import micro_cases
 
 import operators
 from events.frames import Array, control
-from events.rows import BAR, FUNDING, OHLCV, feature_row
+from events.rows import BAR, FUNDING, MARKET_ROW, OHLCV, feature_row
 from events.schema import BEACON, COLD, COVERAGE, END, HOLE, ID_HOLE, NEVER, RECONNECT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.analysis import Analysis, completed
@@ -203,6 +203,15 @@ def closes_of_two_days(seed: int) -> Array:
     return np.delete(out, r.integers(0, 100, 2 * seed))
 
 
+def regimes_of(confluence: Array) -> Array:
+    """The regime of the market a nanosecond after most boundaries, in runs of half an hour."""
+    r = np.random.default_rng(8)
+    out = np.zeros(len(confluence), MARKET_ROW)
+    out["available_at"] = confluence["available_at"] + 1
+    out["market_regime"] = np.repeat(r.choice([-1, 0, 1, NEVER], len(out) // 30 + 1), 30)[: len(out)]
+    return np.delete(out, r.integers(0, len(out), 40))
+
+
 def averages_of(closes: Array, seed: int) -> Array:
     """Some average every thirty minutes."""
     at = closes[(closes["g"] + 1) % 30 == 0]
@@ -359,6 +368,12 @@ def cases() -> dict[str, Case]:
             lambda: Signals(SIGNALS),
             {"confluence": m["confluence"], "votes": m["votes"]},
             outputs=("signals", "updates", "outcomes"),
+        ),
+        "Signals, with the market": Case(
+            lambda: Signals(SIGNALS._replace(shut_markets=("BROAD_DOWN",)), market=True),
+            {"confluence": m["confluence"], "votes": m["votes"], "market.1m": regimes_of(m["confluence"])},
+            {"market.1m": down},
+            ("signals", "updates", "outcomes"),
         ),
         "Signals, with funding": Case(
             lambda: Signals(SIGNALS._replace(close_on_illiquid=True, calibration=TABLE), funding=True),

@@ -7,12 +7,12 @@ import pytest
 from beside import book, samples
 from lab import ALL, END_OF_TIME, START, deliver, digest, run, trades
 from micro_cases import settlements, spans
-from test_graph import SOAK, crashing
+from test_graph import SOAK, crashing, digests
 
 from config import Settings
 from events.feeds import BOOKS, CONTEXT, FEEDS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
 from events.frames import NO_ROWS, Frame, control
-from events.schema import COLD, FOREVER, MISSING, NEVER, SILENT, VOID
+from events.schema import COLD, FOREVER, LEAVE, MISSING, NEVER, SILENT, VOID
 from events.times import HOUR_NS, MINUTE_NS, SECOND_NS
 from flows.graph import build
 from flows.plan import Plan
@@ -89,11 +89,6 @@ def whole_updates(frames):
     return out
 
 
-def digests(out):
-    """Gaps of trades and of books stand beside each other, each as soon as it is known."""
-    return {key: digest(streams | {"gaps": np.sort(streams["gaps"])}) for key, streams in out.items()}
-
-
 def arrive(delivery=(ALL, 0, False, False), of=None, voids=None, end=END_OF_TIME):
     chunk, lag, beats, trailing = delivery
     out = {}
@@ -111,7 +106,7 @@ def whole():
 
 
 def test_it_is_not_about_nothing(whole):
-    assert [PLAN.preset_of(key) for key in (PERPETUAL, SPOT, QUOTED)] == ["full9", "price6", "price6"]
+    assert [PLAN.electorate.preset_of(key) for key in (PERPETUAL, SPOT, QUOTED)] == ["full9", "price6", "price6"]
     for key, streams in whole.items():
         assert len(streams["signals"]) > 1, key
         assert {f"micro.{name}" for name in ("1m", "5m", "30m")} <= streams.keys()
@@ -249,3 +244,86 @@ def test_a_stream_that_never_comes_holds_nothing_up_where_it_is_void(whole):
             assert scores["u"][:, k].tobytes() == ours["u"][:, k].tobytes(), name
     spoke = scores["q"][:, NAMES.index("sentiment")]
     assert (spoke <= ours["q"][:, NAMES.index("sentiment")] + 1e-12).mean() > 0.95
+
+
+LINKED = Plan(
+    SETTINGS.model_copy(
+        update={
+            "indicators": SETTINGS.indicators.model_copy(
+                update={
+                    "sentiment": SETTINGS.indicators.sentiment.model_copy(
+                        update={"link": {SPOT: PERPETUAL, QUOTED: PERPETUAL}}
+                    )
+                }
+            )
+        }
+    ),
+    feeds=frozenset(EVERY),
+    lacking=LACKING,
+    instruments=(PERPETUAL, SPOT, QUOTED),
+)
+
+
+def lending(market):
+    return build(market, LINKED)
+
+
+@pytest.fixture(scope="module")
+def lent():
+    return run(lending, arrive())
+
+
+def test_a_spot_market_has_the_sentiment_of_its_perpetual(whole, lent):
+    assert LINKED.electorate.preset_of(SPOT) == "full9"
+    for name in ("micro.1m", "micro.5m", "confluence"):
+        assert lent[PERPETUAL][name].tobytes() == whole[PERPETUAL][name].tobytes(), "who lends is not changed"
+    ours, theirs = lent[SPOT]["micro.1m"], lent[PERPETUAL]["micro.1m"]
+    both = np.intersect1d(ours["available_at"], theirs["available_at"])
+    ours, theirs = (rows[np.isin(rows["available_at"], both)] for rows in (ours, theirs))
+    columns = LINKED.beside[0].columns
+    same = [
+        columns.index(name) for name in ("funding_rate", "funding_z", "basis", "oi_base", "long_short_z", "liq_imb_30m")
+    ]
+    assert len(both) > 200
+    assert (
+        np.ascontiguousarray(ours["values"][:, same]).tobytes()
+        == np.ascontiguousarray(theirs["values"][:, same]).tobytes()
+    )
+    assert (~np.isnan(ours["values"][:, same])).sum(axis=0).min() > 50
+    book = columns.index("imb_band")
+    assert ours["values"][:, book].tobytes() != theirs["values"][:, book].tobytes(), "the book is its own"
+    rows = lent[SPOT]["confluence"]
+    assert (rows["q"][:, NAMES.index("sentiment")] > 0).sum() > 100
+    assert (rows["weight"][:, NAMES.index("sentiment")] == 0.10).all()
+    assert all(outcome.settlements == () for outcome in lent[SPOT]["outcomes"]), "and pays no funding"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delivery", [(7, 2 * SECOND_NS, True, False), (501, 0, False, True)], ids=str)
+def test_any_delivery_of_what_is_lent(lent, delivery):
+    assert digests(run(lending, arrive(delivery), per=32)) == digests(lent)
+
+
+@pytest.mark.slow
+def test_restart_after_crashes_where_streams_are_lent(lent):
+    got, crashes = crashing(lending, arrive((61, 2 * SECOND_NS, False, False)), 3)
+    assert crashes > 1
+    assert digests(got) == digests(lent)
+
+
+def test_a_perpetual_that_leaves_lends_nothing_more(lent):
+    """Its streams end: what was theirs is missing from then on, and nobody waits."""
+    cut = START // MINUTE_NS * MINUTE_NS + 100 * MINUTE_NS
+    every = markets()
+    early = arrive(of={PERPETUAL: begun(every[PERPETUAL], cut)}, voids={}, end=cut)[PERPETUAL]
+    leaving = [
+        Frame(PERPETUAL, name, NO_ROWS if name not in FEEDS else FEEDS[name].empty, cut + 1, control(LEAVE, cut, cut))
+        for name in EVERY
+    ]
+    rest = arrive(of={key: every[key] for key in (SPOT, QUOTED)}, voids={})
+    got = run(lending, rest | {PERPETUAL: early + leaving})[SPOT]
+    assert got["confluence"]["available_at"].tobytes() == lent[SPOT]["confluence"]["available_at"].tobytes()
+    ratio = got["micro.1m"]["status"][:, LINKED.beside[0].columns.index("long_frac")]
+    gone = got["micro.1m"]["available_at"] > cut + 15 * MINUTE_NS
+    assert (ratio[gone] == MISSING).all()
+    assert (ratio[~gone] < COLD).any()

@@ -317,7 +317,7 @@ def test_state_is_bounded():
             sizes.append(len(pickle.dumps(stage.core.snapshot())))
     steady = sizes[len(sizes) // 2 :]
     assert max(steady) <= 1.01 * min(steady)
-    assert max(sizes) < 130_000
+    assert max(sizes) < 80_000
 
 
 def test_quotes_do_not_wait_for_trades():

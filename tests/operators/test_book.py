@@ -19,7 +19,9 @@ from events.schema import (
     BUFFERING,
     EMPTY,
     END,
+    HOLE,
     NEVER,
+    RECONNECT,
     STALE,
     SYNCED,
     VOID,
@@ -302,6 +304,37 @@ class TestVoid:
         rows = self.minutes((20, 60), parts=(snapshot(10, 10), delta(25, 11), delta(170, 12)))
         assert list(rows) == [120, 180, 240]  # at the void's end it is 35 s old
         assert (rows[120]["synced_ns"], rows[120]["age_ns"]) == (0, 95 * SECOND_NS)
+
+
+class TestHole:
+    """A source that knows of missing updates where no id shows them says so; the next snapshot heals it."""
+
+    parts = (snapshot(10), delta(20, bids=[(100, 8)]), snapshot(40, bids=[(100, 1)]), delta(50, bids=[(100, 4)]))
+    hole = control(HOLE, at(20), at(20), at(40), RECONNECT)
+
+    def test_it_is_a_gap_of_its_reason_and_the_book_is_not_known_meanwhile(self):
+        core, rows, gaps, dead = run(*self.parts, controls=[self.hole])
+        assert (state(core), dead) == ((SYNCED, NEVER), ())
+        assert gaps == [
+            (at(20), at(20), NEVER, RECONNECT, NEVER, NEVER),
+            (at(40), at(20), at(40), RECONNECT, NEVER, NEVER),
+        ]
+        assert rows[0]["synced_ns"] == 10 * SECOND_NS + 20 * SECOND_NS
+        assert (rows[0]["voided"], rows[0]["updates"]) == (0, 4)
+        assert value(rows[0], "ofi_1") == 3 + 3, "what the snapshot changed is no flow"
+
+    def test_without_it_the_snapshot_is_one_more_state(self):
+        _, rows, gaps, _ = run(*self.parts)
+        assert (rows[0]["synced_ns"], gaps) == (50 * SECOND_NS, [])
+
+    def test_of_a_book_that_is_not_known_it_says_nothing(self):
+        core, rows, gaps, _ = run(controls=[self.hole])
+        assert (state(core), len(rows), gaps) == ((EMPTY, NEVER), 0, [])
+
+    def test_before_a_void_that_begins_with_it(self):
+        _, rows, gaps, _ = run(*self.parts, controls=[control(VOID, at(20), at(20), at(30)), self.hole])
+        assert len(gaps) == 2
+        assert (rows[0]["voided"], rows[0]["synced_ns"]) == (1, 30 * SECOND_NS)
 
 
 def test_the_plain_book_tells_a_good_book_from_a_bad_one():
