@@ -10,6 +10,17 @@ import pyarrow as pa
 from aiohttp import WSMsgType, web
 
 
+def market(symbol, name, **more):
+    """A market as ccxt has it; not all sessions have a list of them that it can read."""
+    base, _, rest = symbol.partition("/")
+    quote, _, settle = rest.partition(":")
+    kind = {"type": "swap" if settle else "spot", "spot": not settle, "swap": bool(settle), "contract": bool(settle)}
+    linear = {"linear": settle == quote, "inverse": settle == base} if settle else {}
+    precision = {"precision": {"price": 0.01, "amount": 1e-8}, "limits": {}, "info": {}, "active": True}
+    named = {"id": name, "lowercaseId": name.lower(), "symbol": symbol, "base": base, "quote": quote, "settle": settle}
+    return {**named, **kind, **linear, **precision, **more}
+
+
 class Session:
     """A recorded session: its REST answers, and what came in on the connections to each path."""
 
@@ -31,7 +42,8 @@ class Session:
         fitting = [
             (sum(query.get(key) == value for key, value in asked.items()), text)
             for recorded, asked, text in self.answers
-            if recorded == path and all(query.get(key, value) == value for key, value in asked.items())
+            if recorded.rstrip("/") == path.rstrip("/")
+            and all(query.get(key, value) == value for key, value in asked.items())
         ]
         return max(fitting)[1] if fitting else '{"retCode":0,"code":"0","result":{"list":[]},"data":[],"products":[]}'
 
@@ -61,7 +73,7 @@ async def played(session, path, sent):
         return await (connection if request.headers.get("Upgrade", "").lower() == "websocket" else rest)(request)
 
     app = web.Application()
-    app.router.add_get("/{path:.*}", either)
+    app.router.add_route("*", "/{path:.*}", either)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp import WSMessage, WSMsgType
 from books_bench import Follower, binance_texts, bybit_texts, coinbase_texts, kraken_texts, ob500_texts, okx_texts
-from recorded_sessions import Session, played
+from recorded_sessions import Session, market, played
 from simulator_clients import loopback_only  # noqa: F401
 
 from connectors.exchange.book_frames import READERS
@@ -25,17 +25,6 @@ TOP = 20
 
 def session_of(market_data, name):
     return Session(market_data / "cryptofeed" / "jsonl_zst" / f"{name}.jsonl.zst")
-
-
-def market(symbol, name, **more):
-    """A market as ccxt has it; not all sessions have a list of them that it can read."""
-    base, _, rest = symbol.partition("/")
-    quote, _, settle = rest.partition(":")
-    kind = {"type": "swap" if settle else "spot", "spot": not settle, "swap": bool(settle), "contract": bool(settle)}
-    linear = {"linear": settle == quote, "inverse": settle == base} if settle else {}
-    precision = {"precision": {"price": 0.01, "amount": 1e-8}, "limits": {}, "info": {}, "active": True}
-    named = {"id": name, "lowercaseId": name.lower(), "symbol": symbol, "base": base, "quote": quote, "settle": settle}
-    return {**named, **kind, **linear, **precision, **more}
 
 
 class Both:
