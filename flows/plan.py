@@ -13,7 +13,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import BESIDE, BOOKS, PRELOAD, RATES, TRADES
+from events.feeds import BESIDE, BOOKS, CHECKS, PRELOAD, RATES, TRADES, UNIVERSE
 from events.identity import analysis_hash, is_among
 from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
@@ -88,7 +88,8 @@ class Plan:
         self.settings = settings.for_feeds(feeds, self.instruments, self.lacking)
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
-        lateness_s = dict.fromkeys(feeds - {PRELOAD}, settings.sources.lateness_s or 0.0)
+        in_order = {PRELOAD, CHECKS, UNIVERSE} if live else {PRELOAD}  # as a live source hands them out
+        lateness_s = dict.fromkeys(feeds - in_order, settings.sources.lateness_s or 0.0)
         if live and settings.sources.lateness_s is None:
             lateness_s |= dict.fromkeys(feeds & {TRADES, *BESIDE} - {BOOKS}, EXCHANGE_LATENESS_S)
         self.lateness_ns = {name: round(seconds * SECOND_NS) for name, seconds in lateness_s.items()}

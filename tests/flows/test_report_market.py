@@ -77,6 +77,6 @@ def test_of_few_instruments_nothing_is_compared(run):
     plan = run.plan
     assert plan.compared
     assert set(run.keys) == set(KEYS)
-    assert plan.why_not(KEYS[1], "bitcoin_beta") == "beta.reference is no other instrument of the run"
+    assert plan.electorate.why_not(KEYS[1], "bitcoin_beta") == "it is the reference"
     assert read_run(run.path)["rows"]["beta.1m"].keys() == set(KEYS)
     assert list(read_run(run.path)["rows"]["global.1m"]) == ["GLOBAL"]
