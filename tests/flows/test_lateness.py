@@ -109,7 +109,8 @@ def test_live_and_replay_agree_on_what_was_late(tmp_path, more, refused):
     done = command("live", BYBIT, "--config", other, "--out", live)
     assert done.returncode == 1
     assert f"lateness_s.{BYBIT}.trades is 7.0, it was {'0.2' if refused else '2.0'}" in done.stderr
-    rows = np.concatenate([f.rows for _, items in Recording(tape).read(0) for _, f in items if len(f.rows)])
+    frames = [frame for _, items in Recording(tape).read(0) for _, frame in items if frame.name == "trades"]
+    rows = np.concatenate([frame.rows for frame in frames if len(frame.rows)])
     assert (np.diff(rows["available_at"]) < 0).sum() > 50
     assert (late(live) > 0) == refused
     run("replay", tape, "--out", tmp_path / "again", "--config", config)
