@@ -35,8 +35,8 @@ Faults are those of `tidewax simulate --help`. The stream mix has skip, duplicat
 The same client and exchange, spot, USD-M and Kraken, while faults of books alone happen again and again at moments of chance. After
 each, every book has to be that of REST at the same id. At the end, what the intake and the core of books make of all that was
 handed out is compared with a plain book of the same rows, level by level, and the ids of the trades are counted
-([test_books_soak.py](../tests/connectors/test_books_soak.py)). A break is stated as a gap of the book, or, of Kraken, which has no
-ids, as a void; unhealed would be one that no snapshot has ended.
+([test_books_soak.py](../tests/connectors/test_books_soak.py)). A break is stated as a gap of the book; of Kraken, which has no
+ids, the source says when. Unhealed would be one that no snapshot has ended.
 
 {books}
 

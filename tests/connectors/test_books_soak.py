@@ -18,7 +18,7 @@ from soak_rows import keep
 from connectors.simulator.faults import KNOBS
 from events.feeds import BOOKS, FEEDS, TRADES
 from events.frames import Frame
-from events.schema import NEVER, SYNCED, VOID
+from events.schema import HOLE, NEVER, SYNCED, VOID
 from events.times import SECOND_NS
 from operators.intake import Intake
 from operators.microstructure.book import BOOK_GAPS, BookMinutes, BookSettings
@@ -154,4 +154,5 @@ def add(row, client: Client):
         )
         row["stated"] += stated + len(client.said(instrument, VOID))
         row["unhealed"] += stated - healed
-        assert stated == book.breaks == len(broken)
+        assert len(broken) == book.breaks, "whatever the ids show"
+        assert stated == book.breaks + len(client.said(instrument, HOLE)), "and what the source alone can see"

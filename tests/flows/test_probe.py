@@ -123,7 +123,7 @@ def test_trades_that_the_stream_leaves_out_are_counted(exchange, address):
 
 def test_a_connection_that_leaves_pings_unanswered_differs(exchange, address):
     exchange.fault("no-pong")
-    assert verdicts(probed("binance", address, "BTC/USDT", seconds=15))["pings"] == "differs"
+    assert verdicts(probed("binance", address, "BTC/USDT", seconds=30))["pings"] == "differs"
 
 
 def test_what_was_not_seen_is_not_confirmed(exchange, address):
