@@ -130,7 +130,8 @@ def kline_fault(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _klines_at_fault(rows, length_ns, reasons):  # type: ignore[no-untyped-def]
+def klines_at_fault(rows, length_ns, reasons):  # type: ignore[no-untyped-def]
+    """Write the reason of each kline of this length into `reasons`."""
     for i in range(len(rows)):
         r = rows[i]
         reasons[i] = kline_fault(
@@ -153,7 +154,7 @@ def first_faulty_kline(rows: Array, length_ns: int) -> tuple[int, str] | None:
     (0, 'OHLC_INCONSISTENT')
     """
     reasons = np.zeros(len(rows), np.uint8)
-    _klines_at_fault(rows, length_ns, reasons)
+    klines_at_fault(rows, length_ns, reasons)
     reasons[reasons == NOT_CLOSED] = ACCEPTED
     return _first(reasons)
 

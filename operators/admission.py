@@ -178,55 +178,6 @@ def admit_funding(rows: Array, lateness_ns: int, state: Array, reasons: Array) -
 
 
 @kernel
-def admit_klines(
-    rows: Array,
-    start: int,
-    lateness_ns: int,
-    length_ns: int,
-    state: Array,
-    ids: Array,
-    times: Array,
-    reasons: Array,
-) -> tuple[int, int]:
-    """Judge klines from row `start` on; one that opens when another did is a repeat of it, whatever it says.
-
-    Gives (rows judged up to here, rows refused); it stops early where the table of opens needs to grow.
-    """
-    s = state[0]
-    refused, i = 0, start
-    while i < len(rows):
-        r = rows[i]
-        at, ts_open, place = r.available_at, r.ts_open, -1
-        reason = kline_fault(
-            ts_open, r.open, r.high, r.low, r.close, r.volume, r.quote_volume, r.closed, r.flags, length_ns
-        )
-        if reason == ACCEPTED:
-            if 2 * s.used >= len(ids):
-                s.used = sweep(ids, times, s.watermark)
-                if 4 * s.used >= len(ids):
-                    break
-            place = find(ids, ts_open)
-            if ids[place] == ts_open and times[place] >= s.watermark:
-                reason = DUPLICATE
-            elif at < s.watermark:
-                reason = LATE
-        if reason == ACCEPTED:
-            if at < s.newest:
-                s.reordered += 1
-            if ids[place] == NEVER:
-                s.used += 1
-            ids[place], times[place] = ts_open, at
-            s.last_at = at
-            s.newest = max(s.newest, at)
-            s.watermark = max(s.watermark, s.newest - lateness_ns)
-        else:
-            refused += 1
-            reasons[i] = reason
-        i += 1
-    return i, refused
-
-
-@kernel
 def admit_preload(rows: Array, state: Array, reasons: Array) -> int:
     """Judge klines of several lengths, in the order of their closes; how many are refused. A repeat follows what it repeats."""
     s = state[0]

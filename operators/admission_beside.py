@@ -46,7 +46,7 @@ def admit_events(
     times: Array,
     reasons: Array,
 ) -> tuple[int, int]:
-    """Judge events from row `start` on, such as liquidations, by their ids in any order.
+    """Judge events from row `start` on, such as liquidations by their ids and klines by their opens, in any order.
 
     Gives (rows judged up to here, rows refused); it stops early where the table of ids needs to grow.
     """

@@ -12,8 +12,8 @@ from events.frames import NO_ROWS, Array, Frame, concat, control
 from events.identity import is_among
 from events.records import DeadLetter, IntakeCounts
 from events.schema import END, HOLE, ID_HOLE, LEAVE, NEVER
-from events.validation import COUNTED, REASONS
-from operators.admission import HOLE_SPAN, admit_funding, admit_klines, admit_preload, admit_trades, new_state, remember
+from events.validation import COUNTED, REASONS, klines_at_fault
+from operators.admission import HOLE_SPAN, admit_funding, admit_preload, admit_trades, new_state, remember
 from operators.admission_beside import admit_book, admit_events, admit_samples
 
 STEP = "intake"
@@ -75,20 +75,20 @@ class _Stream:
         if self.name != LIQUIDATIONS:
             keys = np.ascontiguousarray(rows["ts_event" if "ts_event" in (rows.dtype.names or ()) else "seq"])
             return admit_samples(at_ns, keys, self.lateness_ns, self.state, reasons)
-        keys, refused, at = np.ascontiguousarray(rows["liq_id"]), 0, 0
-        while at < len(rows):
-            at, bad = admit_events(at_ns, at, keys, self.lateness_ns, self.state, self.ids, self.times, reasons)
-            refused += bad
-            if at < len(rows):
-                self._memorise(*self._live())
-        return refused
+        return self._judge_events(at_ns, np.ascontiguousarray(rows["liq_id"]), reasons)
 
     def _judge_klines(self, rows: Array, reasons: Array) -> int:
+        klines_at_fault(rows, KLINE_NS, reasons)
+        at_ns, opens = np.ascontiguousarray(rows["available_at"]), np.ascontiguousarray(rows["ts_open"])
+        return self._judge_events(at_ns, opens, reasons)
+
+    def _judge_events(self, at_ns: Array, keys: Array, reasons: Array) -> int:
+        """Of rows that repeat others of the same key, in any order."""
         refused = at = 0
-        while at < len(rows):
-            at, bad = admit_klines(rows, at, self.lateness_ns, KLINE_NS, self.state, self.ids, self.times, reasons)
+        while at < len(at_ns):
+            at, bad = admit_events(at_ns, at, keys, self.lateness_ns, self.state, self.ids, self.times, reasons)
             refused += bad
-            if at < len(rows):
+            if at < len(at_ns):
                 self._memorise(*self._live())
         return refused
 

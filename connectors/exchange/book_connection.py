@@ -14,6 +14,7 @@ from aiohttp import WSMsgType
 from connectors.exchange.book_frames import NOT_READ, READERS, Update, is_book
 from connectors.exchange.book_state import SILENT
 from connectors.exchange.client import guard, make_client
+from connectors.exchange.faults import words
 from connectors.exchange.health import NOT_YET
 from connectors.exchange.venues import Market
 from connectors.retry import Backoff
@@ -161,8 +162,7 @@ class BookConnection:
                 failure = error  # ccxt cancels what waits on a connection that it closes
             if self._pushed_ns > pushed_ns:
                 backoff.reset()
-            said = " ".join(str(failure).split()) or type(failure).__name__
-            self.failure = (feed.clock.now(), f"the connection of its books was lost: {said}"[:200])
+            self.failure = (feed.clock.now(), f"the connection of its books was lost: {words(failure)}"[:200])
             log.info("%s: a connection of books was lost: %r", feed.exchange, failure)
             await asyncio.sleep(backoff.next())
 

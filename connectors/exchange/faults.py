@@ -103,6 +103,15 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
 
 
+def words(error: BaseException) -> str:
+    """What an error says, on one line; its name if it says nothing.
+
+    >>> words(OSError("no  route")), words(TimeoutError())
+    ('no route', 'TimeoutError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def host(client: Any) -> str:
     """Whom a client asked last."""
     return str(client.last_request_url or client.id).split("/")[2 if client.last_request_url else 0]

@@ -20,7 +20,7 @@ from connectors.exchange.calls import Calls
 from connectors.exchange.chooser import Changed, Chooser
 from connectors.exchange.client import groups, guard, kind_of, load_markets, make_client
 from connectors.exchange.direct import Direct
-from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected, wrong_clock
+from connectors.exchange.faults import REFUSALS, not_served, refused, unexpected, words, wrong_clock
 from connectors.exchange.frames import Item, Position, Said
 from connectors.exchange.health import NOT_YET
 from connectors.exchange.heartbeats import SourceClock, heartbeat, proven_until
@@ -317,8 +317,7 @@ class Feed:
                     raise
                 failure = error  # ccxt cancels what waits on a connection that it closes
             self.counts["lost"] += 1
-            said = " ".join(str(failure).split()) or type(failure).__name__
-            self.broken[place] = (self.clock.now(), f"connection lost: {said}"[:200])
+            self.broken[place] = (self.clock.now(), f"connection lost: {words(failure)}"[:200])
             log.info("%s: connection lost: %r", self.exchange, failure)
             self._refusals = self._refusals + 1 if refused(failure) else 0
             if self._refusals >= REFUSALS:
