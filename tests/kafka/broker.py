@@ -217,9 +217,11 @@ class Broker:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay, and nothing is answered."""
+        """SIGSTOP: connections stay, and nothing is answered any more."""
         self._own()
+        assert self.running, "the broker does not run"
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # until its last thread stands still
 
     def resume(self) -> None:
         """SIGCONT after `pause`."""
