@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -259,3 +260,13 @@ def test_linear_and_spot_of_one_pair_are_two_instruments():
 def test_the_page_about_it_names_every_fault():
     page = (ROOT / "docs" / "how-to" / "simulate.md").read_text("utf-8")
     assert {name for name in (*KNOBS, *EVENTS) if f"`{name}" not in page} == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one address of the machine itself")
+def test_another_address_is_served_instead():
+    with Exchange([SPOT], speed=0, host="127.0.0.2") as exchange:
+        port = int(exchange.url.rpartition(":")[2])
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/api/v3/time") as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v3/time")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import time
+import sys
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -280,3 +282,13 @@ def test_metrics_are_served_on_loopback_and_a_port_that_is_taken_is_a_sentence(s
             pass
     with serving(metrics, Metrics(port=port)) as reused:  # it was closed
         assert reused == port
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one address of the machine itself")
+def test_metrics_are_served_on_another_address_if_told_so(source):
+    metrics = RunMetrics(source, Tally(), "0123456789abcdef")
+    with serving(metrics, Metrics(port=0, host="127.0.0.2")) as port:
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics") as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
