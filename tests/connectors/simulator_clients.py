@@ -43,7 +43,7 @@ def loopback_only(monkeypatch):
     lookup, connect = socket.getaddrinfo, BaseSelectorEventLoop.sock_connect
 
     def getaddrinfo(host, *rest, **more):
-        if host not in ("127.0.0.1", "localhost", None):
+        if host not in ("127.0.0.1", "127.0.0.2", "localhost", None):
             strayed.append(host)
             raise OSError(f"{host} is not this machine")
         return lookup(host, *rest, **more)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import time
 import sys
+import time
 import urllib.error
 import urllib.request
 
