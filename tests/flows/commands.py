@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+KILLED = Path(__file__).with_name("killed.py")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -22,7 +22,12 @@ def environment(**more: str) -> dict[str, str]:
 
 def start(*arguments: object, **more: str) -> subprocess.Popen[str]:
     """A command that runs beside the test."""
-    line = [sys.executable, "-m", "flows", *map(str, arguments)]
+    return run_python("-m", "flows", *arguments, **more)
+
+
+def run_python(*words: object, **more: str) -> subprocess.Popen[str]:
+    """A Python of its own, leading a process group."""
+    line = [sys.executable, *map(str, words)]
     return subprocess.Popen(
         line, env=environment(**more), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -35,34 +40,28 @@ def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def written(run: Path) -> int:
-    """Bytes of output so far."""
-    with suppress(FileNotFoundError):
-        return sum(file.stat().st_size for file in (run / "segments").iterdir())
-    return 0
-
-
 def kill_again_and_again(
     out: Path,
     *arguments: object,
     kills: int,
     seed: int,
-    stretch: tuple[int, int],
+    rows: int,
     chunks: tuple[int, ...] = (1, 7, 31),
     name: str = "backtest",
 ) -> None:
     """Kill -9 a backtest (or the command of another name) into `out`, and start it again with another chunk and number of
-    workers; moments are random stretches of written output. It is never left to finish.
+    workers, at random moments. It is never left to finish: together the killed runs write less than the `rows` of a whole one.
     """
     r = random.Random(seed)
     for _ in range(kills):
         more = ("--chunk", r.choice(chunks), "--workers", r.choice([1, 2]))
-        process = start(name, *arguments, "--out", out, *more)
-        until = written(out) + r.randrange(*stretch)
-        while process.poll() is None and written(out) < until:
-            time.sleep(r.random() * 0.02)
-        finished = process.poll() is not None
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        most = r.randint(1, rows // kills)
+        process = run_python(KILLED, r.randint(1, most), most, 0.05 * r.random(), name, *arguments, "--out", out, *more)
         _, said = process.communicate()
-        assert not finished, said
+        assert process.returncode == -signal.SIGKILL, said
+
+
+def rows_written(run: Path) -> int:
+    """How many rows of all streams a finished run has written."""
+    kept = json.loads((run / "run.json").read_text())["rows"]
+    return sum(sum(rows.values()) for rows in kept.values())
