@@ -22,15 +22,24 @@ def environment(**more: str) -> dict[str, str]:
 
 def start(*arguments: object, **more: str) -> subprocess.Popen[str]:
     """A command that runs beside the test."""
-    return run_python("-m", "flows", *arguments, **more)
+    return _python("-m", "flows", *arguments, **more)
 
 
-def run_python(*words: object, **more: str) -> subprocess.Popen[str]:
-    """A Python of its own, leading a process group."""
-    line = [sys.executable, *map(str, words)]
-    return subprocess.Popen(
-        line, env=environment(**more), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+def start_killed(
+    how: signal.Signals, rows: int, *arguments: object, soon: int = 0, delay_s: float = 0.0, within: str = ""
+) -> subprocess.Popen[str]:
+    """A command that gets a signal amid the write in which what it has written becomes so many `rows`, or, if that is earlier,
+    `delay_s` after it has written rows `soon`. It counts by itself, so that it never ends before: rows of run directories whose
+    path has `within` in it.
+    """
+    return _python(KILLED, int(how), soon, rows, delay_s, within, *arguments)
+
+
+def killed(rows: int, *arguments: object, soon: int = 0, delay_s: float = 0.0, within: str = "") -> None:
+    """Such a command, until it is dead of SIGKILL."""
+    process = start_killed(signal.SIGKILL, rows, *arguments, soon=soon, delay_s=delay_s, within=within)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, out + err
 
 
 def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
@@ -54,14 +63,20 @@ def kill_again_and_again(
     """
     r = random.Random(seed)
     for _ in range(kills):
-        more = ("--chunk", r.choice(chunks), "--workers", r.choice([1, 2]))
+        more = ("--out", out, "--chunk", r.choice(chunks), "--workers", r.choice([1, 2]))
         most = r.randint(1, rows // kills)
-        process = run_python(KILLED, r.randint(1, most), most, 0.05 * r.random(), name, *arguments, "--out", out, *more)
-        _, said = process.communicate()
-        assert process.returncode == -signal.SIGKILL, said
+        killed(most, name, *arguments, *more, soon=r.randint(1, most), delay_s=0.05 * r.random())
 
 
 def rows_written(run: Path) -> int:
     """How many rows of all streams a finished run has written."""
     kept = json.loads((run / "run.json").read_text())["rows"]
     return sum(sum(rows.values()) for rows in kept.values())
+
+
+def _python(*words: object, **more: str) -> subprocess.Popen[str]:
+    """A process that leads a group."""
+    line = [sys.executable, *map(str, words)]
+    return subprocess.Popen(
+        line, env=environment(**more), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )

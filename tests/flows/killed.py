@@ -1,7 +1,8 @@
-"""The command line in a process that kills itself (-9): `killed.py SOON MOST DELAY_S COMMAND...`.
+"""The command line in a process that kills itself: `killed.py SIGNAL SOON MOST DELAY_S WITHIN COMMAND...`.
 
-It is killed DELAY_S after it has written SOON rows to the segments, wherever it is then; at the latest amid the write in which
-they become MOST. It counts by itself: on no machine, fast or slow, does it come to an end before.
+It gets the signal DELAY_S after it has written SOON rows to segments or to a file of its own, wherever it is then; at the latest
+amid the write in which they become MOST. Rows count in run directories whose path has WITHIN in it. It counts by itself: on no
+machine, fast or slow, does it come to an end before.
 """
 
 from __future__ import annotations
@@ -11,46 +12,51 @@ import signal
 import sys
 import threading
 
+from connectors.files.writer import RowsFile
 from connectors.segments import sink
 from flows.__main__ import main
 
 
-def kill() -> None:
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+def kill_by_rows(how: signal.Signals, soon: int, most: int, delay_s: float, within: str) -> None:
+    """Let what writes rows count them, and signal the process by that; SIGINT and SIGSTOP once."""
+    rows, done = 0, threading.Lock()
+    write_rows, write, write_file = sink.SegmentPartition._write, sink._Segment.write, RowsFile.write
 
+    def kill():
+        if done.acquire(blocking=False):
+            os.killpg(os.getpgrp(), how)
 
-def kill_within(soon: int, most: int, delay_s: float) -> None:
-    """Let what writes segments count its rows, and kill the process by them."""
-    rows, write_rows, write, finish = (
-        0,
-        sink.SegmentPartition._write,
-        sink._Segment.write,
-        sink.SegmentPartition._finish,
-    )
     timer = threading.Timer(delay_s, kill)
 
-    def counting(partition, stream, waiting):
+    def count(more):
         nonlocal rows
-        before, rows = rows, rows + sum(len(more) for _, more in waiting)
+        before, rows = rows, rows + more
         if before < soon <= rows:
             timer.start()
+
+    def counting(partition, stream, waiting):
+        if within in str(partition._directory):
+            count(sum(len(more) for _, more in waiting))
         write_rows(partition, stream, waiting)
 
     def tearing(segment, message):
-        if rows >= most:
-            write(segment, bytes(message)[: len(message) // 2])
+        half = len(message) // 2 if rows >= most else 0
+        if half:
+            write(segment, bytes(message)[:half])
             segment._file.flush()
             kill()
-        write(segment, message)
+        write(segment, message[half:])
 
-    def finishing(partition):
-        finish(partition)
-        os.write(2, f"it came to its end after {rows} rows, before {most}\n".encode())
-        os._exit(3)
+    def counting_file(file, more):
+        count(len(more))
+        write_file(file, more)
+        if rows >= most:
+            kill()
 
-    sink.SegmentPartition._write, sink._Segment.write, sink.SegmentPartition._finish = counting, tearing, finishing
+    sink.SegmentPartition._write, sink._Segment.write, RowsFile.write = counting, tearing, counting_file
 
 
 if __name__ == "__main__":
-    kill_within(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
-    main(sys.argv[4:])
+    _how, _soon, _most, _delay_s, _within, *_command = sys.argv[1:]
+    kill_by_rows(signal.Signals(int(_how)), int(_soon), int(_most), float(_delay_s), _within)
+    main(_command)

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, command, environment, kill_again_and_again, rows_written, start
+from commands import ROOT, command, environment, kill_again_and_again, rows_written, start_killed
 
 SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 ASTER = "aster:BTC/USDT:USDT"
@@ -141,10 +141,9 @@ def test_an_unfinished_run_of_other_settings_or_files_is_refused_with_the_settin
     file, settings, _ = reference
     out = tmp_path / "run"
     out.mkdir()
-    process = start("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings, "--chunk", 1)
-    while not (out / "recovery").exists():
-        assert process.poll() is None, process.communicate()
-    os.killpg(process.pid, signal.SIGSTOP)  # it holds the directory for as long as the other command takes
+    given = (file, "--out", out, "--instrument", ASTER, "--config", settings, "--chunk", 1)
+    process = start_killed(signal.SIGSTOP, 10, "backtest", *given)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it holds the directory from now on
     busy = command("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
