@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from broker import Broker, NotToBeHad
+from broker import Broker
+from broker_jars import NotToBeHad
 from confluent_kafka.admin import AdminClient
 
 SERVERS = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")
-BROKERS = {"broker", "own_broker", "guarded_broker"}
+BROKERS = {"broker", "own_broker", "guarded_broker", "encrypted_broker"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,6 +76,15 @@ def guarded_broker(tmp_path_factory) -> Iterator[Broker]:
     """A broker that asks for a login and for rights: `admin` has all of them, `reader` and `writer` none until given."""
     users = {"reader": "reader-password", "writer": "writer-password"}
     with running(tmp_path_factory.mktemp("kafka-guarded"), users=users) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def encrypted_broker(tmp_path_factory) -> Iterator[Broker]:
+    """A broker whose connections are encrypted, with a certificate of its own (`access.certificate`), and that asks for a
+    login: `reader` has no rights until given.
+    """
+    with running(tmp_path_factory.mktemp("kafka-encrypted"), users={"reader": "reader-password"}, tls=True) as made:
         yield made
 
 

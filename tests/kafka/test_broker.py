@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from broker import Broker, NotToBeHad, jars
+from broker import Broker
+from broker_jars import NotToBeHad, jars
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourceType
 from confluent_kafka.admin import ResourcePatternType as Pattern
@@ -129,6 +130,36 @@ def test_rights_are_asked_for_and_can_be_given(guarded_broker, prefix):
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
         consumed(guarded_broker, topic, **guarded_broker.client("writer"))
     assert consumed(guarded_broker, topic, **guarded_broker.client("reader")) == written
+
+
+def test_connections_are_encrypted_and_the_certificate_is_asked_for(encrypted_broker, prefix):
+    encrypted_broker.create(prefix + "secret")
+    producer = Producer(encrypted_broker.client())
+    delivered = produce(producer, prefix + "secret", range(10))
+    assert producer.flush(WITHIN_S) == 0
+    assert consumed(encrypted_broker, prefix + "secret") == delivered == list(range(10))
+    assert prefix + "secret" in encrypted_broker.tool("kafka-topics", "--list")
+    said: list[KafkaError] = []
+    doubtful = {**encrypted_broker.client(), "error_cb": said.append, "log_level": 0}
+    del doubtful["ssl.ca.location"]
+    doubting, ends = Producer(doubtful), time.monotonic() + WITHIN_S
+    while KafkaError._SSL not in [error.code() for error in said]:
+        assert time.monotonic() < ends, said
+        doubting.poll(0.1)
+
+
+def test_a_quota_holds_a_producer_up(broker, prefix):
+    broker.create(prefix + "quota")
+    quota = ("--entity-type", "clients", "--entity-name", prefix, "--alter", "--add-config", "producer_byte_rate=10000")
+    assert "Completed" in broker.tool("kafka-configs", *quota)
+    held_s: list[float] = []
+    told = {"throttle_cb": lambda event: held_s.append(event.throttle_time), "client.id": prefix}
+    producer = Producer({**broker.client(), **told, "linger.ms": 0, "batch.size": 20_000})
+    ends = time.monotonic() + WITHIN_S
+    while not any(held_s):
+        assert time.monotonic() < ends, "nothing held it up"
+        producer.produce(prefix + "quota", bytes(20_000))
+        producer.flush(1)
 
 
 def test_the_broker_ends_with_the_process_that_started_it(broker, tmp_path):
