@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import polars as pl
 import pytest
-from commands import command, start
+from commands import called, command, start
 from soak_rows import keep
 from stand_in import Binance
 
@@ -124,7 +124,7 @@ def test_killed_and_restarted_it_loses_no_trade_and_a_replay_is_equal(tmp_path):
     assert trades > 10_000
     assert all(name in out for name in traded)
     again = tmp_path / "again"
-    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert called("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
     measured(f"killed {kills} times", trades, verdict, seconds)
     assert not verdict.differences
@@ -143,7 +143,7 @@ def test_it_goes_on_after_a_stop_and_starts_over_from_its_tape(tmp_path):
             _, err = process.communicate(timeout=WITHIN_S)
             assert (process.returncode, err) == (0, "")
     again = tmp_path / "again"
-    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert called("replay", tape, "--config", config, "--out", again).returncode == 0
     assert not verify(run, again).differences
 
 
@@ -200,7 +200,7 @@ def test_spot_futures_and_kraken_through_faults_come_out_as_they_were_traded(tmp
     assert trades > 5_000
     assert {*ALWAYS, "reset", "close"} <= happened.keys()
     again = tmp_path / "again"
-    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert called("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
     measured(f"{done + 1} faults in a row, three all the time", trades, verdict, seconds)
     assert not verdict.differences
