@@ -92,7 +92,7 @@ def test_folds_of_downloaded_minutes_are_the_downloaded_longer_bars(market_data,
 @pytest.mark.data
 @pytest.mark.slow
 def test_a_month_of_futures_ends_with_signals_under_the_defaults(market_data, tmp_path):
-    done = called("backtest", *futures(market_data), "--exchange", "binance", "--out", tmp_path / "run")
+    done = command("backtest", *futures(market_data), "--exchange", "binance", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "klines" in done.stdout
     assert "trades" not in done.stdout.split("paper results", maxsplit=1)[0]
