@@ -40,7 +40,7 @@ bars: {{time: [1m, 5m]}}
 confluence: {{blend: {{1m: 0.6, 5m: 0.4}}}}
 signals: {{tf: 1m}}
 """
-WITHIN_S = 120.0
+WITHIN_S = 300.0
 
 
 def frames_of(tape):

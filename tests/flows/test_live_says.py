@@ -22,7 +22,7 @@ from flows.rundir import read_run
 from flows.verify import verify
 
 INSTRUMENTS = ("binance:BTC/USDT", "kraken:BTC/USD")
-WITHIN_S = 120.0
+WITHIN_S = 300.0
 STREAM = Records("components", ComponentStatus)
 
 
