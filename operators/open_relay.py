@@ -26,8 +26,13 @@ class _Line:
         self.sent = self.known = NEVER  # up to where all is out; and is out or void
 
     def take(self, frame: Frame) -> Frame:
-        """The frame as it goes to those who are there: what was said before (of an earlier membership) is not said again."""
+        """The frame as it goes to those who are there: of what was sent before (of an earlier membership) nothing is said again."""
         rows, said = frame.rows, frame.control[frame.control["kind"] == VOID]
+        if len(said) and self.sent > NEVER:
+            said["since"], said["available_at"] = (
+                np.maximum(said[name], self.sent) for name in ("since", "available_at")
+            )
+            said = said[said["since"] <= said["until"]]
         if len(rows):
             rows = rows[rows["available_at"] >= self.sent]
             self.past.append(rows)
