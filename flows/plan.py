@@ -13,7 +13,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import BESIDE, BOOKS, CHECKS, PRELOAD, RATES, TRADES, UNIVERSE
+from events.feeds import BESIDE, BOOKS, CHECKS, MEMBERS, PRELOAD, RATES, TRADES, UNIVERSE
 from events.identity import analysis_hash, is_among
 from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
@@ -61,7 +61,8 @@ class Plan:
         live: whether exchanges send the trades, now or when the tape was recorded.
         lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
             it, rather than missing.
-        instruments: those of the run that are known before it begins; what compares instruments takes them alone.
+        instruments: those of the run that are known before it begins; what compares instruments takes them alone, unless `feeds`
+            say who joins and leaves.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -88,7 +89,9 @@ class Plan:
         self.settings = settings.for_feeds(feeds, self.instruments, self.lacking)
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
-        in_order = {PRELOAD, CHECKS, UNIVERSE} if live else {PRELOAD}  # as a live source hands them out
+        in_order = (
+            {PRELOAD, CHECKS, UNIVERSE, MEMBERS} if live else {PRELOAD, MEMBERS}
+        )  # as a live source hands them out
         lateness_s = dict.fromkeys(feeds - in_order, settings.sources.lateness_s or 0.0)
         if live and settings.sources.lateness_s is None:
             lateness_s |= dict.fromkeys(feeds & {TRADES, *BESIDE} - {BOOKS}, EXCHANGE_LATENESS_S)
@@ -153,21 +156,28 @@ class Plan:
 
     @cached_property
     def followers(self) -> tuple[str, ...]:
-        """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
-        reference = self.settings.beta.reference
-        if reference not in self.named or "bitcoin_beta" in self.settings.dimensions.disabled:
+        """The instruments to which bitcoin beta applies: all but the reference, where that is among them, or may join them; with
+        the names that stand for those that come and go, where it is known who they are.
+        """
+        reference, instruments = self.settings.beta.reference, self.instruments if self.open else self.named
+        if not is_among(reference, instruments) or "bitcoin_beta" in self.settings.dimensions.disabled:
             return ()
-        return tuple(sorted(name for name in self.named if name != reference))
+        return tuple(sorted(name for name in instruments if name != reference))
 
     @property
     def links(self) -> dict[str, str]:
         """The perpetual whose streams a spot market has."""
         return self.settings.links(self.instruments)
 
+    @property
+    def open(self) -> bool:
+        """Whether instruments join and leave, and it is said when (`members`)."""
+        return MEMBERS in self.feeds
+
     @cached_property
     def compared(self) -> bool:
         """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
-        return len(self.named) >= LEAST_KEYS
+        return self.open or len(self.named) >= LEAST_KEYS
 
     @cached_property
     def averaged(self) -> bool:
@@ -251,6 +261,7 @@ class Plan:
     def confluence(self) -> ConfluenceSettings:
         """Parameters of the score."""
         settings = self.settings.confluence
+        reference = {self.settings.beta.reference} if self.followers else set()
         return ConfluenceSettings(
             timeframes=tuple((name, length, settings.blend.get(name, 0.0)) for name, length in self.timeframes),
             dimensions=self.dimensions,
@@ -267,7 +278,7 @@ class Plan:
             most_spread_pctl=settings.gates.spread_pctl,
             spot=self.electorate.others(spot=True),
             derivatives=self.electorate.others(spot=False),
-            instruments={n: self.electorate.voters(n) for n in sorted({*self.instruments, *self.lacking})},
+            instruments={n: self.electorate.voters(n) for n in sorted({*self.instruments, *self.lacking, *reference})},
         )
 
     @cached_property
