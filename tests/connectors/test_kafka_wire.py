@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tape_samples import KEYS, frame, told
 
-from connectors.kafka.undecodable import Undecodable
-from connectors.kafka.wire import MARKET, Message, encode, frames_of, position_of
-from events.feeds import BOOKS, FEEDS, TRADES
-from events.frames import NO_CONTROL, NO_ROWS, Frame, control
-from events.records import DeadLetter
-from events.rows import BAR, BOOK, TRADE, confluence_row, feature_row
-from events.schema import FOREVER, LEAVE, NEVER, VOID
-from events.streams import Columns, Records
+from connectors.kafka.wire import MARKET, encode, frames_of, position_of
+from events.feeds import FEEDS
+from events.frames import NO_CONTROL, Frame
+from events.rows import BAR, confluence_row, feature_row
+from events.schema import NEVER
+from events.streams import Columns
 
 MOST = 1_000_000
 WIRES = ("arrow", "json")
