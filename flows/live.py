@@ -34,7 +34,7 @@ from flows.backtest import Backtest
 from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
 from flows.graph import build_live
 from flows.history_needed import required_bars
-from flows.metrics import HOST, RunMetrics, serving
+from flows.metrics import RunMetrics, serving
 from flows.plan import Plan
 from flows.rundir import RunDirectory
 from flows.status import Status, showing
@@ -152,7 +152,7 @@ class LiveRun(Backtest):
             with serving(self.metrics, self.settings.metrics) as port, stopped_by_signals(self.inputs):
                 self.begin()
                 if console is not None and port is not None:
-                    console.print(f"metrics: http://{HOST}:{port}/metrics", soft_wrap=True)
+                    console.print(f"metrics: http://{self.settings.metrics.host}:{port}/metrics", soft_wrap=True)
                 beside = showing(status, console, self.settings.run.status_s) if console is not None else None
                 try:
                     self.upkeep.start()
