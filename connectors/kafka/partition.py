@@ -29,6 +29,8 @@ SinkState = tuple[tuple[tuple[str, int], ...], tuple[StandingState, ...]]
 
 _LEFT_OUT: Final = -1
 """In place of the offset, of a topic that the settings have left out meanwhile."""
+_FRAME_BYTES: Final = 1_000_000
+"""What frames are cut to, though a topic may take more in one message."""
 _CLAIM_S: Final = 6 * 3600.0
 """How often a claim is made anew: brokers forget committed offsets after some days."""
 
@@ -98,7 +100,7 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
         self._lanes: dict[str, _Lane] = {}
         self._claims: dict[At, Claim] = {}
         self._fresh: dict[tuple[str, str], Standing] = {}
-        self._most = {topic: max(1, limit - OVERHEAD_BYTES) for topic, limit in shared.limits.items()}
+        self._most = {name: min(_FRAME_BYTES, max(1, limit - OVERHEAD_BYTES)) for name, limit in shared.limits.items()}
         self._failed = self._closed = self._sent = False
         shared.users += 1
         self._delivery = shared.delivery()

@@ -61,7 +61,7 @@ def scan(
     consumer.assign([TopicPartition(topic, partition, spans[topic, partition][0]) for topic, partition in ends])
     moved_s = time.monotonic()
     while ends:
-        messages = consumer.consume(_BATCH, 0.2)
+        messages = consumer.consume(_BATCH, 0.05)
         if messages:
             moved_s = time.monotonic()
         elif time.monotonic() - moved_s > SILENT_S:
