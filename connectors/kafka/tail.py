@@ -16,7 +16,7 @@ from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.kafka.undecodable import Undecodable
 from connectors.kafka.wire import position_of
 from events.errors import RunError
-from events.schema import NEVER
+from events.schema import LEAVE, NEVER
 
 SILENT_S: Final = 30.0
 """How long brokers may send nothing while there is more."""
@@ -30,7 +30,7 @@ class Written:
     Attributes:
         first: rows before the first of its messages; None without messages that have rows.
         rows: rows up to the end of the last of them.
-        watermark: the newest, NEVER if none was written.
+        watermark: the newest, NEVER if none was written since the instrument joined.
         ids: of records.
         control: control rows, as bytes.
     """
@@ -123,7 +123,8 @@ def _note(found: dict[tuple[str, str], Written], message: Any, own: Callable[[st
         written.rows = max(written.rows, first + count)
     elif name:
         written.ids.append(name)
-    written.watermark = max(written.watermark, watermark)
+    left = LEAVE in control["kind"]
+    written.watermark = NEVER if left else max(written.watermark, watermark)
     written.control += [row.tobytes() for row in control]
 
 
