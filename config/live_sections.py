@@ -139,10 +139,15 @@ class Exchange(Section):
 
 
 class Metrics(Section):
-    """Metrics of a live run for Prometheus, served at /metrics on 127.0.0.1."""
+    """Metrics of a live run for Prometheus, served at /metrics."""
 
     port: int | None = Field(
         None, ge=0, le=65_535, description="Where; 0 is any free port. None are served, if not given."
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address they are served on; 0.0.0.0 is every one of the machine, as a container needs it. They say what runs, "
+        "and ask for no password.",
     )
     per_key: int = Field(
         200, ge=0, description="Instruments up to which each has metrics of its own; of more, the one farthest behind."

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import Field, model_validator
 
+from config.kafka_section import Kafka
 from config.live_sections import Exchange, Metrics, Tape, Universe
 from config.presets import PRESETS, THETA_BASE, preset_for
 from config.section import Section
@@ -45,6 +46,7 @@ __all__ = [
     "Indicators",
     "Input",
     "Instrument",
+    "Kafka",
     "Metrics",
     "Outcomes",
     "Output",
@@ -81,6 +83,7 @@ class Settings(Section):
     exchange: Exchange = Field(Exchange(), description="Exchanges of a live run.")
     metrics: Metrics = Field(Metrics(), description="Metrics of a live run.")
     tape: Tape = Field(Tape(), description="The tape that a live run records.")
+    kafka: Kafka = Field(Kafka(), description="Kafka.")
     input: Input = Field(Input(), description="Files of a backtest.")
     output: Output = Field(Output(), description="Where a run goes.")
     run: Run = Field(Run(), description="How a run is cut up.")

@@ -12,7 +12,8 @@ from connectors.simulator.faults import EVENTS, KNOBS
 from events.errors import SettingsError
 from events.times import SECOND_NS, iso
 from flows.command_line import Config, run_backtest, terminal
-from flows.live import LiveRun, exchanges_of
+from flows.live import LiveRun
+from flows.recorder import exchanges_of
 from flows.replay import recorded
 from flows.report import print_report
 from flows.rundir import RunDirectory
@@ -28,7 +29,7 @@ def live(
     workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
     metrics_port: Annotated[
         int | None,
-        typer.Option(help="Serve metrics for Prometheus on 127.0.0.1; 0 is any free port.", min=0, max=65_535),
+        typer.Option(help="Serve metrics for Prometheus, on metrics.host; 0 is any free port.", min=0, max=65_535),
     ] = None,
     status_every: Annotated[
         float | None,
@@ -99,7 +100,10 @@ def simulate(
     instruments: Annotated[
         str | None, typer.Option(help="Such as binance:BTC/USDT,binance:BTC/USDT:USDT,kraken:BTC/USD.")
     ] = None,
-    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 is any free one.", min=0, max=65_535)] = 0,
+    port: Annotated[int, typer.Option(help="Where it listens; 0 is any free port.", min=0, max=65_535)] = 0,
+    host: Annotated[
+        str, typer.Option(help="Its address; 0.0.0.0 is every one of the machine, as a container needs it.")
+    ] = "127.0.0.1",
     speed: Annotated[float, typer.Option(help="Seconds of the market a second; 0 stands still.", min=0)] = 1.0,
     activity: Annotated[float, typer.Option(help="Multiplies how many trades there are.", min=0)] = 1.0,
     seed: Annotated[int, typer.Option(help="Another seed is another market.", min=0)] = 1,
@@ -141,4 +145,5 @@ def simulate(
         recording,
         faults,
         for_,
+        host,
     ).run(terminal())

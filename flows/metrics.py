@@ -1,4 +1,4 @@
-"""The metrics of a live run for Prometheus, on loopback: counted a batch at a time, worked out when they are asked for."""
+"""The metrics of a live run for Prometheus: counted a batch at a time, worked out when they are asked for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.provenance import version_of
 from flows.tally import Tally
 
-HOST: Final = "127.0.0.1"
+_LOOPBACK: Final = "127.0.0.1"
 OTHER: Final = "other"
 """The instrument of metrics where there are too many to tell each."""
 Labels = tuple[str, ...]
@@ -166,7 +166,7 @@ class EngineMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Those of now; none while the engine does not run."""
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self._port}/metrics", timeout=_ENGINE_S) as answer:
+            with urllib.request.urlopen(f"http://{_LOOPBACK}:{self._port}/metrics", timeout=_ENGINE_S) as answer:
                 text = answer.read().decode()
         except OSError:
             return
@@ -184,7 +184,7 @@ class EngineMetrics(Collector):
 
 @contextmanager
 def serving(metrics: RunMetrics, settings: Metrics) -> Iterator[int | None]:
-    """Serve the metrics on loopback until the block ends; the port, None where they are off.
+    """Serve the metrics until the block ends; the port, None where they are off.
 
     Raises:
         RunError: the port is taken.
@@ -196,10 +196,10 @@ def serving(metrics: RunMetrics, settings: Metrics) -> Iterator[int | None]:
         if settings.engine:
             metrics.registry.register(EngineMetrics(stack.enter_context(_engine_server())))
         try:
-            server, thread = start_http_server(settings.port, HOST, metrics.registry)
+            server, thread = start_http_server(settings.port, settings.host, metrics.registry)
         except OSError as error:
             raise RunError(
-                f"metrics cannot be served on {HOST}:{settings.port}: {error.strerror or error}. Give metrics.port "
+                f"metrics cannot be served on {settings.host}:{settings.port}: {error.strerror or error}. Give metrics.port "
                 "(--metrics-port) another one, or 0 for any that is free"
             ) from None
         stack.callback(thread.join)
@@ -212,7 +212,7 @@ def serving(metrics: RunMetrics, settings: Metrics) -> Iterator[int | None]:
 def _engine_server() -> Iterator[int]:
     """Let the engine open its server when it starts, on a free port, which it gives."""
     with socket.socket() as free:
-        free.bind((HOST, 0))
+        free.bind((_LOOPBACK, 0))
         port: int = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         given = {"ENABLED": "1", "PORT": str(port), "CACHE_PATH": folder}  # it writes a picture of the flow there

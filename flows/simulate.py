@@ -67,6 +67,7 @@ class Simulation:
     recording: Path | None
     faults: Sequence[PlannedFault]
     for_s: float | None
+    host: str = "127.0.0.1"
 
     def exchange(self) -> Exchange:
         """The exchange, not started yet.
@@ -94,6 +95,7 @@ class Simulation:
             funding_minutes=self.funding_minutes,
             recording=self.recording,
             port=self.port,
+            host=self.host,
         )
 
     def run(self, console: Console) -> None:

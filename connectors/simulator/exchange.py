@@ -58,6 +58,7 @@ class Exchange:
         funding_minutes: float = 480.0,
         recording: Path | None = None,
         port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         """Make it; `start` opens the port.
 
@@ -71,7 +72,8 @@ class Exchange:
             funding_minutes: the length of a funding interval of perpetuals.
             recording: a Parquet file of trades, or a captured session of Binance (`.gz`) with its book, instead of the model;
                 then `instruments` and `activity` mean nothing.
-            port: where to listen on 127.0.0.1; 0 is any free one.
+            port: where to listen; 0 is any free one.
+            host: on which address; 0.0.0.0 is every one of the machine.
 
         Raises:
             SettingsError: an instrument that cannot be simulated, or a number out of range.
@@ -90,7 +92,7 @@ class Exchange:
         else:
             tapes = model_tapes(tuple(instruments), seed, start_ns - history_ns, activity)
         self._world = World.of(tapes, seed, start_ns, history_ns, round(funding_minutes * MINUTE_NS))
-        self._speed, self._port, self.synthetic = speed, port, recording is None
+        self._speed, self._port, self._host, self.synthetic = speed, port, host, recording is None
         self._changed = asyncio.Event()
         made = {name: venue(self._world, self._changed.set) for name, venue in _VENUES.items()}
         self.venues: Mapping[str, Venue] = {name: venue for name, venue in made.items() if venue.ledgers}
@@ -214,7 +216,7 @@ class Exchange:
         """How many connections have a stream of its trades."""
         return self._call(lambda: self._subscribers(instrument))
 
-    def wait_subscribed(self, instrument: str, count: int = 1, timeout_s: float = 10.0) -> None:
+    def wait_subscribed(self, instrument: str, count: int = 1, timeout_s: float = 60.0) -> None:
         """Return as soon as so many connections have a stream of its trades.
 
         Raises:
@@ -222,7 +224,7 @@ class Exchange:
         """
         self._wait(lambda: self._subscribers(instrument) >= count, timeout_s)
 
-    def wait_connections(self, count: int, venue: str | None = None, timeout_s: float = 10.0) -> None:
+    def wait_connections(self, count: int, venue: str | None = None, timeout_s: float = 60.0) -> None:
         """Return as soon as exactly so many connections are open.
 
         Raises:
@@ -249,7 +251,7 @@ class Exchange:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", self._port)
+            site = web.TCPSite(runner, self._host, self._port)
             await site.start()
             self._port = runner.addresses[0][1]
             self._loop, self._finish = asyncio.get_running_loop(), asyncio.Event()

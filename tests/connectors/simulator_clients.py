@@ -43,7 +43,7 @@ def loopback_only(monkeypatch):
     lookup, connect = socket.getaddrinfo, BaseSelectorEventLoop.sock_connect
 
     def getaddrinfo(host, *rest, **more):
-        if host not in ("127.0.0.1", "localhost", None):
+        if host not in ("127.0.0.1", "127.0.0.2", "localhost", None):
             strayed.append(host)
             raise OSError(f"{host} is not this machine")
         return lookup(host, *rest, **more)
@@ -63,7 +63,7 @@ def loopback_only(monkeypatch):
 @asynccontextmanager
 async def unified(exchange, client, **options):
     """An unmodified ccxt.pro client; `options` are its own."""
-    made = getattr(ccxt.pro, client)({**exchange.config(client), "timeout": 10_000, **options})
+    made = getattr(ccxt.pro, client)({**exchange.config(client), "timeout": 60_000, **options})
     try:
         yield made
     finally:
@@ -108,7 +108,7 @@ async def subscribed(exchange, instrument):
 
 async def heard(ws):
     """The next message, as JSON."""
-    message = await asyncio.wait_for(ws.receive(), 10)
+    message = await asyncio.wait_for(ws.receive(), 60)
     assert message.type is aiohttp.WSMsgType.TEXT, message
     return json.loads(message.data)
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -59,7 +60,7 @@ def test_stop_leaves_neither_thread_nor_socket():
             exchange.trade(SPOT, 1.0, 1.0, 1)
             await trades_heard(ws, 1)
             await asyncio.to_thread(exchange.stop)  # with connections open
-            assert (await asyncio.wait_for(ws.receive(), 10)).type.name in ("CLOSED", "ERROR", "CLOSE")
+            assert (await asyncio.wait_for(ws.receive(), 60)).type.name in ("CLOSED", "ERROR", "CLOSE")
 
     asyncio.run(run(by_hand().start()))  # what is made once for good is made here
     threads, sockets = set(threading.enumerate()), open_sockets()
@@ -232,11 +233,11 @@ def test_ccxt_talks_to_the_command_with_the_config_it_prints():
 
         async def run():
             async with unified(Printed(), "kraken") as c:
-                return await asyncio.wait_for(c.watch_trades("BTC/USD"), 20)
+                return await asyncio.wait_for(c.watch_trades("BTC/USD"), 60)
 
         assert len(asyncio.run(run())) > 0
         process.send_signal(signal.SIGINT)
-        said, errors = process.communicate(timeout=20)
+        said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         assert "stopped" in said
         assert "kraken:BTC/USD: " in said
@@ -259,3 +260,13 @@ def test_linear_and_spot_of_one_pair_are_two_instruments():
 def test_the_page_about_it_names_every_fault():
     page = (ROOT / "docs" / "how-to" / "simulate.md").read_text("utf-8")
     assert {name for name in (*KNOBS, *EVENTS) if f"`{name}" not in page} == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one address of the machine itself")
+def test_another_address_is_served_instead():
+    with Exchange([SPOT], speed=0, host="127.0.0.2") as exchange:
+        port = int(exchange.url.rpartition(":")[2])
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/api/v3/time") as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v3/time")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -121,7 +123,7 @@ def test_where_there_is_no_terminal_lines_come_at_intervals_and_none_after_the_e
     text = io.StringIO()
     console = Console(file=text, highlight=False, width=200)
     with showing(Status(source, Tally()), console, 0.001):
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 120
         while text.getvalue().count("\n") < 3:
             assert time.monotonic() < ends
             time.sleep(0.001)
@@ -280,3 +282,13 @@ def test_metrics_are_served_on_loopback_and_a_port_that_is_taken_is_a_sentence(s
             pass
     with serving(metrics, Metrics(port=port)) as reused:  # it was closed
         assert reused == port
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one address of the machine itself")
+def test_metrics_are_served_on_another_address_if_told_so(source):
+    metrics = RunMetrics(source, Tally(), "0123456789abcdef")
+    with serving(metrics, Metrics(port=0, host="127.0.0.2")) as port:
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics") as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")

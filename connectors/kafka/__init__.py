@@ -1,0 +1,1 @@
+"""Kafka: the durable log between exchanges and analysis, and where results go."""
