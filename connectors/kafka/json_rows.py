@@ -57,6 +57,10 @@ class _Field(NamedTuple):
         return rows[self.column] if self.place is None else rows[self.column][:, self.place]
 
 
+_TYPES: Final = {"f": float | None, "S": str}
+"""Of fields by the kind of their dtype; else whole numbers, or null."""
+
+
 class JsonRows:
     """Rows of one stream.
 
@@ -80,8 +84,8 @@ class JsonRows:
         else:
             fields = [_Field(*field) for field in columns.flat]
         self._fields = fields
-        kinds = [
-            (f"f{i}", float | None) if field.of(np.empty(0, columns.dtype)).dtype.kind == "f" else (f"f{i}", int | None)
+        kinds: list[tuple[Any, ...]] = [
+            (f"f{i}", _TYPES.get(field.of(np.empty(0, columns.dtype)).dtype.kind, int | None))
             for i, field in enumerate(fields)
         ]
         if fields[-1].name == "flags":
@@ -140,6 +144,8 @@ def symbol_of(instrument: str) -> str:
 def plain(column: Array) -> list[Any]:
     """The values of a column; None for NaN and the null integer."""
     values: list[Any] = column.tolist()
+    if column.dtype.kind == "S":
+        return [value.decode() for value in values]
     if column.dtype.kind == "f":
         return [None if value != value else value for value in values] if np.isnan(column).any() else values  # noqa: PLR0124
     if column.dtype == np.dtype("i8") and (column == NEVER).any():
@@ -153,6 +159,8 @@ def numbers(values: Sequence[Any], kind: np.dtype[Any]) -> Array:
     Raises:
         ValueError, OverflowError: one is out of range.
     """
+    if kind.kind == "S":
+        return np.array([value.encode() for value in values], kind)
     if kind.kind != "f" and None in values:
         if kind != np.dtype("i8"):
             raise ValueError("null")
