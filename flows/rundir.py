@@ -24,6 +24,10 @@ RUN_FILE: Final = "run.json"
 WHOLE: Final = ("finished", "stopped")
 """States of runs whose files are whole: a live run that was stopped can be read, and goes on when it is started again."""
 
+ANALYSIS: Final = "analysis"
+INGEST: Final = "ingest"
+"""Kinds of runs."""
+
 _WORKING: Final = ("recovery", "segments")
 _OURS: Final = (*_WORKING, "recovery.part", "lock", "tape", "markets", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
 
@@ -79,9 +83,18 @@ class RunDirectory:
         """The SQLite file."""
         return self.path / "tidewax.sqlite"
 
-    def read(self) -> dict[str, Any] | None:
-        """What run.json says, None without one."""
-        return read_run(self.path) if (self.path / RUN_FILE).exists() else None
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has run in it."""
+        return not (self.path / RUN_FILE).exists()
+
+    def read(self, kind: str = ANALYSIS) -> dict[str, Any] | None:
+        """What run.json says, None without one.
+
+        Raises:
+            RunError: it is of a run of another kind.
+        """
+        return None if self.is_new else read_run(self.path, kind)
 
     def write(self, run: dict[str, Any]) -> None:
         """Write run.json, whole or not at all."""
@@ -112,11 +125,11 @@ class RunDirectory:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
 
-def read_run(path: Path) -> dict[str, Any]:
+def read_run(path: Path, kind: str = ANALYSIS) -> dict[str, Any]:
     """The run.json of a run directory.
 
     Raises:
-        RunError: there is none, or it cannot be read.
+        RunError: there is none, it cannot be read, or is of a run of another kind.
     """
     try:
         run: dict[str, Any] = json.loads((path / RUN_FILE).read_text("utf-8"))
@@ -124,6 +137,8 @@ def read_run(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} is no run directory: there is no {RUN_FILE} in it") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RUN_FILE} cannot be read: {error}") from None
+    if (held := run.get("kind", ANALYSIS)) != kind:
+        raise RunError(f"{path} holds an {held}, not an {kind}: name another directory")
     return run
 
 
