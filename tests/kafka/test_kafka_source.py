@@ -38,7 +38,7 @@ from connectors.kafka.names import shard_of
 from connectors.kafka.source import KafkaSource, Reading
 from connectors.kafka.wire import MARKET, Message, encode, frames_of
 from events.errors import InputError, RunError, SettingsError
-from events.feeds import FEEDS, PRELOAD, TRADES
+from events.feeds import BOOKS, FEEDS, PRELOAD, TRADES
 from events.frames import NO_ROWS, Frame, control
 from events.rows import TRADE
 from events.schema import END, FOREVER, NEVER
@@ -227,6 +227,16 @@ def test_rows_that_a_writer_repeated_are_left_out(local, prefix):
     ids = [one for _, frame in market(got) for one in frame.rows["trade_id"].tolist()]
     assert ids == list(range(28))
     assert max(frame.watermark for _, frame in market(got)) == AT
+
+
+def test_streams_that_nobody_asked_for_are_passed_over_unread(local, prefix):
+    writer = Writer(local, prefix + "market", "json")
+    writer.frames(trades(5), sample(np.random.default_rng(1), KEY, BOOKS, 30), trades(5, 5, watermark=AT))
+    only = {TRADES: MARKET[TRADES]}
+    got = read(source(local, writer.topic, tail=False, streams=only, others=True).build_part("in", "market/0", None))
+    assert story(got).keys() == {(KEY, TRADES)}
+    assert rows_of(got) == 10
+    assert letters(got) == []
 
 
 @pytest.mark.parametrize("wire", ["arrow", "json"])
