@@ -64,15 +64,33 @@ def run_flow(
     Raises:
         TidewaxError: what a user can do something about, dug out of what the engine wrapped it in.
     """
+    with engine_alone(beside):
+        execute(flow, workers, epoch_s, store)
+
+
+@contextmanager
+def engine_alone(beside: AbstractContextManager[None] | None = None) -> Iterator[None]:
+    """Keep other runs of the process waiting, and what the engine prints back, while flows are executed; `beside` is open too."""
+    with _ONE, _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
+        yield
+
+
+def execute(flow: Dataflow, workers: int, epoch_s: float, store: Path | None) -> None:
+    """Run a flow inside `engine_alone`; flows with one worker each may run side by side, in threads.
+
+    With more workers, a failure of one flow would end another as if it were done: the engine has one mark for that in a process.
+
+    Raises:
+        TidewaxError: what a user can do something about, dug out of what the engine wrapped it in.
+    """
     recovery: dict[str, Any] = {}
     if store is not None:
         forget_what_was_not_reached(store)
         recovery["recovery_config"] = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
     try:
-        with _ONE, _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
-            cli_main(  # type: ignore[no-untyped-call]
-                flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
-            )
+        cli_main(  # type: ignore[no-untyped-call]
+            flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
+        )
     except Exception as error:
         for cause in _causes(error):
             if isinstance(cause, TidewaxError):

@@ -6,6 +6,8 @@ tidewax.sqlite     the same streams for queries
 recovery/ segments/ lock    only while the run is not finished
 tape/              what a live run recorded, unless it is elsewhere
 markets/           lists of markets of exchanges
+
+A run on Kafka in shards is a directory of such directories: shard-00, shard-01, ..., and market, of what compares instruments.
 """
 
 from __future__ import annotations
@@ -23,6 +25,11 @@ from events.errors import RunError
 RUN_FILE: Final = "run.json"
 WHOLE: Final = ("finished", "stopped")
 """States of runs whose files are whole: a live run that was stopped can be read, and goes on when it is started again."""
+
+SHARD: Final = "shard-"
+"""What the names of run directories of shards begin with."""
+MARKET: Final = "market"
+"""The run directory, beside those of the shards, of what compares the instruments of all."""
 
 _WORKING: Final = ("recovery", "segments")
 _OURS: Final = (*_WORKING, "recovery.part", "lock", "tape", "markets", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
@@ -125,6 +132,34 @@ def read_run(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RUN_FILE} cannot be read: {error}") from None
     return run
+
+
+def shard_directory(path: Path, shard: int) -> Path:
+    """The run directory of a shard of a run.
+
+    >>> shard_directory(Path("live"), 3).as_posix()
+    'live/shard-03'
+    """
+    return path / f"{SHARD}{shard:02d}"
+
+
+def directories_of(path: Path) -> list[Path]:
+    """The run directories of a run: itself, or where it ran in shards, those of its shards and of what compares them.
+
+    Raises:
+        RunError: there is no run, or shards of it are elsewhere.
+    """
+    shards = [file.parent for file in path.glob(f"{SHARD}*/{RUN_FILE}")]
+    if (path / RUN_FILE).exists() or not shards:
+        return [path]
+    told = [one for shard in shards for one in read_run(shard)["inputs"] if "shards" in one]
+    wanted, found = max(one["shards"] for one in told), {number for one in told for number in one["partitions"]}
+    if missing := [shard_directory(path, number).name for number in range(wanted) if number not in found]:
+        raise RunError(
+            f"{path} holds {len(found)} of {wanted} shards: bring {', '.join(missing)} beside them, from where they ran"
+        )
+    market = [path / MARKET] if (path / MARKET / RUN_FILE).exists() else []
+    return sorted(shards) + market
 
 
 def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
