@@ -27,7 +27,7 @@ _FIGURES: Final = {
 
 
 def market_of(directory: Path) -> Path | None:
-    """The run directory with the rows of the whole market: that beside a shard, else the run itself; None where a shard has none."""
+    """The run directory with the rows of the whole market: that beside a shard, else the run itself; None beside no shard."""
     if not directory.name.startswith(SHARD):
         return directory
     beside = directory.parent / MARKET
@@ -41,8 +41,8 @@ def market_before(directory: Path, plan: Plan, times: Array) -> Array:
         RunError: the file is missing or of other settings.
     """
     nothing = missing(MARKET_ROW)
-    stream, directory = plan.streams.get(TOGETHER), market_of(directory) or directory
-    rows = read_stream(directory, stream, GLOBAL) if isinstance(stream, Columns) else nothing[:0]
+    home = market_of(directory) if plan.compared else None
+    rows = read_stream(home, Columns(TOGETHER, MARKET_ROW), GLOBAL) if home is not None else nothing[:0]
     known = np.append(nothing, rows)
     place = np.searchsorted(rows["available_at"], times, side="left")
     fresh = times - known["available_at"][place] < 2 * plan.timeframes[0][1]

@@ -102,7 +102,10 @@ def verify(a: Path, b: Path) -> Verdict:
         )
     for file in changed_plugins(*headers):
         verdict.notes.append(f"the plugin {file} was another file in {b}, of the same version; its values may differ")
-    streams = plan_of_run(headers[0]).streams
+    kinds = {
+        tuple(run["streams"]): run for run in (*ours.runs, *theirs.runs)
+    }  # shards leave out what is of all instruments
+    streams = {name: stream for run in kinds.values() for name, stream in plan_of_run(run).streams.items()}
     for run in (ours, theirs):
         run.recount(streams)
         verdict.differences += run.faults

@@ -216,7 +216,7 @@ class Exchange:
         """How many connections have a stream of its trades."""
         return self._call(lambda: self._subscribers(instrument))
 
-    def wait_subscribed(self, instrument: str, count: int = 1, timeout_s: float = 10.0) -> None:
+    def wait_subscribed(self, instrument: str, count: int = 1, timeout_s: float = 60.0) -> None:
         """Return as soon as so many connections have a stream of its trades.
 
         Raises:
@@ -224,7 +224,7 @@ class Exchange:
         """
         self._wait(lambda: self._subscribers(instrument) >= count, timeout_s)
 
-    def wait_connections(self, count: int, venue: str | None = None, timeout_s: float = 10.0) -> None:
+    def wait_connections(self, count: int, venue: str | None = None, timeout_s: float = 60.0) -> None:
         """Return as soon as exactly so many connections are open.
 
         Raises:

@@ -14,7 +14,7 @@ from connectors.exchange.options import Options
 from events.feeds import FEEDS
 from events.schema import NEVER
 
-WITHIN_S = 20.0
+WITHIN_S = 120.0
 
 
 @asynccontextmanager

@@ -10,8 +10,8 @@ from connectors.exchange import ExchangeSource, Options
 from events.schema import COVERAGE, HOLE
 
 SERVERS = {"binance": Binance, "kraken": Kraken, "bybit": Bybit, "coinbase": Coinbase, "okx": Okx}
-QUICK = {"grid_s": 1.0, "settle_s": 0.3, "mute_s": 0.4, "stale_s": 3.0, "keep_alive_s": 1.0, "contact_s": 5.0}
-WITHIN_S = 20.0
+QUICK = {"grid_s": 1.0, "settle_s": 0.3, "mute_s": 0.4, "stale_s": 3.0, "keep_alive_s": 1.0, "contact_s": 60.0}
+WITHIN_S = 120.0
 
 
 class Client:

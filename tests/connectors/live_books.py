@@ -17,8 +17,8 @@ from events.feeds import BOOKS, TRADES
 from events.schema import NEVER
 from operators.intake import Intake
 
-QUICK = {"grid_s": 0.5, "settle_s": 0.3, "mute_s": 0.6, "stale_s": 1.0, "keep_alive_s": 1.0, "contact_s": 10.0}
-WITHIN_S = 30.0
+QUICK = {"grid_s": 0.5, "settle_s": 0.3, "mute_s": 0.6, "stale_s": 1.0, "keep_alive_s": 1.0, "contact_s": 60.0}
+WITHIN_S = 120.0
 QUIET = "binance:LTC/USDT"
 DEPTHS = {
     SPOT: "/api/v3/depth?symbol=BTCUSDT&limit=1000",

@@ -33,7 +33,7 @@ BUSY = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD")
 QUIET = ("binance:LTC/USDT", "kraken:ADA/USD")
 PER_SECOND = 1_600
 START_NS = 1_750_000_078 * SECOND_NS  # two seconds before a minute begins
-QUICK = {"grid_s": 0.25, "settle_s": 0.3, "mute_s": 0.4, "stale_s": 5.0, "contact_s": 10.0}
+QUICK = {"grid_s": 0.25, "settle_s": 0.3, "mute_s": 0.4, "stale_s": 5.0, "contact_s": 60.0}
 FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
 WITHIN_S = 120.0
 

@@ -38,7 +38,7 @@ async def told_since(ws):
     await ws.send_json({"method": "ping", "id": 77, "req_id": 77})
     frames = []
     while True:
-        message = await asyncio.wait_for(ws.receive(), 10)
+        message = await asyncio.wait_for(ws.receive(), 60)
         assert message.type is aiohttp.WSMsgType.TEXT, message
         frame = json.loads(message.data, parse_float=str, parse_int=int)
         if 77 in (frame.get("id"), frame.get("req_id")):

@@ -63,7 +63,7 @@ def loopback_only(monkeypatch):
 @asynccontextmanager
 async def unified(exchange, client, **options):
     """An unmodified ccxt.pro client; `options` are its own."""
-    made = getattr(ccxt.pro, client)({**exchange.config(client), "timeout": 10_000, **options})
+    made = getattr(ccxt.pro, client)({**exchange.config(client), "timeout": 60_000, **options})
     try:
         yield made
     finally:
@@ -108,7 +108,7 @@ async def subscribed(exchange, instrument):
 
 async def heard(ws):
     """The next message, as JSON."""
-    message = await asyncio.wait_for(ws.receive(), 10)
+    message = await asyncio.wait_for(ws.receive(), 60)
     assert message.type is aiohttp.WSMsgType.TEXT, message
     return json.loads(message.data)
 

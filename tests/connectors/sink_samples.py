@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal as signals
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import bytewax.operators as op
 import numpy as np
@@ -129,16 +133,34 @@ def frames(minutes: int = 60, seed: int = 7) -> list[Frame]:
     return out
 
 
+class Death(NamedTuple):
+    """When a process kills itself: `delay_s` after so many frames, at the latest after `most`."""
+
+    soon: int
+    most: int
+    delay_s: float
+
+
+def die() -> None:
+    os.kill(os.getpid(), signals.SIGKILL)
+
+
 class _Part(StatefulSourcePartition):
-    def __init__(self, frames: list[Frame], sleep_seconds: float, at: int) -> None:
-        self.frames, self.sleep_seconds, self.at = frames, sleep_seconds, at
+    def __init__(self, frames: list[Frame], sleep_seconds: float, at: int, death: Death | None) -> None:
+        self.frames, self.sleep_seconds, self.at, self.death = frames, sleep_seconds, at, death
+        self.given = 0
 
     def next_batch(self) -> list[tuple[str, Frame]]:
+        if self.death is not None and self.given == self.death.soon:
+            threading.Timer(self.death.delay_s, die).start()
+        if self.death is not None and self.given == self.death.most:
+            die()
         if self.at >= len(self.frames):
             raise StopIteration
         time.sleep(self.sleep_seconds)
         frame = self.frames[self.at]
         self.at += 1
+        self.given += 1
         return [(frame.instrument, frame)]
 
     def snapshot(self) -> int:
@@ -146,14 +168,14 @@ class _Part(StatefulSourcePartition):
 
 
 class Source(FixedPartitionedSource):
-    def __init__(self, frames: list[Frame], sleep_seconds: float = 0.0) -> None:
-        self.frames, self.sleep_seconds = frames, sleep_seconds
+    def __init__(self, frames: list[Frame], sleep_seconds: float = 0.0, death: Death | None = None) -> None:
+        self.frames, self.sleep_seconds, self.death = frames, sleep_seconds, death
 
     def list_parts(self) -> list[str]:
         return ["frames"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Part:
-        return _Part(self.frames, self.sleep_seconds, resume_state or 0)
+        return _Part(self.frames, self.sleep_seconds, resume_state or 0, self.death)
 
 
 def run(
@@ -165,10 +187,11 @@ def run(
     recovery: RecoveryConfig | None = None,
     sleep_seconds: float = 0.0,
     epoch_seconds: float = 10.0,
+    death: Death | None = None,
 ) -> None:
     """Write frames to `directory/segments` and `directory/run.sqlite` through Bytewax."""
     flow = Dataflow("sinks")
-    stream = op.input("frames", flow, Source(frames, sleep_seconds))
+    stream = op.input("frames", flow, Source(frames, sleep_seconds, death))
     op.output("segments", stream, SegmentSink(directory, streams(), analysis_hash, batch_rows=rows))
     op.output("sqlite", stream, SqliteSink(directory / "run.sqlite", streams(), analysis_hash, buffer_rows=rows))
     cli_main(flow, epoch_interval=timedelta(seconds=epoch_seconds), recovery_config=recovery)
@@ -179,7 +202,7 @@ if __name__ == "__main__":
     if not store.exists():
         store.mkdir(parents=True)
         init_db_dir(store, 1)
-    print("started", flush=True)
-    run(target, frames(), rows=5, recovery=RecoveryConfig(store), sleep_seconds=0.0005, epoch_seconds=0.02)
+    death = Death(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])) if sys.argv[2:] else None
+    run(target, frames(), rows=5, recovery=RecoveryConfig(store), sleep_seconds=0.0005, epoch_seconds=0.02, death=death)
     roll(target, streams(), ANALYSIS)
     print("done", flush=True)

@@ -13,7 +13,7 @@ def told(program):
     """What a program prints that begins with the exchange source."""
     done = subprocess.run(
         [sys.executable, "-c", "import sys, connectors.exchange\n" + program],
-        check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120,
+        check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -47,7 +47,7 @@ def test_what_else_is_asked_for_is_there():
     program += (
         "print(len(ccxt.pro.exchanges), ccxt.pro.Exchange, ccxt.pro.kraken, ccxt.pro.NetworkError is ccxt.NetworkError)"
     )
-    plain = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
+    plain = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=300)
     assert told(program) == plain.stdout.splitlines()
 
 

@@ -154,7 +154,7 @@ def test_ccxt_parses_every_recorded_trade(venue, market_data):
                 for symbol in venue.symbols.values():
                     client.trades[symbol] = Tap(1)
                 watching = asyncio.create_task(client.watch_trades_for_symbols(list(venue.symbols.values()), params={}))
-                await asyncio.wait_for(done.wait(), 10)
+                await asyncio.wait_for(done.wait(), 60)
                 await watching
             finally:
                 await client.close()

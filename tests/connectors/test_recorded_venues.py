@@ -85,7 +85,7 @@ def test_every_trade(kind, market_data):
             for symbol in venue.symbols.values():
                 client.trades[symbol] = Tap(1)
             watching = asyncio.gather(*(client.watch_trades(symbol, params={}) for symbol in venue.symbols.values()))
-            await asyncio.wait_for(done.wait(), 10)
+            await asyncio.wait_for(done.wait(), 60)
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
@@ -120,7 +120,7 @@ def follow(venue, session):
                 if at not in books:
                     books[at] = Levels()
                     if venue.rest and at not in venue.early:
-                        await asyncio.wait_for(connection.future(f"orderbook:{symbol}"), 5)
+                        await asyncio.wait_for(connection.future(f"orderbook:{symbol}"), 60)
                 followed(venue, session, books[at], update)
                 for side in BOTH:
                     assert [tuple(level[:2]) for level in client.orderbooks[symbol][side]] == books[at].best(side)
@@ -294,7 +294,7 @@ def test_a_book_of_gate_that_ends_just_before_its_first_update_is_refused(market
                 if acknowledged["event"] == "subscribe":
                     told(connection, venue.frame(acknowledged))
             told(connection, frame)
-            await asyncio.wait_for(connection.future("orderbook:DIS/USDT"), 5)
+            await asyncio.wait_for(connection.future("orderbook:DIS/USDT"), 60)
 
     with pytest.raises(ccxt.ExchangeError, match="nonce is behind the cache"):
         asyncio.run(run())

@@ -206,7 +206,7 @@ def test_ccxt_watches_trades(client, instrument, name):
                 watching = asyncio.create_task(c.watch_trades(symbol_of(instrument), params={"name": name}))
                 await asyncio.to_thread(exchange.wait_subscribed, instrument)
                 exchange.trade(instrument, 50_000.25, 0.125, -1)
-                (trade,) = (await asyncio.wait_for(watching, 10))[-1:]
+                (trade,) = (await asyncio.wait_for(watching, 60))[-1:]
                 assert (trade["symbol"], trade["price"], trade["side"]) == (symbol_of(instrument), 50_000.25, "sell")
                 assert trade["timestamp"] == START_NS // MS
                 if name == "aggTrade":

@@ -72,7 +72,7 @@ def test_close(instrument):
                 exchange.trade(instrument, 1.0, 1.0, 1)
                 exchange.fault("close")
                 assert len(await trades_heard(ws, 1)) == 1
-                message = await asyncio.wait_for(ws.receive(), 10)
+                message = await asyncio.wait_for(ws.receive(), 60)
                 assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
             await asyncio.to_thread(exchange.wait_connections, 0)
             async with subscribed(exchange, instrument) as ws:
@@ -88,7 +88,7 @@ def test_reset(instrument):
         with by_hand() as exchange:
             async with subscribed(exchange, instrument) as ws:
                 exchange.fault("reset")
-                message = await asyncio.wait_for(ws.receive(), 10)
+                message = await asyncio.wait_for(ws.receive(), 60)
                 assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
                 assert ws.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
             await asyncio.to_thread(exchange.wait_connections, 0)
@@ -105,7 +105,7 @@ def test_mute(instrument):
                 trade_often(exchange, instrument, 5)
                 exchange.advance(30)
                 await ws.ping(b"there?")
-                pong = await asyncio.wait_for(ws.receive(), 10)
+                pong = await asyncio.wait_for(ws.receive(), 60)
                 assert (pong.type, bytes(pong.data)) == (aiohttp.WSMsgType.PONG, b"there?")
                 exchange.clear("mute")
                 trade_often(exchange, instrument, 1, first=5)
@@ -149,7 +149,7 @@ def test_no_pong(instrument):
                 assert 2 in (answer.get("id"), answer.get("req_id"))
                 exchange.clear()
                 await ws.ping(b"2")
-                assert bytes((await asyncio.wait_for(ws.receive(), 10)).data) == b"2"
+                assert bytes((await asyncio.wait_for(ws.receive(), 60)).data) == b"2"
 
     asyncio.run(run())
 
@@ -341,11 +341,11 @@ def test_ccxt_notices_that_the_connection_is_gone_and_comes_back(client, instrum
                 await asyncio.to_thread(exchange.wait_subscribed, instrument)
                 exchange.fault(event)
                 with pytest.raises(ccxt.NetworkError):
-                    await asyncio.wait_for(watching, 10)
+                    await asyncio.wait_for(watching, 60)
                 watching = asyncio.create_task(c.watch_trades(symbol_of(instrument), params=dict(params)))
                 await asyncio.to_thread(exchange.wait_subscribed, instrument)
                 exchange.trade(instrument, 7.0, 1.0, 1)
-                assert (await asyncio.wait_for(watching, 10))[-1]["price"] == 7.0
+                assert (await asyncio.wait_for(watching, 60))[-1]["price"] == 7.0
 
     asyncio.run(run())
 

@@ -120,10 +120,10 @@ def test_ccxt_watches_trades_from_a_snapshot_on():
             for k in range(60):
                 exchange.trade(KRAKEN, 100.0 + k, 0.00000001 * (k + 1), 1)
             async with unified(exchange, "kraken") as c:
-                got = await asyncio.wait_for(c.watch_trades("BTC/USD", params={"snapshot": True}), 10)
+                got = await asyncio.wait_for(c.watch_trades("BTC/USD", params={"snapshot": True}), 60)
                 watching = asyncio.create_task(c.watch_trades("BTC/USD", params={"snapshot": True}))
                 exchange.trade(KRAKEN, 99.5, 2.0, -1)
-                got += (await asyncio.wait_for(watching, 10))[-1:]
+                got += (await asyncio.wait_for(watching, 60))[-1:]
             assert unified_trades(got) == truth(exchange, KRAKEN)[-51:]
 
     asyncio.run(run())

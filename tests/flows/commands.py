@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+KILLED = Path(__file__).with_name("killed.py")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -22,10 +22,24 @@ def environment(**more: str) -> dict[str, str]:
 
 def start(*arguments: object, **more: str) -> subprocess.Popen[str]:
     """A command that runs beside the test."""
-    line = [sys.executable, "-m", "flows", *map(str, arguments)]
-    return subprocess.Popen(
-        line, env=environment(**more), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    return _python("-m", "flows", *arguments, **more)
+
+
+def start_killed(
+    how: signal.Signals, rows: int, *arguments: object, soon: int = 0, delay_s: float = 0.0, within: str = ""
+) -> subprocess.Popen[str]:
+    """A command that gets a signal amid the write in which what it has written becomes so many `rows`, or, if that is earlier,
+    `delay_s` after it has written rows `soon`. It counts by itself, so that it never ends before: rows of run directories whose
+    path has `within` in it.
+    """
+    return _python(KILLED, int(how), soon, rows, delay_s, within, *arguments)
+
+
+def killed(rows: int, *arguments: object, soon: int = 0, delay_s: float = 0.0, within: str = "") -> None:
+    """Such a command, until it is dead of SIGKILL."""
+    process = start_killed(signal.SIGKILL, rows, *arguments, soon=soon, delay_s=delay_s, within=within)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, out + err
 
 
 def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
@@ -35,34 +49,34 @@ def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def written(run: Path) -> int:
-    """Bytes of output so far."""
-    with suppress(FileNotFoundError):
-        return sum(file.stat().st_size for file in (run / "segments").iterdir())
-    return 0
-
-
 def kill_again_and_again(
     out: Path,
     *arguments: object,
     kills: int,
     seed: int,
-    stretch: tuple[int, int],
+    rows: int,
     chunks: tuple[int, ...] = (1, 7, 31),
     name: str = "backtest",
 ) -> None:
     """Kill -9 a backtest (or the command of another name) into `out`, and start it again with another chunk and number of
-    workers; moments are random stretches of written output. It is never left to finish.
+    workers, at random moments. It is never left to finish: together the killed runs write less than the `rows` of a whole one.
     """
     r = random.Random(seed)
     for _ in range(kills):
-        more = ("--chunk", r.choice(chunks), "--workers", r.choice([1, 2]))
-        process = start(name, *arguments, "--out", out, *more)
-        until = written(out) + r.randrange(*stretch)
-        while process.poll() is None and written(out) < until:
-            time.sleep(r.random() * 0.02)
-        finished = process.poll() is not None
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        _, said = process.communicate()
-        assert not finished, said
+        more = ("--out", out, "--chunk", r.choice(chunks), "--workers", r.choice([1, 2]))
+        most = r.randint(1, rows // kills)
+        killed(most, name, *arguments, *more, soon=r.randint(1, most), delay_s=0.05 * r.random())
+
+
+def rows_written(run: Path) -> int:
+    """How many rows of all streams a finished run has written."""
+    kept = json.loads((run / "run.json").read_text())["rows"]
+    return sum(sum(rows.values()) for rows in kept.values())
+
+
+def _python(*words: object, **more: str) -> subprocess.Popen[str]:
+    """A process that leads a group."""
+    line = [sys.executable, *map(str, words)]
+    return subprocess.Popen(
+        line, env=environment(**more), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, command, environment, kill_again_and_again, start
+from commands import ROOT, command, environment, kill_again_and_again, rows_written, start_killed
 
 SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 ASTER = "aster:BTC/USDT:USDT"
@@ -106,7 +106,7 @@ def test_chunks_and_workers_change_nothing(reference, tmp_path, options):
 def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(reference, tmp_path, seed):
     file, settings, run = reference
     out, given = tmp_path / "run", (file, "--instrument", ASTER, "--config", settings)
-    kill_again_and_again(out, *given, kills=10, seed=seed, stretch=(1, 55_000))
+    kill_again_and_again(out, *given, kills=10, seed=seed, rows=rows_written(run))
     backtest(file, out, "--instrument", ASTER, "--config", settings, "--chunk", "5000")
     done = command("verify", run, out)
     assert done.returncode == 0, done.stdout
@@ -141,10 +141,9 @@ def test_an_unfinished_run_of_other_settings_or_files_is_refused_with_the_settin
     file, settings, _ = reference
     out = tmp_path / "run"
     out.mkdir()
-    process = start("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings, "--chunk", 1)
-    while not (out / "recovery").exists():
-        assert process.poll() is None, process.communicate()
-    os.killpg(process.pid, signal.SIGSTOP)  # it holds the directory for as long as the other command takes
+    given = (file, "--out", out, "--instrument", ASTER, "--config", settings, "--chunk", 1)
+    process = start_killed(signal.SIGSTOP, 10, "backtest", *given)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it holds the directory from now on
     busy = command("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -40,7 +40,7 @@ def no_faults(exchange):
     exchange.clear()
 
 
-def findings(exchange, out, symbols=SYMBOLS, within_s=20.0, **given):
+def findings(exchange, out, symbols=SYMBOLS, within_s=120.0, **given):
     """(state, what was found) by check."""
     address = exchange if isinstance(exchange, str) else exchange.url.removeprefix("http://")
     section = {"symbols": symbols, "addresses": dict.fromkeys(symbols, address), **given}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from commands import ROOT, command, environment, kill_again_and_again
+from commands import ROOT, command, environment, kill_again_and_again, rows_written
 from typer.testing import CliRunner
 
 from events.errors import TidewaxError
@@ -151,8 +151,7 @@ def test_chunks_and_workers_change_nothing(reference, cut, tmp_path, options):
 def test_kills_at_random_moments_lose_nothing_and_double_nothing(reference, cut, tmp_path, seed):
     settings, path, run = reference
     out, given = tmp_path / "run", (*cut, "--exchange", "binance", "--config", settings)
-    size = sum(file.stat().st_size for file in path.glob("*.parquet"))
-    kill_again_and_again(out, *given, kills=5, seed=seed, stretch=(1, size // 3))
+    kill_again_and_again(out, *given, kills=5, seed=seed, rows=rows_written(path))
     resumed = backtest(cut, out, "--exchange", "binance", "--config", settings, "--chunk", "5000")
     done = command("verify", path, out)
     assert done.returncode == 0, done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from commands import command, kill_again_and_again
+from commands import command, kill_again_and_again, rows_written
 from typer.testing import CliRunner
 
 from config import load
@@ -309,7 +309,9 @@ def test_kills_lose_nothing_and_double_nothing(trades, examples, tmp_path):
     for name in ("momentum_score.py", "breakout_rule.py", "path_signature.py"):
         text = text.replace(f" {name}", f" {EXAMPLES.parent}/{name}")
     config.write_text(text + "run: {epoch_s: 0}\n")
-    kill_again_and_again(out, trades, "--config", config, kills=4, seed=3, stretch=(200_000, 1_500_000), chunks=(7, 31))
+    kill_again_and_again(
+        out, trades, "--config", config, kills=4, seed=3, rows=rows_written(examples[0]), chunks=(7, 31)
+    )
     done = command("backtest", trades, "--out", out, "--config", config)
     assert done.returncode == 0, done.stderr
     done = command("verify", examples[0], out)

@@ -178,7 +178,7 @@ def test_the_command_ends_with_1_if_something_differs_and_ctrl_c_judges_what_was
     process = start("probe", "binance", "BTC/USDT", "--config", config, "--seconds", 3600)
     exchange.wait_subscribed("binance:BTC/USDT", timeout_s=60)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
     assert "0 differ" in out
     exchange.wait_connections(0)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
-from commands import command, kill_again_and_again, start
+from commands import command, kill_again_and_again, killed, rows_written
 from typer.testing import CliRunner
 
 from connectors.files import FileSource, open_inputs
@@ -143,15 +142,6 @@ def test_a_damaged_tape_is_a_sentence_and_leaves_nothing(made, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def interrupted(tape: Path, out: Path, settings: Path) -> None:
-    """A replay that was killed soon after it began."""
-    process = start("replay", tape, "--out", out, "--config", settings, "--chunk", 1)
-    while not (out / "recovery").exists():
-        assert process.poll() is None, process.communicate()
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
 @pytest.mark.slow
 def test_an_unfinished_replay_goes_on_over_what_the_tape_was_when_it_began(made, tmp_path):
     folder, settings, offsets = made
@@ -160,7 +150,7 @@ def test_an_unfinished_replay_goes_on_over_what_the_tape_was_when_it_began(made,
     with Tape(tmp_path / "tape", universe) as tape:
         rest = list(tape.read(offsets[-4]))
         tape.truncate(offsets[-4])
-    interrupted(tmp_path / "tape", tmp_path / "run", settings)
+    killed(10, "replay", tmp_path / "tape", "--out", tmp_path / "run", "--config", settings, "--chunk", 1)
     with Tape(tmp_path / "tape", universe) as tape:
         assert [tape.append(items) for _, items in rest] == offsets[-3:]
     with pytest.raises(RunError, match="other files or another tape"):
@@ -180,9 +170,8 @@ def test_an_unfinished_replay_goes_on_over_what_the_tape_was_when_it_began(made,
 def test_kills_at_random_moments_lose_nothing_and_double_nothing(made, tmp_path, seed):
     folder, settings, _ = made
     given = (folder / "tape", "--config", settings)
-    kill_again_and_again(
-        tmp_path / "run", *given, kills=10 if SOAK else 3, seed=seed, stretch=(1, 100_000), name="replay"
-    )
+    rows = rows_written(folder / "run")
+    kill_again_and_again(tmp_path / "run", *given, kills=10 if SOAK else 3, seed=seed, rows=rows, name="replay")
     run("replay", *given, "--out", tmp_path / "run")
     same(folder / "run", tmp_path / "run")
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
 import polars as pl
 import pytest
-from commands import command, start
+from commands import command, killed
 from rich.console import Console
 
 import connectors.segments.stored as stored_source
@@ -275,12 +273,8 @@ def test_a_killed_sweep_goes_on_with_the_same_command(file, inputs, swept, tmp_p
     given = "backtest", file, "--config", settings, "--bad-rows", "dead-letter", "--out", tmp_path / "sweep"
     sets = [part for text in SETS[1:] for part in ("--set", text)]
     for name in ("disabled=-", "disabled=-volume-"):
-        running = start(*given, *sets)
-        while not any((tmp_path / "sweep").glob(f"{name}_stop_atr=2_*/recovery")) and running.poll() is None:
-            pass  # the second run, then the fourth, has begun
-        os.killpg(running.pid, signal.SIGKILL)
-        running.communicate()
-        assert running.returncode == -signal.SIGKILL
+        killed(10, *given, *sets, within=f"{name}_stop_atr=2_")  # the second run, then the fourth
+        assert any((tmp_path / "sweep").glob(f"{name}_stop_atr=2_*/recovery"))
     done = command(*given, *sets)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished before") >= 1

@@ -123,7 +123,7 @@ def test_where_there_is_no_terminal_lines_come_at_intervals_and_none_after_the_e
     text = io.StringIO()
     console = Console(file=text, highlight=False, width=200)
     with showing(Status(source, Tally()), console, 0.001):
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 120
         while text.getvalue().count("\n") < 3:
             assert time.monotonic() < ends
             time.sleep(0.001)
