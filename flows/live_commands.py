@@ -12,7 +12,8 @@ from connectors.simulator.faults import EVENTS, KNOBS
 from events.errors import SettingsError
 from events.times import SECOND_NS, iso
 from flows.command_line import Config, run_backtest, terminal
-from flows.live import LiveRun, exchanges_of
+from flows.live import LiveRun
+from flows.recorder import exchanges_of
 from flows.replay import recorded
 from flows.report import print_report
 from flows.rundir import RunDirectory
