@@ -1,0 +1,54 @@
+"""A live run on Kafka: the graph over what `tidewax ingest` writes, or over some partitions of it, into a run directory and back to
+Kafka.
+
+Each shard is such a run in a directory of its own (`flows.shards`); `python -m bytewax.run flows.live` is one over all of them, with
+one or more workers or processes.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from bytewax.dataflow import Dataflow
+from rich.console import Console
+
+from config import Settings
+from connectors.kafka.client import Connection
+from connectors.kafka.inputs import KafkaInputs, open_kafka
+from connectors.kafka.source import KafkaSource
+from connectors.watch import Watcher, WatchSink
+from events.errors import SettingsError
+from flows.backtest import Backtest
+from flows.engine import dataflow, execute
+from flows.following import Following
+from flows.graph import build_live
+from flows.plan import Plan
+from flows.rundir import RunDirectory
+
+EPOCH_S: Final = 1.0
+
+
+def on_kafka(settings: Settings) -> bool:
+    """Whether a live run of these settings takes its market data from Kafka."""
+    return settings.kafka.servers is not None and settings.kafka.source == "kafka"
+
+
+def kafka_inputs(settings: Settings) -> KafkaInputs:
+    """What a live run of these settings reads, all partitions.
+
+    Raises:
+        InputError: the brokers cannot be reached, a topic is missing or may not be read, or nobody has announced anything.
+        SettingsError: the options do not fit, or rows of files are farther out of order than the settings allow for.
+    """
+    given = settings.kafka
+    assert given.servers is not None
+    inputs = open_kafka(Connection(given.servers, given.options, given.group), given.prefix, given.instruments)
+    allowed, needed = settings.sources.lateness_s or 0.0, inputs.announced.lateness_s
+    if allowed < needed:
+        raise SettingsError(
+            f"{inputs.topics.market} was written with sources.lateness_s {needed:g}, and these settings have {allowed:g}: rows would be "
+            "refused as late. Set sources.lateness_s as it was there"
+        )
+    return inputs
