@@ -118,13 +118,33 @@ def settings_of_runner(needed: str, given: Callable[[Settings], Any]) -> tuple[S
 
 
 def store_of_runner() -> Path | None:
-    """The recovery store given to the engine's own runner by `-r`, made ready for a start; None without one."""
-    runner = argparse.ArgumentParser(add_help=False)
-    runner.add_argument("-r", "--recovery-directory", type=Path)
-    store: Path | None = runner.parse_known_args(sys.argv[1:])[0].recovery_directory
-    if store is not None:
-        forget_what_was_not_reached(store)
-    return store
+    """The recovery store given to the engine's own runner by `-r`, made ready for a start; None without one.
+
+    Where the run has several processes, the first one does that: the others wait for it, and open the store afterwards.
+    """
+    store = _of_runner("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY")
+    if store is None:
+        return None
+    if process_of_runner() == 0:
+        forget_what_was_not_reached(Path(store))
+    return Path(store)
+
+
+def process_of_runner() -> int:
+    """The number of this process among those of a cluster (`-i`), 0 where it is the only one."""
+    given = _of_runner("-i", "--process-id", "BYTEWAX_PROCESS_ID")
+    pod, pods = (os.environ.get(f"BYTEWAX_{name}_NAME") for name in ("POD", "STATEFULSET"))
+    if given is None and pod and pods:
+        given = pod.removeprefix(f"{pods}-")
+    return int(given or 0)
+
+
+def _of_runner(short: str, long: str, variable: str) -> str | None:
+    """An option of the engine's own runner, from its command line or from the environment."""
+    runner = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    runner.add_argument(short, long, dest="given", default=os.environ.get(variable))
+    given: str | None = runner.parse_known_args(sys.argv[1:])[0].given
+    return given
 
 
 @contextmanager

@@ -52,3 +52,49 @@ def kafka_inputs(settings: Settings) -> KafkaInputs:
             "refused as late. Set sources.lateness_s as it was there"
         )
     return inputs
+
+
+class KafkaRun(Backtest):
+    """A live run over partitions of a deployment into a run directory, from nothing, or on from where it was stopped or killed.
+
+    Args:
+        settings: of the analysis, and of what goes back to Kafka.
+        inputs: the partitions.
+        directory: locked, and empty or of a run over the same partitions.
+        plan: what the settings come to with all that the topics have, whatever partitions are read.
+        following: is told what is read.
+        stopping: set it to end the run; it says no END, so that the run can go on later as if it had never stopped.
+        watchers: are told what leaves the graph.
+        until_end: end when all is read that was in the topics at the start.
+    """
+
+    inputs: KafkaInputs
+
+    def __init__(
+        self,
+        settings: Settings,
+        inputs: KafkaInputs,
+        directory: RunDirectory,
+        plan: Plan,
+        following: Following,
+        stopping: threading.Event,
+        watchers: list[Watcher],
+        until_end: bool = False,
+    ) -> None:
+        super().__init__(settings, inputs, directory, plan=plan)
+        self.following, self.stopping, self.watchers, self.until_end = following, stopping, watchers, until_end
+
+    def begin(self) -> bool:
+        """Make the directory ready; whether a run goes on in it. What was rolled at a stop is out of date from here on.
+
+        Raises:
+            RunError: the run in it was of other settings, or over other partitions.
+        """
+        resumed = super().begin()
+        self.directory.write(self.header | {"state": "unfinished"})
+        return resumed
+
+    def execute(self) -> None:
+        """Run in this thread, inside `engine_alone`, until it is told to stop."""
+        epoch_s = min(EPOCH_S, self.settings.run.epoch_s)
+        execute(self.flow(), self.settings.run.workers, epoch_s, self.directory.recovery)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
+import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -35,6 +37,8 @@ OTHER: Final = "other"
 Labels = tuple[str, ...]
 
 _ENGINE_S: Final = 2.0
+_SERVER: Final = "BYTEWAX_DATAFLOW_API_"
+_SERVED_S: Final = 30.0
 
 
 class RunMetrics(Collector):
@@ -221,7 +225,7 @@ def _engine_server() -> Iterator[int]:
         port: int = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         given = {"ENABLED": "1", "PORT": str(port), "CACHE_PATH": folder}  # it writes a picture of the flow there
-        names = {f"BYTEWAX_DATAFLOW_API_{name}": value for name, value in given.items()}
+        names = {f"{_SERVER}{name}": value for name, value in given.items()}
         before = {name: os.environ.get(name) for name in names}
         os.environ.update(names)
         try:
@@ -229,6 +233,24 @@ def _engine_server() -> Iterator[int]:
         finally:
             for name, value in before.items():
                 if value is None:
-                    del os.environ[name]
+                    os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def served_once(flow: threading.Thread) -> None:
+    """Let the engine open its server for a flow that was begun, and not again for flows that are begun after it in the process.
+
+    Args:
+        flow: the thread that runs it.
+    """
+    if f"{_SERVER}ENABLED" not in os.environ:
+        return
+    at, ends_s = (_LOOPBACK, int(os.environ.get(f"{_SERVER}PORT", 3030))), time.monotonic() + _SERVED_S
+    while flow.is_alive() and time.monotonic() < ends_s:
+        try:
+            socket.create_connection(at, _ENGINE_S).close()
+            break
+        except OSError:
+            time.sleep(0.01)
+    del os.environ[f"{_SERVER}ENABLED"]

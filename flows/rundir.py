@@ -40,23 +40,25 @@ class RunDirectory:
 
     Args:
         path: of the directory; it is made if it is not there.
+        process: the number of the process, where a run has several; each is there once.
 
     Raises:
         RunError: it holds something else, cannot be written, or another process runs in it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, process: int = 0) -> None:
+        self.path, self._name = path, f"lock.{process}" if process else "lock"
         self.made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            foreign = [] if (path / RUN_FILE).exists() else [f.name for f in path.iterdir() if f.name not in _OURS]
+            names = [] if (path / RUN_FILE).exists() else [file.name for file in path.iterdir()]
+            foreign = [name for name in names if name not in _OURS and not name.startswith("lock.")]
             if foreign:
                 raise RunError(
                     f"{path} holds other files ({foreign[0]}) and no {RUN_FILE}: "
                     "give --out an empty directory, or one of a former run"
                 )
-            self._lock = (path / "lock").open("w")
+            self._lock = (path / self._name).open("w")
         except OSError as error:
             raise RunError(f"the run directory {path} cannot be used: {error.strerror or error}") from None
         try:
@@ -70,7 +72,7 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         """Unlock; a directory that was made for a run that came to nothing goes again."""
-        (self.path / "lock").unlink(missing_ok=True)
+        (self.path / self._name).unlink(missing_ok=True)
         self._lock.close()
         if self.made:
             with suppress(OSError):  # it stays unless nothing is in it
