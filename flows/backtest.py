@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 from rich.console import Console
 
 from config import Settings
-from connectors.files import FileSource, open_inputs
+from connectors.files import FileSource
 from connectors.kafka.inputs import KafkaInputs
 from connectors.live import LiveSource
 from connectors.progress import Progress
@@ -25,6 +25,7 @@ from connectors.tape import Recording, TapeSource
 from events.errors import InputError, RunError, TidewaxError
 from events.streams import Stream
 from flows.engine import Sink, dataflow, run_flow, settings_of_runner, store_of_runner
+from flows.file_options import inputs_of_settings
 from flows.graph import build, conclude
 from flows.plan import Origin, Plan, plan_of_inputs
 from flows.progress import watching
@@ -180,17 +181,7 @@ def get_flow() -> Dataflow:
         SettingsError: TIDEWAX_CONFIG is not set, or the settings lack `input.files` or `output.directory`.
     """
     settings, path = settings_of_runner("input.files", lambda settings: settings.input.files)
-    given = settings.input
-    inputs = open_inputs(
-        [Path(file) for file in given.files],
-        given.layout,
-        given.instrument,
-        given.bad_rows,
-        exchange=given.exchange,
-        columns=given.columns,
-        feeds=given.feeds,
-        delay_s=given.delay,
-    )
+    inputs = inputs_of_settings(settings)
     directory = RunDirectory(path)
     backtest = Backtest(settings, inputs, directory)
     stored = directory.read()

@@ -19,7 +19,7 @@ class Following:
     """What has been read since the process was started, by instrument; several flows may tell it at once, each of its own instruments.
 
     Args:
-        instruments: those that are known before.
+        inputs: all that is read in this process.
         clock_ns: the time, in ns since 1970.
 
     Attributes:
@@ -30,8 +30,8 @@ class Following:
         health: none: whoever ingests knows how exchanges are.
     """
 
-    def __init__(self, instruments: Iterable[str], clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self.standings = {instrument: Standing() for instrument in instruments}
+    def __init__(self, inputs: KafkaInputs, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self.standings = {instrument: Standing() for instrument in inputs.own}
         self.beside: dict[tuple[str, str], Standing] = {}
         self.lags: Callable[[str, float], None] | None = None
         self.behind: dict[tuple[str, int], int] = {}
