@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,8 @@ from bytewax.run import cli_main
 
 from config import Settings, load
 from connectors.files import FileSource
+from connectors.kafka.sink import KafkaSink
+from connectors.kafka.source import Items, KafkaSource
 from connectors.live import LiveSource
 from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink, StoredSource
@@ -29,7 +31,7 @@ from connectors.watch import WatchSink
 from events.errors import SettingsError, TidewaxError
 from operators.keyed import Frames
 
-Sink = SegmentSink | SqliteSink | WatchSink
+Sink = SegmentSink | SqliteSink | WatchSink | KafkaSink
 
 _ONE = threading.Lock()
 """Held while the engine runs: what it redirects is the process's, so its runs take turns."""
@@ -37,18 +39,37 @@ _ONE = threading.Lock()
 
 def dataflow(
     name: str,
-    source: FileSource | TapeSource | StoredSource | LiveSource,
+    source: FileSource | TapeSource | StoredSource | LiveSource | KafkaSource,
     graph: Callable[[Frames], Frames],
     *sinks: Sink,
+    passing: Sequence[Callable[[Items], Items]] = (),
 ) -> Dataflow:
-    """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them."""
+    """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them.
+
+    Args:
+        name: of the flow.
+        source: where frames come from.
+        graph: what becomes of them.
+        sinks: where the results go, all of them to each.
+        passing: what batches of the source pass on their way.
+    """
     flow = Dataflow(name)
-    steps = {FileSource: "files", TapeSource: "tape", StoredSource: "stored", LiveSource: "live"}
+    steps = {
+        FileSource: "files",
+        TapeSource: "tape",
+        StoredSource: "stored",
+        LiveSource: "live",
+        KafkaSource: "kafka",
+    }
     step = next(step for kind, step in steps.items() if isinstance(source, kind))
-    out = graph(op.input(step, flow, source))
-    outputs = {SegmentSink: "segments", SqliteSink: "sqlite", WatchSink: "watch"}
+    market = op.input(step, flow, source)
+    for place, passed in enumerate(passing):
+        market = op.flat_map_batch(f"passing_{place}", market, passed)
+    out = graph(market)
+    outputs = {SegmentSink: "segments", SqliteSink: "sqlite", WatchSink: "watch", KafkaSink: "kafka_out"}
     for sink in sinks:
-        op.output(next(step for kind, step in outputs.items() if isinstance(sink, kind)), out, sink)
+        taken = op.filter("to_kafka", out, sink.takes) if isinstance(sink, KafkaSink) else out
+        op.output(next(step for kind, step in outputs.items() if isinstance(sink, kind)), taken, sink)
     return flow
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Final
 
 from connectors.exchange import Health, Standing
+from connectors.kafka.inputs import MARKET, KafkaInputs
+from connectors.kafka.names import shard_of
+from connectors.kafka.source import Items, KafkaSource
 from events.feeds import FEEDS, TRADES
+from events.frames import Frame
 from events.schema import NEVER
 from events.times import SECOND_NS
 from flows.tally import Tally
@@ -16,60 +20,78 @@ _OVER_S: Final = 2.0
 
 
 class Following:
-    """What has been read since the process was started, by instrument; several flows may tell it at once, each of its own instruments.
+    """What has been read since the process was started; several flows may tell it at once, each of its own instruments.
 
     Args:
         inputs: all that is read in this process.
-        clock_ns: the time, in ns since 1970.
 
     Attributes:
         standings: how far the trades of each instrument have come.
         beside: how far its other streams have, by instrument and stream.
+        recorded_ns: up to where each instrument was known from what was in the topic when the process was started.
         lags: takes (exchange, seconds from a trade to its receipt), of one of the newest trades of each batch.
-        behind: messages that wait to be read, by topic and partition.
         health: none: whoever ingests knows how exchanges are.
     """
 
-    def __init__(self, inputs: KafkaInputs, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, inputs: KafkaInputs) -> None:
         self.standings = {instrument: Standing() for instrument in inputs.own}
         self.beside: dict[tuple[str, str], Standing] = {}
+        self.recorded_ns: dict[str, int] = {}
         self.lags: Callable[[str, float], None] | None = None
-        self.behind: dict[tuple[str, int], int] = {}
         self.health: dict[str, Health] = {}
-        self._clock_ns = clock_ns
-        self._began_ns = clock_ns()
+        self._part = lambda instrument: f"{MARKET}/{shard_of(instrument, inputs.shards)}"
+        self._sources: list[KafkaSource] = []
+        self._live: set[str] = set()
 
-    def __call__(self, items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """Take note of frames that are handed out; the same frames."""
-        newest = None
+    def follow(self, source: KafkaSource) -> Callable[[Items], Items]:
+        """What notes the batches of a source on their way, and passes them on as they are."""
+        self._sources.append(source)
+
+        def note(items: Items) -> Items:
+            self._note(items)
+            self._live |= source.caught_up  # which that batch has made it, so that it is not new itself
+            return items
+
+        return note
+
+    def _note(self, items: Items) -> None:
+        newest: Frame | None = None
         for instrument, frame in items:
-            if frame.name == TRADES:
-                standing = self.standings.get(instrument) or self.standings.setdefault(instrument, Standing())
-                newest = frame if len(frame.rows) else newest
-            elif frame.name in FEEDS:
-                at = instrument, frame.name
-                standing = self.beside.get(at) or self.beside.setdefault(at, Standing())
-            else:
+            if frame.name not in FEEDS:
                 continue
+            standing = self._standing(instrument, frame.name)
             standing.passed(frame)
+            if frame.name == TRADES:
+                newest = frame if len(frame.rows) else newest
+                if self._part(instrument) not in self._live:
+                    self.recorded_ns[instrument] = standing.watermark_ns
         if newest is not None and self.lags is not None:
             received, at_ns = newest.rows[["ts_recv", "available_at"]][-1].item()
             if self.is_new(newest.instrument, at_ns):
                 self.lags(newest.instrument.partition(":")[0], (received - at_ns) / SECOND_NS)
-        return items
+
+    def _standing(self, instrument: str, stream: str) -> Standing:
+        if stream == TRADES:
+            return self.standings.get(instrument) or self.standings.setdefault(instrument, Standing())
+        return self.beside.get((instrument, stream)) or self.beside.setdefault((instrument, stream), Standing())
 
     @property
     def rows(self) -> int:
         """How many trades were read."""
         return sum(standing.rows for standing in list(self.standings.values()))
 
+    @property
+    def behind(self) -> dict[tuple[str, int], int]:
+        """Messages that wait to be read, by topic and partition."""
+        return {at: n for source in self._sources for at, n in list(source.behind.items())}
+
     def is_new(self, instrument: str, at_ns: int) -> bool:
-        """Whether what follows from the trades of an instrument at a time came after the process was started."""
-        return at_ns > self._began_ns
+        """Whether what follows from the trades of an instrument at a time was not in the topic when the process was started."""
+        return self._part(instrument) in self._live and at_ns > self.recorded_ns.get(instrument, NEVER)
 
     def now_ns(self, exchange: str) -> int:
         """The clock of this machine: that of an exchange is known to whoever ingests it."""
-        return self._clock_ns()
+        return time.time_ns()
 
 
 class KafkaStatus:

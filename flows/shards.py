@@ -67,7 +67,7 @@ class Shards:
     ) -> None:
         mine = inputs.only(numbers or inputs.partitions)
         self.settings, self.path, self.console, self.inputs = settings, path, console, inputs
-        self.plan = plan_of_inputs(settings, inputs)
+        self.plan = plan_of_inputs(settings, mine)
         if len(mine.partitions) > 1 and settings.run.workers > 1:
             raise SettingsError(
                 f"run.workers is {settings.run.workers}, and {len(mine.partitions)} shards are to run in this process: give a shard "
@@ -82,7 +82,7 @@ class Shards:
                     f"indicators.sentiment.link gives {spot} streams of {perpetual}, but they are in shards {shards[0]} and {shards[1]}, "
                     "and shards share nothing: leave the link out, or run all in one flow (python -m bytewax.run flows.live)"
                 )
-        self.stopping, self.tally, self.following = threading.Event(), Tally(), Following(mine.own)
+        self.stopping, self.tally, self.following = threading.Event(), Tally(), Following(mine)
         self.metrics = RunMetrics(self.following, self.tally, self.plan.analysis_hash, settings.metrics.per_key)
         self.watchers: list[Watcher] = [self.tally, self.metrics]
         self.runs: dict[int, KafkaRun] = {}
@@ -91,7 +91,15 @@ class Shards:
             for number in mine.partitions:
                 directory = locks.enter_context(RunDirectory(shard_directory(path, number)))
                 self.runs[number] = KafkaRun(
-                    settings, inputs.only([number]), directory, self.plan, self.following, self.stopping, self.watchers, until_end
+                    settings,
+                    inputs.only([number]),
+                    directory,
+                    self.plan,
+                    self.following,
+                    self.stopping,
+                    self.watchers,
+                    store=directory.recovery,
+                    until_end=until_end,
                 )
             self._locks = locks.pop_all()
 

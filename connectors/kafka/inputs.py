@@ -8,12 +8,17 @@ from typing import Any, Final
 
 from connectors.kafka.client import Connection, connect_admin, described, partitions_of
 from connectors.kafka.names import Topics, shard_of
+from connectors.kafka.source import KafkaSource, Reading
 from connectors.kafka.universe import Announced, read_universe
 from connectors.tape import Universe
 from events.errors import SettingsError
-from events.feeds import TRADES
+from events.feeds import PRELOAD, TRADES
 from events.identity import id_of, is_among
+from events.streams import Columns
 
+MARKET: Final = "market"
+CROSS: Final = "cross"
+"""What names of partitions of the source begin with: of the market topic, and of that in which instruments are told of each other."""
 WAIT_S: Final = 10.0
 """How long a first writer is waited for, so that one may be started together with its readers."""
 
@@ -29,6 +34,7 @@ class KafkaInputs:
         topic_id: of the market topic, another one where it was deleted and made again.
         shards: how many partitions it has.
         partitions: those that are read.
+        sharded: whether others read the rest, or other parts of this program do.
     """
 
     connection: Connection
@@ -37,9 +43,10 @@ class KafkaInputs:
     topic_id: str
     shards: int
     partitions: tuple[int, ...]
+    sharded: bool = False
 
     def only(self, partitions: Collection[int]) -> KafkaInputs:
-        """Fewer partitions of the same.
+        """Some partitions of the same, or all, as shards.
 
         Raises:
             SettingsError: there is none of such a number.
@@ -49,7 +56,7 @@ class KafkaInputs:
                 raise SettingsError(
                     f"there is no shard {number}: {self.topics.market} has {self.shards} partitions, so shards are 0 to {self.shards - 1}"
                 )
-        return replace(self, partitions=tuple(sorted(set(partitions))))
+        return replace(self, partitions=tuple(sorted(set(partitions))), sharded=True)
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -59,8 +66,11 @@ class KafkaInputs:
     @property
     def own(self) -> tuple[str, ...]:
         """The instruments of the partitions that are read, as far as they are named."""
-        named = (name for name in self.instruments if not name.endswith("*"))
-        return tuple(name for name in named if shard_of(name, self.shards) in self.partitions)
+        return tuple(name for name in self.instruments if not name.endswith("*") and self.has(name))
+
+    def has(self, instrument: str) -> bool:
+        """Whether an instrument belongs to a partition that is read."""
+        return shard_of(instrument, self.shards) in self.partitions
 
     @property
     def feeds(self) -> frozenset[str]:
@@ -103,6 +113,26 @@ class KafkaInputs:
                 "instruments": list(self.own),
             }
         ]
+
+
+    def source(self, told: Mapping[str, Columns], tail: bool = True) -> KafkaSource:
+        """The source of these partitions.
+
+        Args:
+            told: the streams in which instruments are told of each other, which come in a topic of their own, if any.
+            tail: whether to wait for more at the end.
+
+        Raises:
+            InputError: that topic is missing, or has another number of partitions.
+        """
+        common = Reading(self.topics.market, self.shards, self.partitions)
+        market = common._replace(
+            lacking=self.lacking, preloaded=PRELOAD in self.feeds, foreign=() if self.announced.writers else self.instruments
+        )
+        readings = {MARKET: market}
+        if told:
+            readings[CROSS] = common._replace(topic=self.topics.cross, streams=told)
+        return KafkaSource(self.connection, readings, tail)
 
 
 def open_kafka(
