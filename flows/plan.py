@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from config.problems import dotted
 from config.settings import ONLY_TRADES, THETA_BASE, Settings
@@ -28,7 +28,7 @@ from operators.beta import BETA_COLUMNS, BETA_SCORES
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
-from operators.market import AVERAGE, AVERAGED, TOGETHER
+from operators.market import AVERAGE, AVERAGED, EARLIER, TOGETHER
 from operators.market_kernels import LEAST_KEYS
 from operators.microstructure.book import BOOK_GAPS, BookSettings
 from operators.microstructure.micro import MICRO_COLUMNS, micro_streams
@@ -40,6 +40,9 @@ from operators.signals import SignalSettings
 
 Origin = Inputs | Recording | LiveSource
 """Where the market data of a run comes from."""
+
+Cross = Literal["here", "apart", "nowhere"]
+"""Where instruments are compared with each other: in the graph itself, in that of `flows.market`, or in none."""
 
 EXCHANGE_LATENESS_S: Final = 2.0
 """Allowed lateness of trades of exchanges that do not number them, and of what is beside trades, if the settings do not say; not of
@@ -62,6 +65,7 @@ class Plan:
         lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
             it, rather than missing.
         instruments: those of the run that are known before it begins; what compares instruments takes them alone.
+        cross: where they are compared; changes no result, but where it is nowhere.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -81,8 +85,9 @@ class Plan:
         live: bool = False,
         lacking: Mapping[str, frozenset[str]] | None = None,
         instruments: Collection[str] = (),
+        cross: Cross = "here",
     ) -> None:
-        self._plugins = plugins
+        self._plugins, self.cross = plugins, cross
         self.sequenced, self.feeds, self.instruments = sequenced, feeds, tuple(instruments)
         self.lacking = dict(sorted((lacking or {}).items()))
         self.settings = settings.for_feeds(feeds, self.instruments, self.lacking)
@@ -155,7 +160,8 @@ class Plan:
     def followers(self) -> tuple[str, ...]:
         """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
         reference = self.settings.beta.reference
-        if reference not in self.named or "bitcoin_beta" in self.settings.dimensions.disabled:
+        off = self.cross == "nowhere" or "bitcoin_beta" in self.settings.dimensions.disabled
+        if off or reference not in self.named:
             return ()
         return tuple(sorted(name for name in self.named if name != reference))
 
@@ -167,12 +173,18 @@ class Plan:
     @cached_property
     def compared(self) -> bool:
         """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
-        return len(self.named) >= LEAST_KEYS
+        return len(self.named) >= LEAST_KEYS and self.cross != "nowhere"
 
     @cached_property
     def averaged(self) -> bool:
         """Whether these figures have averages to hold closes against."""
         return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The streams that instruments are told of others in."""
+        references = [f"reference.{name}" for name, _ in self.timeframes] if self.followers else []
+        return (*references, *[EARLIER] * self.compared)
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -322,7 +334,7 @@ class Plan:
         others = {name: stream for name, stream in base.items() if name not in bars}
         if BOOKS in self.feeds:
             others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
-        if self.compared:
+        if self.compared and self.cross == "here":
             confluence |= {TOGETHER: Columns(TOGETHER, MARKET_ROW)}
         return bars | features | confluence | others
 
@@ -365,5 +377,7 @@ def plan_of_run(run: Mapping[str, Any]) -> Plan:
     signals = settings.signals.model_copy(update={"calibration": None})
     settings = settings.model_copy(update={"signals": signals})
     lacking = {name: frozenset(feeds) for name, feeds in run["lacking"].items()}
-    feeds, instruments = frozenset(run["feeds"]), sorted(run["presets"])
-    return Plan(settings, feeds=feeds, plugins=stored_plugins(run), lacking=lacking, instruments=instruments)
+    feeds, instruments, cross = frozenset(run["feeds"]), sorted(run["presets"]), run.get("cross", "here")
+    return Plan(
+        settings, feeds=feeds, plugins=stored_plugins(run), lacking=lacking, instruments=instruments, cross=cross
+    )
