@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, LENT, PRELOAD, RATES, TICKERS, TOPS, TRADES
+from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, LENT, MEMBERS, PRELOAD, RATES, TICKERS, TOPS, TRADES
 from events.records import ComponentStatus
 from events.times import MINUTE_NS
 from flows.plan import Plan
@@ -33,6 +33,8 @@ from operators.microstructure.book import BOOK_MINUTES, BookMinutes
 from operators.microstructure.derivatives import both_prices
 from operators.microstructure.micro import Micro, micro_streams, needs_quotes
 from operators.microstructure.quotes import QUOTE_MINUTES, QuoteMinutes
+from operators.open_market import OpenMarket
+from operators.open_relay import OpenRelay
 from operators.ordered import Ordered
 from operators.preload import PreloadedBars
 from operators.reconcile import Reconciliation
@@ -67,7 +69,10 @@ def enter(market: Frames, plan: Plan) -> Frames:
     if BOOKS in plan.feeds:
         identity.append(["book", *plan.book])
     identity += [name for name in reducers(plan) if name != BOOKS]
-    return staged("bars", stages, identity, market)
+    if MEMBERS not in plan.feeds:
+        return staged("bars", stages, identity, market)
+    members, market = part("members", market, MEMBERS)  # of no instrument, and of this program's own making
+    return merge("entered", staged("bars", stages, identity, market), members)
 
 
 def reducers(plan: Plan) -> dict[str, Core]:
@@ -122,9 +127,16 @@ def relate(bars: Frames, plan: Plan) -> Frames | None:
     """The closes of the reference, for each instrument that is compared with it; None where there is none to compare with."""
     if not plan.followers:
         return None
-    reference, names = plan.settings.beta.reference, [name for name, _ in plan.timeframes]
-    heard = route("to_reference", bars, to_reference(reference, names))
-    relay = staged("reference", lambda: Relay(reference, plan.named, names), ["reference", reference, names], heard)
+    reference, lengths = plan.settings.beta.reference, dict(plan.timeframes)
+    names = list(lengths)
+    heard = route("to_reference", bars, to_reference(reference, names, plan.open))
+    identity = ["reference", reference, names, *["open"] * plan.open]
+    relay = staged(
+        "reference",
+        lambda: OpenRelay(reference, lengths) if plan.open else Relay(reference, plan.named, names),
+        identity,
+        heard,
+    )
     return home("to_followers", relay)
 
 
@@ -151,8 +163,15 @@ def gather(bars: Frames, features: Iterable[Frames], plan: Plan) -> Frames | Non
         return None
     column = plan.analysis.index[AVERAGE] if plan.averaged else None
     heard = route("to_market", merge("market_in", bars, *features), to_market(column))
-    given = (tuple(sorted(plan.named)), plan.settings.beta.reference, plan.averaged)
-    return home("from_market", staged("together", lambda: MarketStage(*given), ["together", *given], heard))
+    reference, named = plan.settings.beta.reference, tuple(sorted(plan.named))
+    identity = ["together", "open" if plan.open else named, reference, plan.averaged]
+    together = staged(
+        "together",
+        lambda: OpenMarket(reference, plan.averaged) if plan.open else MarketStage(named, reference, plan.averaged),
+        identity,
+        heard,
+    )
+    return home("from_market", together)
 
 
 def build(market: Frames, plan: Plan) -> Frames:

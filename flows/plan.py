@@ -13,7 +13,7 @@ from connectors.files import Inputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
-from events.feeds import BESIDE, BOOKS, CHECKS, PRELOAD, RATES, TRADES, UNIVERSE
+from events.feeds import BESIDE, BOOKS, CHECKS, MEMBERS, PRELOAD, RATES, TRADES, UNIVERSE
 from events.identity import analysis_hash, is_among
 from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
@@ -25,6 +25,7 @@ from flows.voters import Electorate
 from operators.analysis import Analysis, completed
 from operators.ballot import BesideFeatures
 from operators.beta import BETA_COLUMNS, BETA_SCORES
+from operators.broadcast import CLOSE_ROW
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
@@ -64,7 +65,8 @@ class Plan:
         live: whether exchanges send the trades, now or when the tape was recorded.
         lacking: the streams of the run that an instrument does not have, where there are any: what needs them is not applicable to
             it, rather than missing.
-        instruments: those of the run that are known before it begins; what compares instruments takes them alone.
+        instruments: those of the run that are known before it begins; what compares instruments takes them alone, unless `feeds`
+            say who joins and leaves.
         cross: where they are compared; changes no result, but where it is nowhere.
 
     Attributes:
@@ -93,7 +95,9 @@ class Plan:
         self.settings = settings.for_feeds(feeds, self.instruments, self.lacking)
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
-        in_order = {PRELOAD, CHECKS, UNIVERSE} if live else {PRELOAD}  # as a live source hands them out
+        in_order = (
+            {PRELOAD, CHECKS, UNIVERSE, MEMBERS} if live else {PRELOAD, MEMBERS}
+        )  # as a live source hands them out
         lateness_s = dict.fromkeys(feeds - in_order, settings.sources.lateness_s or 0.0)
         if live and settings.sources.lateness_s is None:
             lateness_s |= dict.fromkeys(feeds & {TRADES, *BESIDE} - {BOOKS}, EXCHANGE_LATENESS_S)
@@ -158,33 +162,46 @@ class Plan:
 
     @cached_property
     def followers(self) -> tuple[str, ...]:
-        """The instruments to which bitcoin beta applies: all but the reference, where that is among them."""
-        reference = self.settings.beta.reference
+        """The instruments to which bitcoin beta applies: all but the reference, where that is among them, or may join them; with
+        the names that stand for those that come and go, where it is known who they are.
+        """
+        reference, instruments = self.settings.beta.reference, self.instruments if self.open else self.named
         off = self.cross == "nowhere" or "bitcoin_beta" in self.settings.dimensions.disabled
-        if off or reference not in self.named:
+        if off or not is_among(reference, instruments):
             return ()
-        return tuple(sorted(name for name in self.named if name != reference))
+        return tuple(sorted(name for name in instruments if name != reference))
 
     @property
     def links(self) -> dict[str, str]:
         """The perpetual whose streams a spot market has."""
         return self.settings.links(self.instruments)
 
+    @property
+    def open(self) -> bool:
+        """Whether instruments join and leave, and it is said when (`members`)."""
+        return MEMBERS in self.feeds
+
     @cached_property
     def compared(self) -> bool:
         """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
-        return len(self.named) >= LEAST_KEYS and self.cross != "nowhere"
+        return self.cross != "nowhere" and (self.open or len(self.named) >= LEAST_KEYS)
 
     @cached_property
     def averaged(self) -> bool:
         """Whether these figures have averages to hold closes against."""
         return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
 
-    @property
-    def told(self) -> tuple[str, ...]:
-        """The streams that instruments are told of others in."""
-        references = [f"reference.{name}" for name, _ in self.timeframes] if self.followers else []
-        return (*references, *[EARLIER] * self.compared)
+    @cached_property
+    def told(self) -> dict[str, Columns]:
+        """The streams in which instruments are told of others."""
+        names = [f"reference.{name}" for name, _ in self.timeframes] if self.followers else []
+        references = {name: Columns(name, CLOSE_ROW) for name in names}
+        return references | ({EARLIER: Columns(EARLIER, MARKET_ROW)} if self.compared else {})
+
+    @cached_property
+    def together(self) -> dict[str, Columns]:
+        """The stream of the figures of all instruments together, if there are any."""
+        return {TOGETHER: Columns(TOGETHER, MARKET_ROW)} if self.compared else {}
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -263,6 +280,7 @@ class Plan:
     def confluence(self) -> ConfluenceSettings:
         """Parameters of the score."""
         settings = self.settings.confluence
+        reference = {self.settings.beta.reference} if self.followers else set()
         return ConfluenceSettings(
             timeframes=tuple((name, length, settings.blend.get(name, 0.0)) for name, length in self.timeframes),
             dimensions=self.dimensions,
@@ -279,7 +297,7 @@ class Plan:
             most_spread_pctl=settings.gates.spread_pctl,
             spot=self.electorate.others(spot=True),
             derivatives=self.electorate.others(spot=False),
-            instruments={n: self.electorate.voters(n) for n in sorted({*self.instruments, *self.lacking})},
+            instruments={n: self.electorate.voters(n) for n in sorted({*self.instruments, *self.lacking, *reference})},
         )
 
     @cached_property
@@ -334,8 +352,8 @@ class Plan:
         others = {name: stream for name, stream in base.items() if name not in bars}
         if BOOKS in self.feeds:
             others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
-        if self.compared and self.cross == "here":
-            confluence |= {TOGETHER: Columns(TOGETHER, MARKET_ROW)}
+        if self.cross == "here":
+            confluence |= self.together
         return bars | features | confluence | others
 
 

@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 
 from connectors.segments import read_stream
+from events.feeds import GLOBAL
 from events.frames import Array, missing
 from events.rows import MARKET_ROW
 from events.schema import MARKET_REGIME_NAMES
 from events.streams import Columns
 from events.times import iso
 from flows.plan import Plan
-from operators.broadcast import GLOBAL
 from operators.market import TOGETHER
 
 _FIGURES: Final = {

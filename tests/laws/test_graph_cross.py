@@ -10,6 +10,7 @@ from pathlib import Path
 import bytewax.operators as op
 import numpy as np
 import pytest
+import test_graph_members as members
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
@@ -20,8 +21,9 @@ from test_graph_market import CUT, KEYS, PLAN, REFERENCE, ROWS, SETTINGS, arrive
 from test_graph_market import graph as one_piece
 
 from connectors.recovery import forget_what_was_not_reached
+from events.feeds import GLOBAL
 from events.frames import NO_ROWS, Frame, control
-from events.schema import LEAVE, SILENT
+from events.schema import LEAVE, NEVER, SILENT
 from events.times import MINUTE_NS, SECOND_NS
 from flows.graph import build, build_market
 from flows.plan import Plan
@@ -37,15 +39,17 @@ class Topic:
         self.frames, self.rows, self.known = [], {}, {}
 
     def write(self, frame, first):
-        """Take a frame whose rows are those from `first` on of its stream."""
+        """Take a frame whose rows are those from `first` on of its stream; those that are there already must be the same."""
         at = (frame.instrument, frame.name)
-        there = self.rows.get(at, 0)
-        assert first <= there, "rows are missing"
-        rows = frame.rows[there - first :] if first < there else frame.rows
-        if len(rows) or len(frame.control) or frame.watermark > self.known.get(at, frame.watermark - 1):
-            self.frames.append(frame._replace(rows=rows))
-            self.rows[at] = there + len(rows)
-            self.known[at] = max(frame.watermark, self.known.get(at, frame.watermark))
+        there, known = self.rows.setdefault(at, []), self.known.get(at, NEVER)
+        made = [row.canonical() if isinstance(frame.rows, tuple) else row.tobytes() for row in frame.rows]
+        again = there[first : first + len(made)]
+        assert first <= len(there), "rows are missing"
+        assert made[: len(again)] == again, f"{at}: other rows than before"
+        if made[len(again) :] or len(frame.control) or frame.watermark > known:
+            self.frames.append(frame._replace(rows=frame.rows[len(again) :]))
+            self.known[at] = max(frame.watermark, known)
+            there += made[len(again) :]
 
     def of(self, keys, *names):
         return [frame for frame in self.frames if frame.instrument in keys and frame.name in names]
@@ -77,17 +81,23 @@ class TopicPart(StatefulSinkPartition):
 
 
 class Lists(Source):
-    """Frames under the keys of their instruments, from lists that grow between runs."""
+    """Frames under the keys of their instruments, from lists that grow between runs; fails before its batch `crash`."""
 
     def build_part(self, step_id, for_part, resume_state):
-        crash = self.crash if for_part == self.list_parts()[-1] else None
-        return ListPart(for_part, self.data[for_part], self.per, resume_state or 0, crash)
+        return ListPart(self, for_part, resume_state or 0)
 
 
 class ListPart(Part):
+    def __init__(self, source, key, at):
+        super().__init__(key, source.data[key], source.per, at, None)
+        self.source = source
+
     def next_batch(self):
+        if self.source.crash == 0:
+            raise ConnectionResetError("a crash, as ordered")
         batch = [(frame.instrument, frame) for _, frame in super().next_batch()]
         self.at = min(self.at, len(self.items))
+        self.source.crash = None if self.source.crash is None else self.source.crash - 1
         return batch
 
 
@@ -130,14 +140,16 @@ def apart(frames, parts=6, seed=0, crash=0.0, plan=APART, shards=SHARDS):
                     read = chain.from_iterable(one.topic.frames for one in flows)
                     heard = [f for f in read if f.name.startswith(("bars.", "features."))]
                     one, data = market, {key: [f for f in heard if f.instrument == key] for key in frames}
+                    data[GLOBAL] = frames.get(GLOBAL, [])[: int(len(frames.get(GLOBAL, [])) * min(given) / parts)]
                 else:
                     one, keys = flows[place], shards[place]
                     given[place] = min(given[place] + int(r.integers(1, 3)), parts)
                     data = {key: frames[key][: cuts[key][given[place] - 1]] for key in keys}
                     data["cross"] = market.topic.of(keys, *plan.told)
-                at = int(r.integers(0, 1 + max(map(len, data.values())))) if r.random() < crash else None
+                per = int(r.integers(1, 40))
+                batches = 1 + sum(map(len, data.values())) // per // parts
                 try:
-                    one.run(data, int(r.integers(1, 40)), at)
+                    one.run(data, per, int(r.integers(0, batches)) if r.random() < crash else None)
                 except Exception:
                     crashes += 1
                     assert crash, "nothing was to fail"
@@ -147,16 +159,12 @@ def apart(frames, parts=6, seed=0, crash=0.0, plan=APART, shards=SHARDS):
     written = [*chain.from_iterable(one.topic.frames for one in flows), *market.topic.frames]
     return {
         key: together(f for f in written if f.instrument == key and f.name not in plan.told)
-        for key in (*frames, "GLOBAL")
+        for key in {*frames, GLOBAL}
     }
 
 
 def digests(out):
     return {key: digest(streams) for key, streams in out.items()}
-
-
-def of_keys(frames):
-    return {key: frames[key] for key in frames if key != "GLOBAL"}
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +178,7 @@ def whole():
 
 def test_the_same_rows_and_the_same_analysis(whole):
     assert APART.analysis_hash == PLAN.analysis_hash
-    assert digests(apart(of_keys(arrive((101, 2 * SECOND_NS, False, False))))) == digests(whole)
+    assert digests(apart(arrive((101, 2 * SECOND_NS, False, False)))) == digests(whole)
 
 
 @pytest.mark.slow
@@ -180,20 +188,20 @@ def test_the_same_rows_and_the_same_analysis(whole):
     ids=str,
 )
 def test_any_delivery(whole, delivery, seed):
-    assert digests(apart(of_keys(arrive(delivery)), parts=4, seed=seed)) == digests(whole)
+    assert digests(apart(arrive(delivery), parts=4, seed=seed)) == digests(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [[[key] for key in KEYS], [KEYS], [KEYS[1:], KEYS[:1]]], ids=len)
 def test_any_shards(whole, shards):
-    frames = of_keys(arrive((101, 2 * SECOND_NS, False, False)))
+    frames = arrive((101, 2 * SECOND_NS, False, False))
     assert digests(apart(frames, parts=3, shards=shards)) == digests(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 4])
 def test_crashes_change_nothing(whole, seed):
-    frames = of_keys(arrive((53, 2 * SECOND_NS, True, False)))
+    frames = arrive((53, 2 * SECOND_NS, True, False))
     assert digests(apart(frames, parts=8, seed=seed, crash=0.6)) == digests(whole)
 
 
@@ -203,7 +211,7 @@ def test_who_is_silent_and_void_holds_nobody(key):
     frames = silent_from(key, CUT)
     expected = run(one_piece, frames)
     assert expected[KEYS[1]]["signals"][-1].ts > CUT + 60 * MINUTE_NS
-    assert digests(apart(of_keys(frames), seed=5, crash=0.3)) == digests(expected)
+    assert digests(apart(frames, seed=5, crash=0.3)) == digests(expected)
 
 
 @pytest.mark.slow
@@ -217,13 +225,24 @@ def test_what_is_said_of_a_stream_comes_to_the_others_too(whole):
     expected = run(one_piece, frames)
     assert (expected[new]["beta.1m"]["status"] == SILENT).all()
     assert expected["GLOBAL"]["global.1m"]["n"][-1] <= 5
-    out = apart(of_keys(frames), seed=6, shards=(*SHARDS, [new]))
+    out = apart(frames, seed=6, shards=(*SHARDS, [new]))
     assert digests(out) == digests(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crash", [0.0, 0.5])
+def test_instruments_that_join_and_leave(crash):
+    """`members` say who takes part; they are read by the flow that compares, from where shards read the market."""
+    plan = Plan(SETTINGS, feeds=members.PLAN.feeds, instruments=members.PLAN.instruments, cross="apart")
+    expected = run(members.graph, members.arrive())
+    frames = members.arrive((53, 2 * SECOND_NS, True, False))
+    shards = ((*members.KEYS[:3], GLOBAL), members.KEYS[3:])
+    assert digests(apart(frames, seed=7, crash=crash, plan=plan, shards=shards)) == digests(expected)
 
 
 def test_who_is_not_told_of_others_waits_and_loses_nothing(whole):
     """While `flows.market` stands still, scores wait for beta; bars and features go on."""
-    frames = of_keys(arrive((101, 0, False, False)))
+    frames = arrive((101, 0, False, False))
     out = run(lambda market: build(market, APART), frames)
     for key in KEYS:
         assert digest(out[key])["features.1m"] == digest(whole[key])["features.1m"]
