@@ -27,11 +27,12 @@ from connectors.exchange import (
     voids,
     voids_beside,
 )
+from connectors.members import changed, members_at, promised
 from connectors.tape import Tape, Universe
 from connectors.tape.batches import absent, batches, opened
 from connectors.tape.records import Items
 from events.errors import InputError
-from events.feeds import PRELOAD, TRADES, UNIVERSE
+from events.feeds import GLOBAL, MEMBERS, PRELOAD, TRADES, UNIVERSE
 from events.identity import id_of
 from events.schema import LEAVE, NEVER
 from events.times import MINUTE_NS, SECOND_NS
@@ -59,7 +60,7 @@ def universe_of(
     """
     named = (f"{exchange}:{symbol}" for exchange, symbols in exchanges.items() for symbol in symbols)
     instruments = (*named, *like)
-    feeds = (TRADES, *[PRELOAD] * preloaded, *[UNIVERSE] * bool(like), *beside)
+    feeds = (TRADES, *[PRELOAD] * preloaded, *[UNIVERSE, MEMBERS] * bool(like), *beside)
     numbered = frozenset(filter(sequenced, instruments))
     return Universe(instruments, numbered, frozenset(feeds), lacking(beside, instruments))
 
@@ -211,6 +212,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         source.standings.update({instrument: Standing(*fields) for instrument, fields in standings.items()})
         for beside in more:  # none in states of before there were such streams
             source.beside.update({at: Standing(*fields) for at, fields in beside.items()})
+        self._members = source.beside.pop((GLOBAL, MEMBERS), Standing())
         self._positions = {
             exchange: {symbol: Position(*fields) for symbol, fields in positions.get(exchange, {}).items()}
             for exchange in source.exchange.exchanges
@@ -248,15 +250,16 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         out = [item for part in self._parts for item in part.next_batch()]
         self._note(out)
         self._lag(out)
-        states: Items = []
+        changes, states = changed(out), Items()
         if time.monotonic() - self._looked_s > _LOOK_S:
             self._looked_s = time.monotonic()
-            missing = self._voids()
+            missing = self._voids() + ([] if changes else self._promise())
             self._note(missing)
             out, states = out + missing, self._states()
+        out += changes
         if out:
             if not self._tape.end:
-                out = [item for name in self._source.named for item in absent(name, self._source.lacking)] + out
+                out = self._begin() + out
             self._offset = self._tape.append(out)
         elif not states:
             self._awake = datetime.now(UTC) + _IDLE
@@ -272,6 +275,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         live = {part.exchange: part.snapshot() for part in self._parts}
         standings = {instrument: standing.state for instrument, standing in self._source.standings.items()}
         beside = {at: standing.state for at, standing in self._source.beside.items()}
+        beside[GLOBAL, MEMBERS] = self._members.state
         return self._tape.id, self._offset, live or self._recorded_positions(), standings, beside
 
     def close(self) -> None:
@@ -282,6 +286,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
     def _advance(self, items: Items) -> None:
         """Where the exchanges stand after frames of the tape; once live, their partitions know."""
         for instrument, frame in items:
+            if instrument == GLOBAL:
+                continue
             exchange, _, symbol = instrument.partition(":")
             positions = self._positions[exchange]
             position = advanced(positions.get(symbol), frame, VENUES[exchange].counts)
@@ -303,6 +309,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
                     (self._source.join if change > 0 else self._source.leave)(instrument)
             elif frame.name == TRADES:
                 self._source.standings[instrument].passed(frame)
+            elif frame.name == MEMBERS:
+                self._members.passed(frame)
             elif (instrument, frame.name) in self._source.beside:
                 self._source.beside[instrument, frame.name].passed(frame)
 
@@ -336,6 +344,28 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
                 found += voids_beside(source.beside, source.followed(exchange), boundary_ns)
         return found
 
+    def _begin(self) -> Items:
+        """What stands at the beginning of a tape."""
+        source = self._source
+        out = [item for name in source.named for item in absent(name, source.lacking)]
+        return out + members_at(0, source.named) if MEMBERS in source.feeds else out
+
+    def _promise(self) -> Items:
+        """Up to when it is certain who takes part: up to the source clocks of the exchanges whose markets come and go, or what is
+        known of these, if that is later. Any later change is stamped accordingly, so an exchange without a clock holds nobody.
+        """
+        source, known = self._source, list[int]()
+        for part in self._parts:
+            if part.exchange in source.exchange.largest and part.feed.timed:
+                followed = source.followed(part.exchange)
+                known.append(
+                    max(source.now_ns(part.exchange), *(source.standings[name].watermark_ns for name in followed), 0)
+                )
+        out = promised(self._members.watermark_ns, min(known), source.standings) if known else []
+        for part in self._parts:
+            part.decided_ns = max(part.decided_ns, *(frame.watermark for _, frame in out), NEVER)
+        return out
+
     def _states(self) -> Items:
         """What has changed of the exchanges."""
         now_ns = self._source.now_ns
@@ -359,6 +389,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         for name in exchange.exchanges:
             exchange.exchanges[name] = tuple(key.partition(":")[2] for key in self._source.followed(name))
         self._parts = [exchange.build_part("", name, positions[name]) for name in exchange.list_parts()]
+        for part in self._parts:
+            part.decided_ns = self._members.watermark_ns
         self._source.health.update({part.exchange: Health(part.feed) for part in self._parts})
         self._source.streams = [
             StreamHealth(part.feed, stream)

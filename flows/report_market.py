@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from connectors.segments import parquet_path, read_stream
+from events.feeds import GLOBAL
 from events.frames import Array, missing
 from events.rows import MARKET_ROW
 from events.schema import MARKET_REGIME_NAMES
@@ -15,7 +16,6 @@ from events.streams import Columns
 from events.times import iso
 from flows.plan import Plan
 from flows.rundir import MARKET, SHARD
-from operators.broadcast import GLOBAL
 from operators.market import TOGETHER
 
 _FIGURES: Final = {

@@ -11,12 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from events.feeds import MEMBERS
 from events.frames import NO_CONTROL, NO_ROWS, Array, Frame, control
 from events.schema import COLD, END, FOLD_MISSING, FOREVER, LEAVE, NEVER, PARTIAL, VOID
 from operators.ordered import void_end
-
-GLOBAL: Final = "GLOBAL"
-"""The key of what is of all instruments."""
 
 Item = tuple[str, Frame]
 
@@ -62,11 +60,15 @@ def said(frame: Frame) -> Array:
     return rows
 
 
-def to_reference(reference: str, timeframes: Iterable[str]) -> Callable[[Frame], list[Item]]:
-    """A flat map of frames: the closes of the reference to its key; of others, that they are there, and when they leave."""
+def to_reference(reference: str, timeframes: Iterable[str], told: bool = False) -> Callable[[Frame], list[Item]]:
+    """A flat map of frames: the closes of the reference to its key; of others, that they are there, and when they leave, if that
+    is not `told` by `members`.
+    """
     names = [f"bars.{name}" for name in timeframes]
 
     def hear(frame: Frame) -> list[Item]:
+        if told and frame.instrument != reference:
+            return [(reference, frame)] if frame.name == MEMBERS else []
         if frame.name not in names or (frame.instrument != reference and frame.name != names[0]):
             return []
         rows = closes(frame.rows) if frame.instrument == reference and len(frame.rows) else NO_ROWS

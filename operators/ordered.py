@@ -70,6 +70,19 @@ class Ordered:
         promising = [name for name in core.outputs if core.promise(name, forever) > NEVER]
         self.promised = dict.fromkeys(promising, NEVER)
 
+    def begin(self, name: str) -> None:
+        """Wait for another stream from now on."""
+        self.streams = (*self.streams, name)
+        self.watermark[name], self.handed[name] = NEVER, NEVER
+        self.waiting[name], self.controls[name], self.in_order[name] = [], [], True
+
+    def end(self, name: str) -> None:
+        """Wait for a stream no more, and forget what waits of it."""
+        self.streams = tuple(stream for stream in self.streams if stream != name)
+        for held in (self.watermark, self.handed, self.waiting, self.controls, self.in_order):
+            del held[name]
+        self.voids.pop(name, None)
+
     def push(self, frame: Frame) -> None:
         """Take a frame in; nothing is computed yet, so many small frames cost one `advance`."""
         name = frame.name
