@@ -20,7 +20,8 @@ from flows.diagnose_commands import diagnose_app
 from flows.explain import explain as explain_signal
 from flows.explain import list_signals
 from flows.fetch_command import fetch_app
-from flows.file_options import Columns, Exchange, Feeds, Files, Instrument, Layout, OnBadRows, inputs_of
+from flows.file_options import Columns, Exchange, Feeds, Files, Instrument, Layout, OnBadRows, inputs_of, names_of
+from flows.ingest_command import ingest_app
 from flows.laws import judge, print_laws
 from flows.live_commands import live_app
 from flows.outcomes import calibrate, print_outcomes, report
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 app.add_typer(config_app, name="config")
 app.add_typer(live_app)
+app.add_typer(ingest_app)
 app.add_typer(fetch_app)
 app.add_typer(diagnose_app)
 app.add_typer(tape_app, name="tape")
@@ -57,7 +59,7 @@ def bars(
     bad_rows: OnBadRows = "refuse",
 ) -> None:
     """Make time bars of trades or klines."""
-    wanted = _names(timeframe)
+    wanted = names_of(timeframe)
     settings, inputs = bars_settings(wanted), inputs_of(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: bars_stage(settings, inputs, wanted, folder), out), "bars", out)
 
@@ -78,14 +80,10 @@ def features(
 ) -> None:
     """Make indicator and score columns of trades or klines, with a status each; nothing is scored together."""
     settings = load(config)
-    wanted = settings.bars.time if timeframe is None else _names(timeframe)
+    wanted = settings.bars.time if timeframe is None else names_of(timeframe)
     settings = with_timeframes(settings, wanted)
     inputs = inputs_of(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: features_stage(settings, inputs, wanted, folder), out), "rows", out)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _tell(made: Stage, what: str, out: Path) -> None:
@@ -118,7 +116,7 @@ def backtest(
     given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
     points = grid(config, set_ or [], {"run": given} if given else None)
     read, console = points[0].settings.input, terminal()
-    wanted = _names(feeds) if feeds is not None else read.feeds
+    wanted = names_of(feeds) if feeds is not None else read.feeds
     inputs = inputs_of(files, layout, instrument, bad_rows, exchange, columns, wanted, read.delay)
     for note in inputs.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False)

@@ -79,6 +79,15 @@ def inputs_of_settings(settings: Settings) -> Inputs:
     )
 
 
+def names_of(text: str) -> tuple[str, ...]:
+    """Names with commas between.
+
+    >>> names_of("trades, book,trades")
+    ('trades', 'book')
+    """
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
 def _named(columns: str) -> dict[str, str]:
     """The value of --columns as columns by role."""
     named: dict[str, str] = {}

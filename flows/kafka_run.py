@@ -147,8 +147,8 @@ class KafkaRun(Backtest):
     def _trades(self) -> dict[str, int]:
         """How many trades of each instrument were read since the topic began, or where that is not known, since the start."""
         counted = {instrument: standing.rows for instrument, standing in self.following.standings.items()}
-        for number in self.inputs.partitions if self.store is not None else ():
-            state = resume_state(self.store, "kafka", f"{MARKET}/{number}")
+        for number in self.inputs.partitions:
+            state = None if self.store is None else resume_state(self.store, "kafka", f"{MARKET}/{number}")
             places = {} if state is None else state[-1]
             counted |= {instrument: rows for (instrument, stream), rows in places.items() if stream == TRADES}
         return {instrument: rows for instrument, rows in sorted(counted.items()) if self.inputs.has(instrument)}

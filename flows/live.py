@@ -71,7 +71,7 @@ class LiveRun(Backtest):
         Raises:
             RunError: the run in it was of other settings, or recorded to another tape.
         """
-        self.recorder.check_tape()
+        self.recorder.check_tape(self.directory.read())
         resumed = super().begin()
         self.directory.write(self.header | {"state": "unfinished"})
         return resumed
@@ -85,7 +85,8 @@ class LiveRun(Backtest):
 
         Nothing is left of a run that failed before anything was recorded.
         """
-        self.recorder.run(self.begin, self.flow, self.metrics, Status(self.inputs, self.tally), self.console)
+        status, workers = Status(self.inputs, self.tally), self.settings.run.workers
+        self.recorder.run(self.begin, self.flow, self.metrics, status, self.console, workers)
         return self.finish()
 
     def finish(self) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def get_flow() -> Dataflow:
     directory = RunDirectory(path)
     store = store_of_runner()
     live = LiveRun(settings, directory, store=store)
-    live.recorder.check_tape()
+    live.recorder.check_tape(directory.read())
     directory.write(live.header | {"state": "unfinished"})
     if store is None:
         kept = settings.tape.keep_days is None and settings.tape.keep_bytes is None

@@ -382,7 +382,10 @@ def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
         inputs.check_driven()
     sequenced = frozenset(name for name in inputs.instruments if inputs.sequenced(name))
     live = inputs.live if isinstance(inputs, KafkaInputs) else not isinstance(inputs, Inputs)
-    return Plan(settings, sequenced, inputs.feeds, None, live, inputs.lacking, inputs.instruments)
+    cross: Cross = "here"
+    if isinstance(inputs, KafkaInputs) and inputs.sharded:
+        cross = "apart" if settings.kafka.market else "nowhere"
+    return Plan(settings, sequenced, inputs.feeds, None, live, inputs.lacking, inputs.instruments, cross)
 
 
 def plan_of_run(run: Mapping[str, Any]) -> Plan:

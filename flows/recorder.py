@@ -32,7 +32,7 @@ from flows.history_needed import required_bars
 from flows.metrics import RunMetrics, serving
 from flows.plan import Plan
 from flows.rundir import RunDirectory
-from flows.status import Status, showing
+from flows.status import SourceStatus, showing
 
 TAPE: Final = "tape"
 MARKETS: Final = "markets"
@@ -94,13 +94,16 @@ class Recorder:
         """The tape."""
         return self.source.tape
 
-    def check_tape(self) -> None:
+    def check_tape(self, stored: Mapping[str, Any] | None) -> None:
         """Look whether a run that goes on does so with the tape that it has recorded to.
+
+        Args:
+            stored: what its run.json says, None of a new run.
 
         Raises:
             RunError: it has recorded to another one; a tape that was made for this start is removed again.
         """
-        stored, tape = self.directory.read(), self.tape
+        tape = self.tape
         was = stored["inputs"][0] if stored else {}
         if was.get("live_tape", tape.id) == tape.id:
             return
@@ -116,8 +119,9 @@ class Recorder:
         begin: Callable[[], object],
         flow: Callable[[], Dataflow],
         metrics: RunMetrics,
-        status: Status,
+        status: SourceStatus,
         console: Console | None,
+        workers: int,
     ) -> None:
         """Run a flow over what is recorded until it is told to stop. Nothing is left of a run that failed before that was anything.
 
@@ -127,12 +131,13 @@ class Recorder:
             metrics: are served meanwhile.
             status: is shown meanwhile.
             console: where; None for nowhere.
+            workers: threads of the engine.
 
         Raises:
             InputError: no exchange can be used.
             RunError: the port for metrics is taken, or the directory cannot be written to.
         """
-        anew, settings = self.directory.read() is None, self.settings
+        anew, settings = self.directory.is_new, self.settings
         epoch_s = min(_EPOCH_S, settings.run.epoch_s)
         try:
             with serving(metrics, settings.metrics) as port, stopped_by_signals(self.source.stopping):
@@ -142,7 +147,7 @@ class Recorder:
                 beside = showing(status, console, settings.run.status_s) if console is not None else None
                 try:
                     self.upkeep.start()
-                    run_flow(flow(), settings.run.workers, epoch_s, self.directory.recovery, beside)
+                    run_flow(flow(), workers, epoch_s, self.directory.recovery, beside)
                 finally:
                     self.upkeep.stop()  # before the tape is closed, or removed with what it has there
         except TidewaxError:
@@ -252,11 +257,12 @@ def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
 
 
 def under_runner(
-    metrics: RunMetrics, settings: Settings, stopping: threading.Event, finish: Callable[[], None]
+    metrics: RunMetrics | None, settings: Settings, stopping: threading.Event, finish: Callable[[], None]
 ) -> None:
     """Put beside a flow of the engine's own runner, until the process ends: metrics, how it is stopped, what finishes it."""
     beside = ExitStack()
-    beside.enter_context(serving(metrics, settings.metrics))
+    if metrics is not None:
+        beside.enter_context(serving(metrics, settings.metrics))
     beside.enter_context(stopped_by_signals(stopping))
     atexit.register(beside.close)
     atexit.register(finish)

@@ -30,6 +30,9 @@ SHARD: Final = "shard-"
 """What the names of run directories of shards begin with."""
 MARKET: Final = "market"
 """The run directory, beside those of the shards, of what compares the instruments of all."""
+ANALYSIS: Final = "analysis"
+INGEST: Final = "ingest"
+"""Kinds of runs."""
 
 _WORKING: Final = ("recovery", "segments")
 _OURS: Final = (*_WORKING, "recovery.part", "lock", "tape", "markets", RUN_FILE, "tidewax.sqlite", "dead_letters.jsonl")
@@ -88,9 +91,18 @@ class RunDirectory:
         """The SQLite file."""
         return self.path / "tidewax.sqlite"
 
-    def read(self) -> dict[str, Any] | None:
-        """What run.json says, None without one."""
-        return read_run(self.path) if (self.path / RUN_FILE).exists() else None
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has run in it."""
+        return not (self.path / RUN_FILE).exists()
+
+    def read(self, kind: str = ANALYSIS) -> dict[str, Any] | None:
+        """What run.json says, None without one.
+
+        Raises:
+            RunError: it is of a run of another kind.
+        """
+        return None if self.is_new else read_run(self.path, kind)
 
     def write(self, run: dict[str, Any]) -> None:
         """Write run.json, whole or not at all."""
@@ -121,11 +133,11 @@ class RunDirectory:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
 
-def read_run(path: Path) -> dict[str, Any]:
+def read_run(path: Path, kind: str = ANALYSIS) -> dict[str, Any]:
     """The run.json of a run directory.
 
     Raises:
-        RunError: there is none, or it cannot be read.
+        RunError: there is none, it cannot be read, or is of a run of another kind.
     """
     try:
         run: dict[str, Any] = json.loads((path / RUN_FILE).read_text("utf-8"))
@@ -133,6 +145,8 @@ def read_run(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} is no run directory: there is no {RUN_FILE} in it") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RUN_FILE} cannot be read: {error}") from None
+    if (held := run.get("kind", ANALYSIS)) != kind:
+        raise RunError(f"{path} holds an {held}, not an {kind}: name another directory")
     return run
 
 

@@ -251,6 +251,16 @@ def announce(connection: Connection, topic: str, mine: Announcement) -> None:
         raise
 
 
+def withdraw(connection: Connection, topic: str, writer: str, run: str) -> None:
+    """Take back what a run has announced, if that is the newest of its writer: it has written nothing, or nobody shall read it.
+
+    Raises:
+        InputError: the topic cannot be read or written.
+    """
+    if any(said.writer == writer and said.run == run for said in read_announcements(connection, topic)):
+        _send(connection, topic, writer, None)
+
+
 def _other_run(topic: str, said: Announcement) -> str:
     return (
         f"{topic} says that another run ({said.run}) has written as {said.writer}, of {len(said.universe.instruments)} "
