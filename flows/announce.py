@@ -26,7 +26,9 @@ class Announcer:
         fallback: instruments of which nothing is said unless another one's exchange is down, by that other one.
     """
 
-    def __init__(self, source: LiveSource | Following, console: Console, fallback: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, source: LiveSource | Following, console: Console, fallback: Mapping[str, str] | None = None
+    ) -> None:
         self._source, self._console = source, console
         self._first = {stands_in: first for first, stands_in in (fallback or {}).items()}
 

@@ -39,7 +39,7 @@ class Following:
         self.recorded_ns: dict[str, int] = {}
         self.lags: Callable[[str, float], None] | None = None
         self.health: dict[str, Health] = {}
-        self._part = lambda instrument: f"{MARKET}/{shard_of(instrument, inputs.shards)}"
+        self._shards = inputs.shards
         self._sources: list[KafkaSource] = []
         self._live: set[str] = set()
 
@@ -69,6 +69,10 @@ class Following:
             received, at_ns = newest.rows[["ts_recv", "available_at"]][-1].item()
             if self.is_new(newest.instrument, at_ns):
                 self.lags(newest.instrument.partition(":")[0], (received - at_ns) / SECOND_NS)
+
+    def _part(self, instrument: str) -> str:
+        """The source partition of an instrument."""
+        return f"{MARKET}/{shard_of(instrument, self._shards)}"
 
     def _standing(self, instrument: str, stream: str) -> Standing:
         if stream == TRADES:

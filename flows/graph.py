@@ -190,8 +190,8 @@ def build(market: Frames, plan: Plan) -> Frames:
 
 
 def build_live(market: Frames, plan: Plan) -> Frames:
-    """What `build` gives, and what goes past it, as it is not of the market and waits for nothing: the states of components, and what
-    a source itself could not read.
+    """What `build` gives, and what goes past it, as it is not of the market and waits for nothing: the states of components, and
+    what a source itself could not read.
     """
     components, market = part("components", market, ComponentStatus.stream, DeadLetter.stream)
     return merge("told", build(market, plan), components)

@@ -1,8 +1,8 @@
 """A live run on Kafka: the graph over what `tidewax ingest` writes, or over some partitions of it, into a run directory and back to
 Kafka.
 
-Each shard is such a run in a directory of its own (`flows.shards`); `python -m bytewax.run flows.live` is one over all of them, with
-one or more workers or processes.
+Each shard is such a run in a directory of its own (`flows.shards`); `python -m bytewax.run flows.live` is one over all of them,
+with one or more workers or processes.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def kafka_inputs(settings: Settings) -> KafkaInputs:
     allowed, needed = settings.sources.lateness_s or 0.0, inputs.announced.lateness_s
     if allowed < needed:
         raise SettingsError(
-            f"{inputs.topics.market} was written with sources.lateness_s {needed:g}, and these settings have {allowed:g}: rows would be "
-            "refused as late. Set sources.lateness_s as it was there"
+            f"{inputs.topics.market} was written with sources.lateness_s {needed:g}, and these settings have {allowed:g}: rows "
+            "would be refused as late. Set sources.lateness_s as it was there"
         )
     return inputs
 
@@ -188,8 +188,8 @@ def result_sinks(
 
 
 def opening(unsaid: Mapping[str, frozenset[str]]) -> list[Callable[[Items], Items]]:
-    """What says in front of each instrument of a batch what its own writer does not, as it knows nothing of those streams: that nothing
-    will come of them. To say it again after a restart changes nothing.
+    """What says in front of each instrument of a batch what its own writer does not, as it knows nothing of those streams: that
+    nothing will come of them. To say it again after a restart changes nothing.
     """
     begun: set[str] = set()
 

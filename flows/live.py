@@ -1,8 +1,8 @@
 """Live: the graph on exchanges, into a run directory, recorded on a tape as it goes.
 
 `tidewax live` is the command; `python -m bytewax.run flows.live` runs the same flow under the engine's own runner, configured by
-the settings file named in TIDEWAX_CONFIG (its `exchange.symbols` and `output.directory`). With `kafka.servers`, the runner's is a flow
-over what `tidewax ingest` writes, all partitions or those of the shard of TIDEWAX_SHARD; then it may have several processes.
+the settings file named in TIDEWAX_CONFIG (its `exchange.symbols` and `output.directory`). With `kafka.servers`, the runner's is a
+flow over what `tidewax ingest` writes, all of it or the shard of TIDEWAX_SHARD; then it may have several processes.
 """
 
 from __future__ import annotations

@@ -49,9 +49,10 @@ def live(
         bool, typer.Option("--until-end", help="On Kafka: end when all is read that was in the topics at the start.")
     ] = False,
 ) -> None:
-    """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed. With
-    `kafka.servers` in the settings it runs on what `tidewax ingest` writes, each shard in a directory shard-NN of its own, which other
-    commands take as a run.
+    """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed.
+
+    With kafka.servers in the settings it runs on what `tidewax ingest` writes, each shard in a directory shard-NN of its own: other
+    commands take that as a run, and `tidewax verify` all of them together.
     """
     run_settings = {
         name: value for name, value in (("workers", workers), ("status_s", status_every)) if value is not None
@@ -65,11 +66,15 @@ def live(
     told = console.is_terminal if signals is None else signals
     if on_kafka(settings):
         if instruments:
-            raise SettingsError("a run on Kafka is of all that is ingested: name no instruments, or set kafka.source to exchange")
+            raise SettingsError(
+                "a run on Kafka is of all that is ingested: name no instruments, or set kafka.source to exchange"
+            )
         _live_on_kafka(settings, console, out, _numbers(shard), until_end, told, again)
         return
     if shard is not None or until_end:
-        raise SettingsError("--shard and --until-end are for runs on Kafka: set kafka.servers, and kafka.source to kafka")
+        raise SettingsError(
+            "--shard and --until-end are for runs on Kafka: set kafka.servers, and kafka.source to kafka"
+        )
     if not settings.exchange.symbols and not settings.exchange.universe:
         raise SettingsError(
             "name what to run live, such as binance:BTC/USDT, or give exchange.symbols or "
@@ -107,8 +112,8 @@ def _live_on_kafka(
             shards.announce()
         names = ", ".join(map(str, shards.runs))
         console.print(
-            f"live: shards {names} of {shards.inputs.shards} of {shards.inputs.topics.market}, in {out}; Ctrl-C stops, the same command "
-            "goes on",
+            f"live: shards {names} of {shards.inputs.shards} of {shards.inputs.topics.market}, in {out}; Ctrl-C stops, the same "
+            "command goes on",
             soft_wrap=True,
         )
         for number, run in shards.run().items():

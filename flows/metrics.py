@@ -246,7 +246,7 @@ def served_once(flow: threading.Thread) -> None:
     """
     if f"{_SERVER}ENABLED" not in os.environ:
         return
-    at, ends_s = (_LOOPBACK, int(os.environ.get(f"{_SERVER}PORT", 3030))), time.monotonic() + _SERVED_S
+    at, ends_s = (_LOOPBACK, int(os.environ.get(f"{_SERVER}PORT", "3030"))), time.monotonic() + _SERVED_S
     while flow.is_alive() and time.monotonic() < ends_s:
         try:
             socket.create_connection(at, _ENGINE_S).close()

@@ -6,14 +6,11 @@ directory may go on in another process, or on another host.
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
-import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Console
 
@@ -70,8 +67,8 @@ class Shards:
         self.plan = plan_of_inputs(settings, mine)
         if len(mine.partitions) > 1 and settings.run.workers > 1:
             raise SettingsError(
-                f"run.workers is {settings.run.workers}, and {len(mine.partitions)} shards are to run in this process: give a shard "
-                "with several workers a process of its own (--shard)"
+                f"run.workers is {settings.run.workers}, and {len(mine.partitions)} shards are to run in this process: give "
+                "a shard with several workers a process of its own (--shard)"
             )
         if (path / RUN_FILE).exists():
             raise RunError(f"{path} holds a run that is not in shards: give --out another directory")
@@ -79,8 +76,9 @@ class Shards:
             shards = shard_of(spot, inputs.shards), shard_of(perpetual, inputs.shards)
             if shards[0] != shards[1]:
                 raise SettingsError(
-                    f"indicators.sentiment.link gives {spot} streams of {perpetual}, but they are in shards {shards[0]} and {shards[1]}, "
-                    "and shards share nothing: leave the link out, or run all in one flow (python -m bytewax.run flows.live)"
+                    f"indicators.sentiment.link gives {spot} streams of {perpetual}, but they are in shards {shards[0]} and "
+                    f"{shards[1]}, and shards share nothing: leave the link out, or run all in one flow "
+                    "(python -m bytewax.run flows.live)"
                 )
         self.stopping, self.tally, self.following = threading.Event(), Tally(), Following(mine)
         self.metrics = RunMetrics(self.following, self.tally, self.plan.analysis_hash, settings.metrics.per_key)

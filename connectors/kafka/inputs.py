@@ -18,7 +18,7 @@ from events.streams import Columns
 
 MARKET: Final = "market"
 CROSS: Final = "cross"
-"""What names of partitions of the source begin with: of the market topic, and of that in which instruments are told of each other."""
+"""What names of source partitions begin with: of the market topic, and of that in which instruments are told of each other."""
 WAIT_S: Final = 10.0
 """How long a first writer is waited for, so that one may be started together with its readers."""
 
@@ -54,7 +54,8 @@ class KafkaInputs:
         for number in partitions:
             if not 0 <= number < self.shards:
                 raise SettingsError(
-                    f"there is no shard {number}: {self.topics.market} has {self.shards} partitions, so shards are 0 to {self.shards - 1}"
+                    f"there is no shard {number}: {self.topics.market} has {self.shards} partitions, so shards are 0 to "
+                    f"{self.shards - 1}"
                 )
         return replace(self, partitions=tuple(sorted(set(partitions))), sharded=True)
 
@@ -114,7 +115,6 @@ class KafkaInputs:
             }
         ]
 
-
     def source(self, told: Mapping[str, Columns], tail: bool = True) -> KafkaSource:
         """The source of these partitions.
 
@@ -127,7 +127,9 @@ class KafkaInputs:
         """
         common = Reading(self.topics.market, self.shards, self.partitions)
         market = common._replace(
-            lacking=self.lacking, preloaded=PRELOAD in self.feeds, foreign=() if self.announced.writers else self.instruments
+            lacking=self.lacking,
+            preloaded=PRELOAD in self.feeds,
+            foreign=() if self.announced.writers else self.instruments,
         )
         readings = {MARKET: market}
         if told:
