@@ -77,8 +77,16 @@ class JsonTrades:
         Raises:
             Undecodable: a value is something else.
         """
-        _, ids, ms, sides, prices, amounts, ns, received, seqs, flags, texts = zip(
-            *map(msgspec.structs.astuple, decoded(self._decoder, values, TRADES))
+        return self.rows(decoded(self._decoder, values, TRADES)), [1] * len(values)
+
+    def rows(self, trades: Sequence[Trade]) -> Array:
+        """The rows of trades.
+
+        Raises:
+            Undecodable: one has a number out of range, or a side that is none.
+        """
+        _, ids, ms, sides, prices, amounts, ns, received, seqs, flags, texts, *_ = zip(
+            *map(msgspec.structs.astuple, trades)
         )
         rows = np.empty(len(ids), TRADE)
         try:
@@ -93,7 +101,7 @@ class JsonTrades:
             raise Undecodable(f"its side is {error}, not 'buy' or 'sell'") from error
         except (ValueError, OverflowError) as error:
             raise Undecodable(f"it holds a number out of range: {error}") from error
-        return overridden(rows, texts), [1] * len(rows)
+        return overridden(rows, texts)
 
 
 def _or(values: Sequence[int | None], otherwise: Array) -> Array:

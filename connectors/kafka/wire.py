@@ -206,7 +206,10 @@ def part_of(message: Message) -> Part:
         raise Undecodable("its key is no text") from None
     if not instrument:
         raise Undecodable("it has no key")
-    return Part(instrument, position_of(message.headers), message.value or b"")
+    position = position_of(message.headers)
+    if position.rows and position.first < 0:
+        raise Undecodable("its id has no number of a row")
+    return Part(instrument, position, message.value or b"")
 
 
 def frames_of(messages: Iterable[Message], streams: Mapping[str, Columns]) -> list[tuple[str, Frame]]:
