@@ -86,7 +86,7 @@ class Standing:
         records = frame.rows
         if len(frame.control) and LEAVE in frame.control["kind"]:
             self.newest = GONE
-        if not records:
+        if not len(records):
             return None
         self.newest = records[-1]
         if self.ids:
