@@ -18,8 +18,7 @@ from events.frames import Array
 from events.schema import NEVER, SCHEMA_VERSION
 from events.streams import Columns
 
-BEGINNING: Final = b"\xff\xff\xff\xff"
-"""What every value begins with."""
+_BEGINNING: Final = b"\xff\xff\xff\xff"
 _END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _LARGE: Final = 64 << 10  # from so many bytes a message on, joining messages costs more than reading each
 
@@ -76,6 +75,8 @@ class ArrowRows:
             raise Undecodable(f"it is no whole stream of Arrow: {error}") from error
 
     def _one(self, value: bytes) -> pa.RecordBatch:
+        if not value.startswith(_BEGINNING):
+            raise Undecodable("it is neither rows of Arrow nor a JSON object")
         reader = pa.ipc.open_stream(value)
         found = reader.schema
         if not found.equals(self.schema, check_metadata=True):

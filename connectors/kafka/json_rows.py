@@ -21,6 +21,7 @@ from events.schema import NEVER
 from events.streams import Columns
 
 MS_NS: Final = 1_000_000
+_MOST_MS: Final = 2**63 // MS_NS - 1
 _NAN: Final = np.float64(np.nan).view(np.int64)
 
 _KLINE: Final = {"ts_open": "timestamp", "quote_volume": "quoteVolume"}
@@ -167,7 +168,10 @@ def times(ms: Sequence[int | None], ns: Sequence[int]) -> Array:
     """
     if None in ms:
         raise ValueError("no timestamp")
-    return np.array([one * MS_NS + rest for one, rest in zip(ms, ns)], np.int64)  # type: ignore[operator]
+    whole = np.array(ms, np.int64)
+    if len(whole) and whole.min() > -_MOST_MS and whole.max() < _MOST_MS:
+        return whole * MS_NS + np.array(ns, np.int64)
+    return np.array([one * MS_NS + rest for one, rest in zip(whole.tolist(), ns)], np.int64)
 
 
 def encoded(struct: Any, said: Sequence[Sequence[Any]], rows: Array, odd: Array) -> list[tuple[bytes, int]]:
