@@ -30,9 +30,9 @@ check: .venv/developed ## lint, types, import contracts, fast tests: under two m
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not kafka'
 
-test: .venv/developed ## everything: lint, types, contracts, laws, crashes, command line, doctests
+test: .venv/developed ## everything: lint, types, contracts, laws, crashes, command line, a Kafka broker, doctests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

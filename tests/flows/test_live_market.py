@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from commands import command, start
+from commands import called, start
 from test_live import WITHIN_S, grown
 
 from connectors.simulator.exchange import Exchange
@@ -46,7 +46,7 @@ def test_killed_and_restarted_a_replay_says_the_same_of_the_whole_market(tmp_pat
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert called("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
     assert not verdict.differences
     done = FinishedRun(again)
