@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from connectors.kafka.source import Items
 from connectors.recovery import identity_of, resume_state
 from connectors.tape.batches import absent
 from connectors.watch import Watcher, WatchSink
-from events.errors import RunError, SettingsError, TidewaxError
+from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.feeds import FEEDS, TRADES
 from events.identity import entry, id_of
 from events.rows import MARKET_ROW
@@ -126,7 +126,8 @@ class KafkaRun(Backtest):
         source = self.inputs.source(told, tail=not self.until_end)
         source.stopping = self.stopping
         passing = [self.following.follow(source), *opening(self.inputs.announced.unsaid)]
-        sinks = [*self.sinks(), *self._to_kafka(), WatchSink(*self.watchers)]
+        to_kafka = result_sinks(self.settings, self.plan, self.store, self.stopping, self.inputs)
+        sinks = [*self.sinks(), *to_kafka, WatchSink(*self.watchers)]
         return dataflow("backtest", source, lambda market: build_live(market, self.plan), *sinks, passing=passing)
 
     def execute(self) -> None:
@@ -139,10 +140,6 @@ class KafkaRun(Backtest):
         run = self.header | {"state": "stopped"} | self.rolled() | {"trades": self._trades()}
         self.directory.write(run)
         return run
-
-    def _to_kafka(self) -> list[KafkaSink]:
-        """The sink of results, if any are wanted."""
-        return result_sinks(self.settings, self.plan, self.store, self.inputs.partitions, self.stopping)
 
     def _trades(self) -> dict[str, int]:
         """How many trades of each instrument were read since the topic began, or where that is not known, since the start."""
@@ -160,7 +157,7 @@ def told_streams(plan: Plan) -> dict[str, Columns]:
 
 
 def result_sinks(
-    settings: Settings, plan: Plan, store: Path | None, shards: Collection[int] | None, stopping: threading.Event
+    settings: Settings, plan: Plan, store: Path | None, stopping: threading.Event, inputs: KafkaInputs | None = None
 ) -> list[KafkaSink]:
     """The sink of results on Kafka; none where the settings name no brokers, or want nothing there.
 
@@ -168,23 +165,31 @@ def result_sinks(
         settings: `kafka` says where, and what is wanted.
         plan: of the run.
         store: its recovery store, by which its run is told from others. One without always makes the same of the same.
-        shards: those of its instruments; all, if not given.
         stopping: set when the run is to stop.
+        inputs: what it reads of Kafka, if it does: results stand in the same partitions.
 
     Raises:
-        InputError: a topic is not there, or no broker answers.
+        InputError: a topic is not there, has other partitions than what is read, or no broker answers.
         SettingsError: the options of the connection do not fit.
     """
     wanted = settings.kafka
     if wanted.servers is None or not wanted.results:
         return []
-    run = id_of("live", plan.analysis_hash) if store is None else identity_of(store)
-    routes = result_routes(Topics(wanted.prefix), plan.streams, wanted.results)
-    return [
-        KafkaSink(
-            connection_of(settings), routes, writer=WRITER, run=run, wire=wanted.wire, shards=shards, stopping=stopping
+    sink = KafkaSink(
+        connection_of(settings),
+        result_routes(Topics(wanted.prefix), plan.streams, wanted.results),
+        writer=WRITER,
+        run=id_of("live", plan.analysis_hash) if store is None else identity_of(store),
+        wire=wanted.wire,
+        shards=None if inputs is None else inputs.partitions,
+        stopping=stopping,
+    )
+    if inputs is not None and sink.partitions != inputs.shards:
+        raise InputError(
+            f"the topics of results have {sink.partitions} partitions, and {inputs.topics.market} has {inputs.shards}: instruments "
+            "would be in different shards of them. Make topics under another kafka.prefix with `tidewax topics create --apply`"
         )
-    ]
+    return [sink]
 
 
 def opening(unsaid: Mapping[str, frozenset[str]]) -> list[Callable[[Items], Items]]:

@@ -22,7 +22,7 @@ from flows.announce import Announcer
 from flows.backtest import Backtest
 from flows.engine import dataflow, settings_of_runner, store_of_runner
 from flows.graph import build_live
-from flows.kafka_run import kafka_flow, on_kafka
+from flows.kafka_run import kafka_flow, on_kafka, result_sinks
 from flows.metrics import RunMetrics
 from flows.recorder import Recorder, under_runner
 from flows.rundir import RunDirectory
@@ -49,7 +49,7 @@ class LiveRun(Backtest):
     def __init__(
         self, settings: Settings, directory: RunDirectory, console: Console | None = None, *, store: Path | None
     ) -> None:
-        self.recorder = Recorder(settings, directory, store)
+        self.recorder, self.store = Recorder(settings, directory, store), store
         super().__init__(settings, self.recorder.source, directory, console)
         self.tally = Tally()
         self.metrics = RunMetrics(self.inputs, self.tally, self.plan.analysis_hash, settings.metrics.per_key)
@@ -57,8 +57,9 @@ class LiveRun(Backtest):
 
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
-        watch = WatchSink(*self.watchers)
-        return dataflow("backtest", self.inputs, lambda market: build_live(market, self.plan), *self.sinks(), watch)
+        to_kafka = result_sinks(self.settings, self.plan, self.store, self.inputs.stopping)
+        sinks = [*self.sinks(), *to_kafka, WatchSink(*self.watchers)]
+        return dataflow("backtest", self.inputs, lambda market: build_live(market, self.plan), *sinks)
 
     def announce(self) -> None:
         """Print signals as they come."""

@@ -135,12 +135,19 @@ class Shards:
                 console.print(f"metrics: http://{settings.metrics.host}:{port}/metrics", soft_wrap=True)
             beside = showing(status, console, settings.run.status_s) if console is not None else None
             failed: dict[int, BaseException] = {}
-            with engine_alone(beside):
-                self._run_all(failed)
-        told = {number: run.finish() for number, run in self.runs.items() if number not in failed}
-        if failed:
-            raise self._failure(failed)
-        return told
+            try:
+                with engine_alone(beside):
+                    self._run_all(failed)
+                    if failed:
+                        raise self._failure(failed)  # in here, so that what the engine prints of it stays back
+            except BaseException:
+                if failed:
+                    self._finish(failed)
+                raise
+        return self._finish(failed)
+
+    def _finish(self, failed: Collection[int]) -> dict[int, dict[str, Any]]:
+        return {number: run.finish() for number, run in self.runs.items() if number not in failed}
 
     def _run_all(self, failed: dict[int, BaseException]) -> None:
         def execute(number: int, run: KafkaRun) -> None:
