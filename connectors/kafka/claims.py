@@ -57,12 +57,28 @@ def claims_of(connection: Connection, admin: AdminClient, group: str, places: It
     Raises:
         RunError: the brokers do not answer, or the user may not ask them.
     """
+    found = {at: claim_of(text, offset) for at, (offset, text) in _kept(connection, admin, group, places).items()}
+    return {at: claim for at, claim in found.items() if claim is not None}
+
+
+def committed(connection: Connection, admin: AdminClient, group: str, places: Iterable[At]) -> dict[At, int]:
+    """The offsets that a group has committed, where it has.
+
+    Raises:
+        RunError: the brokers do not answer, or the user may not ask them.
+    """
+    return {at: offset for at, (offset, _) in _kept(connection, admin, group, places).items() if offset >= 0}
+
+
+def _kept(
+    connection: Connection, admin: AdminClient, group: str, places: Iterable[At]
+) -> dict[At, tuple[int, str | None]]:
+    """The offsets of a group, with what stands beside them; negative where there is none."""
     asked = [TopicPartition(*at) for at in places]
     with kafka_errors(connection.servers, group=group, kind=RunError):
         told = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)], request_timeout=REACH_S)
         kept = told[group].result(REACH_S + 1).topic_partitions
-    found = {(at.topic, at.partition): claim_of(at.metadata, at.offset) for at in kept}
-    return {at: claim for at, claim in found.items() if claim is not None}
+    return {(at.topic, at.partition): (at.offset, at.metadata) for at in kept}
 
 
 def claim(connection: Connection, admin: AdminClient, group: str, claims: Mapping[At, Claim]) -> None:

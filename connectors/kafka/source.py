@@ -192,8 +192,8 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
             try:
                 items = joined(parts, self._reading.streams)
             except Undecodable:
-                each = (one for part in parts for one in apart(part))
-                items = joined([self._legible_part(one, messages, letters) for one in each], self._reading.streams)
+                each = (self._checked(one, messages, letters) for part in parts for one in apart(part))
+                items = joined([one for one in each if one is not None], self._reading.streams)
         self._judge(len(messages), letters)
         if self._cut:
             items = opened(items, self._begun, self._reading.preloaded, self._reading.lacking)
@@ -230,13 +230,16 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
         self._places[at] = max(known, first + position.rows)
         return part._replace(skip=min(known - first, position.rows)) if known > first else part
 
-    def _legible_part(self, part: Part, messages: Sequence[Any], letters: Items) -> Part:
-        """The part, without its rows if they cannot be read; what it says beside them stands in its headers, and holds."""
+    def _checked(self, part: Part, messages: Sequence[Any], letters: Items) -> Part | None:
+        """The part, without its rows if they cannot be read: what it says beside them stands in its headers, and holds. None if it
+        is of a stream that nobody knows.
+        """
         try:
             joined([part], self._reading.streams)
         except Undecodable as why:
             letters.append(self._letter(messages[part.places[0]], why))
-            return part._replace(skip=part.position.rows)
+            known = part.position.stream in self._reading.streams
+            return part._replace(skip=part.position.rows) if known else None
         return part
 
     def _letter(self, message: Any, why: Undecodable) -> tuple[str, Frame]:

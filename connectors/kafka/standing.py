@@ -94,7 +94,7 @@ class Standing:
         records = frame.rows
         if len(frame.control) and LEAVE in frame.control["kind"]:
             self.newest = GONE
-        if not len(records):
+        if not len(records):  # an empty array, of a heartbeat
             return None
         self.newest = records[-1]
         if self.ids:

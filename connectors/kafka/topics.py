@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from connectors.kafka.claims import committed
 from connectors.kafka.client import REACH_S, Connection, described, settings_of
 from connectors.kafka.faults import kafka_error
 from connectors.kafka.names import Topics
 from connectors.kafka.routes import has_latest
+from connectors.kafka.tail import ends_of
 from events.errors import RunError
 
 DAY_MS: Final = 86_400_000
@@ -174,6 +176,39 @@ def make(
                 f"Kafka at {connection.servers} has made the topics, but not all can be used yet. Try again soon."
             )
         time.sleep(0.05)
+
+
+class Held(NamedTuple):
+    """What a topic holds.
+
+    Attributes:
+        messages: from its first to its last offset; of a compacted topic fewer are left.
+        unread: how many of them the group has not read, of the partitions that it has committed offsets of; None if there are none.
+    """
+
+    messages: int
+    unread: int | None
+
+
+def contents(connection: Connection, admin: AdminClient, partitions: Mapping[str, int]) -> dict[str, Held]:
+    """What topics hold, and how far the readers of the connection's group have come.
+
+    Args:
+        connection: where.
+        admin: a client of it.
+        partitions: how many each topic has.
+
+    Raises:
+        RunError: the brokers do not answer, or the user may not ask after the group.
+    """
+    places = [(topic, place) for topic, count in partitions.items() for place in range(count)]
+    ends, read = ends_of(connection, admin, places), committed(connection, admin, connection.group, places)
+    made: dict[str, Held] = {}
+    for topic, count in partitions.items():
+        mine = [(topic, place) for place in range(count)]
+        behind = [ends[at][1] - max(offset, ends[at][0]) for at in mine if (offset := read.get(at)) is not None]
+        made[topic] = Held(sum(ends[at][1] - ends[at][0] for at in mine), sum(behind) if behind else None)
+    return made
 
 
 def _ready(connection: Connection, admin: AdminClient, wanted: Sequence[Spec]) -> bool:
