@@ -27,10 +27,17 @@ class _Line:
         self.heard = self.sent = self.known = NEVER  # up to where all is here; is out; and is out or void
 
     def take(self, frame: Frame) -> Array:
-        """Keep the rows of a frame, but for those sent before (of an earlier membership); what is said of it goes out at once."""
+        """Keep the rows of a frame, and give what is said of it, which goes out at once; of what was heard before (of an earlier
+        membership) nothing is taken again.
+        """
         said: Array = frame.control[frame.control["kind"] == VOID]
+        if len(said) and self.heard > NEVER:
+            said["since"], said["available_at"] = (
+                np.maximum(said[name], self.heard) for name in ("since", "available_at")
+            )
+            said = said[said["since"] <= said["until"]]
         if len(frame.rows):
-            self.waiting = concat([self.waiting, frame.rows[frame.rows["available_at"] >= self.sent]])
+            self.waiting = concat([self.waiting, frame.rows[frame.rows["available_at"] >= self.heard]])
         if len(said):
             self.voids.append(said)
             self.known = effective(self.known, said)
