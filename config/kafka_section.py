@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
@@ -15,6 +16,12 @@ KINDS: Final = ("bars", "features", "confluence", "signals", "updates", "dead_le
 def _topic_prefix(value: str) -> str:
     if not value or len(value) > 200 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in value):
         raise ValueError(f"prefix is {value!r}: names of topics have letters, digits, '.', '_' and '-'")
+    return value
+
+
+def _writer(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
+        raise ValueError(f"writer is {value!r}: it is of letters, digits, '.', '_' and '-'")
     return value
 
 
@@ -45,6 +52,11 @@ class Kafka(Section):
     )
     results: tuple[Literal["bars", "features", "confluence", "signals", "updates", "dead_letters"], ...] = Field(
         KINDS, description="What a live run writes to Kafka."
+    )
+    writer: Annotated[str | None, AfterValidator(_writer)] = Field(
+        None,
+        description="Under which name `tidewax ingest` writes: one at a time has it. The names of its exchanges, if not given; two "
+        "of the same exchange and other symbols need one each.",
     )
     group: str = Field(
         "tidewax", description="Consumer group under which offsets are committed, for tools that show its lag."

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from config import grid, load
-from connectors.files import FILED, LAYOUTS, BadRows, Inputs, open_inputs
 from connectors.simulator import Market, write_trades
-from events.errors import SettingsError, StepError, TidewaxError
+from events.errors import StepError, TidewaxError
 from events.identity import canonical_json
 from events.times import DAY_NS
 from flows.command_line import Config, run_backtest, terminal
@@ -22,6 +20,8 @@ from flows.diagnose_commands import diagnose_app
 from flows.explain import explain as explain_signal
 from flows.explain import list_signals
 from flows.fetch_command import fetch_app
+from flows.file_options import Columns, Exchange, Feeds, Files, Instrument, Layout, OnBadRows, inputs_of, names_of
+from flows.ingest_command import ingest_app
 from flows.laws import judge, print_laws
 from flows.live_commands import live_app
 from flows.outcomes import calibrate, print_outcomes, report
@@ -41,63 +41,10 @@ app = typer.Typer(
 
 app.add_typer(config_app, name="config")
 app.add_typer(live_app)
+app.add_typer(ingest_app)
 app.add_typer(fetch_app)
 app.add_typer(diagnose_app)
 app.add_typer(tape_app, name="tape")
-
-Files = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Files of trades, 1m klines, books, funding rates and more: CSV or JSON lines (.gz, .zip), Parquet, Feather.",
-        metavar="INPUT...",
-    ),
-]
-Layout = Annotated[
-    str | None, typer.Option(help=f"What the columns mean: {', '.join(LAYOUTS)}; found by looking, if not given.")
-]
-Instrument = Annotated[str | None, typer.Option(help="exchange:BASE/QUOTE, where the file does not say.")]
-Exchange = Annotated[
-    str | None, typer.Option(help="That of the pairs which the names of the files, or a column symbol, show.")
-]
-Columns = Annotated[
-    str | None,
-    typer.Option(help="Columns of your own files by role: time=ts,price=px,... (bars: open=...; funding: rate=...)."),
-]
-Feeds = Annotated[
-    str | None,
-    typer.Option(help=f"Streams that are wanted, of {', '.join(FILED)}; all that the files hold, if not given."),
-]
-OnBadRows = Annotated[str, typer.Option(help="What becomes of rows that cannot be used: refuse or dead-letter.")]
-
-
-def _inputs(
-    files: list[Path],
-    layout: str | None,
-    instrument: str | None,
-    bad_rows: str,
-    exchange: str | None = None,
-    columns: str | None = None,
-    feeds: Collection[str] | None = None,
-    delay_s: Mapping[str, float] | None = None,
-) -> Inputs:
-    if bad_rows not in ("refuse", "dead-letter"):
-        raise SettingsError(f"--bad-rows is {bad_rows!r}, it must be refuse or dead-letter")
-    named = _named(columns) if columns else None
-    way: BadRows = "refuse" if bad_rows == "refuse" else "dead-letter"
-    return open_inputs(files, layout, instrument, way, exchange=exchange, columns=named, feeds=feeds, delay_s=delay_s)
-
-
-def _named(columns: str) -> dict[str, str]:
-    """The value of --columns as columns by role."""
-    named: dict[str, str] = {}
-    for part in columns.split(","):
-        role, equals, column = (text.strip() for text in part.partition("="))
-        if not (role and equals and column):
-            raise SettingsError(f"--columns: {part.strip()!r} is not role=column, such as time=ts,price=px,qty=vol")
-        if role in named:
-            raise SettingsError(f"--columns names a column for {role} twice, {named[role]} and {column}")
-        named[role] = column
-    return named
 
 
 @app.command()
@@ -112,8 +59,8 @@ def bars(
     bad_rows: OnBadRows = "refuse",
 ) -> None:
     """Make time bars of trades or klines."""
-    wanted = _names(timeframe)
-    settings, inputs = bars_settings(wanted), _inputs(files, layout, instrument, bad_rows, exchange, columns)
+    wanted = names_of(timeframe)
+    settings, inputs = bars_settings(wanted), inputs_of(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: bars_stage(settings, inputs, wanted, folder), out), "bars", out)
 
 
@@ -133,14 +80,10 @@ def features(
 ) -> None:
     """Make indicator and score columns of trades or klines, with a status each; nothing is scored together."""
     settings = load(config)
-    wanted = settings.bars.time if timeframe is None else _names(timeframe)
+    wanted = settings.bars.time if timeframe is None else names_of(timeframe)
     settings = with_timeframes(settings, wanted)
-    inputs = _inputs(files, layout, instrument, bad_rows, exchange, columns)
+    inputs = inputs_of(files, layout, instrument, bad_rows, exchange, columns)
     _tell(write_stage(lambda folder: features_stage(settings, inputs, wanted, folder), out), "rows", out)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _tell(made: Stage, what: str, out: Path) -> None:
@@ -173,8 +116,8 @@ def backtest(
     given = {name: value for name, value in (("chunk", chunk), ("workers", workers)) if value is not None}
     points = grid(config, set_ or [], {"run": given} if given else None)
     read, console = points[0].settings.input, terminal()
-    wanted = _names(feeds) if feeds is not None else read.feeds
-    inputs = _inputs(files, layout, instrument, bad_rows, exchange, columns, wanted, read.delay)
+    wanted = names_of(feeds) if feeds is not None else read.feeds
+    inputs = inputs_of(files, layout, instrument, bad_rows, exchange, columns, wanted, read.delay)
     for note in inputs.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     if len(points) == 1:

@@ -16,10 +16,10 @@ from config.show import show as show_settings
 from connectors.live import universe_of
 from events.errors import SettingsError, TidewaxError
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS
-from flows.live import instruments_of, streams_beside
 from flows.plan import Plan, configured_indicators
 from flows.plugin_faults import plugin_faults
 from flows.plugins import load_plugins
+from flows.recorder import instruments_of, streams_beside
 from operators.indicators import BUILTIN, TALIB_FUNCTIONS, Indicator, talib_indicator
 
 config_app = typer.Typer(no_args_is_help=True, help="Check settings, show what is in force, give editors a schema.")

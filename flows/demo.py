@@ -16,7 +16,8 @@ from rich.console import Console
 
 from config import load
 from events.errors import RunError
-from flows.live import TAPE, LiveRun, exchanges_of
+from flows.live import LiveRun
+from flows.recorder import TAPE, exchanges_of
 from flows.report import print_report
 from flows.rundir import RunDirectory
 

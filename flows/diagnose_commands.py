@@ -10,7 +10,7 @@ import typer
 
 from config import load, resolve
 from flows.command_line import Config, terminal
-from flows.live import exchanges_of
+from flows.recorder import exchanges_of
 
 if TYPE_CHECKING:
     from flows.probe_checks import Checked

@@ -15,8 +15,8 @@ from events.identity import id_of
 from events.schema import SCHEMA_VERSION
 from flows.backtest import refusal
 from flows.doctor_checks import Finding
-from flows.live import TAPE, instruments_of, streams_beside
 from flows.plan import Plan
+from flows.recorder import TAPE, instruments_of, streams_beside
 from flows.rundir import RunDirectory
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, LENT, MEMBERS, PRELOAD, RATES, TICKERS, TOPS, TRADES
-from events.records import ComponentStatus
+from events.records import ComponentStatus, DeadLetter
 from events.times import MINUTE_NS
 from flows.plan import Plan
 from operators.bars import Bars
@@ -190,8 +190,10 @@ def build(market: Frames, plan: Plan) -> Frames:
 
 
 def build_live(market: Frames, plan: Plan) -> Frames:
-    """What `build` gives, and the states of components, which go past it: they are not of the market, and wait for nothing."""
-    components, market = part("components", market, ComponentStatus.stream)
+    """What `build` gives, and what goes past it, as it is not of the market and waits for nothing: the states of components, and
+    what a source itself could not read.
+    """
+    components, market = part("components", market, ComponentStatus.stream, DeadLetter.stream)
     return merge("told", build(market, plan), components)
 
 

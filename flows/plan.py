@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from config.problems import dotted
 from config.settings import ONLY_TRADES, THETA_BASE, Settings
 from connectors.files import Inputs
+from connectors.kafka.inputs import KafkaInputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
@@ -39,7 +40,7 @@ from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
 
-Origin = Inputs | Recording | LiveSource
+Origin = Inputs | Recording | LiveSource | KafkaInputs
 """Where the market data of a run comes from."""
 
 Cross = Literal["here", "apart", "nowhere"]
@@ -371,7 +372,7 @@ def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
 
 
 def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
-    """The plan of a run over these files, over this tape, or of these exchanges.
+    """The plan of a run over these files, this tape or these topics, or of these exchanges.
 
     Raises:
         SettingsError: as `Plan`.
@@ -380,8 +381,11 @@ def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
     if isinstance(inputs, Inputs):
         inputs.check_driven()
     sequenced = frozenset(name for name in inputs.instruments if inputs.sequenced(name))
-    live = not isinstance(inputs, Inputs)
-    return Plan(settings, sequenced, inputs.feeds, None, live, inputs.lacking, inputs.instruments)
+    live = inputs.live if isinstance(inputs, KafkaInputs) else not isinstance(inputs, Inputs)
+    cross: Cross = "here"
+    if isinstance(inputs, KafkaInputs) and inputs.sharded:
+        cross = "apart" if settings.kafka.market else "nowhere"
+    return Plan(settings, sequenced, inputs.feeds, None, live, inputs.lacking, inputs.instruments, cross)
 
 
 def plan_of_run(run: Mapping[str, Any]) -> Plan:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -22,12 +22,19 @@ _OVER_S: Final = 2.0
 _REASON_CHARACTERS: Final = 60
 
 
-class Status:
-    """The status line of a live run.
+class Line(Protocol):
+    """What is shown of a run."""
+
+    def line(self) -> str:
+        """How it is going, now."""
+        ...
+
+
+class SourceStatus:
+    """The status line of a run on exchanges: what comes from them.
 
     Args:
         source: the exchanges.
-        tally: what has left the graph.
         clock_s: seconds that only grow.
         over_s: the rate is over at least so many seconds.
     """
@@ -35,33 +42,32 @@ class Status:
     def __init__(
         self,
         source: LiveSource,
-        tally: Tally,
         clock_s: Callable[[], float] = time.monotonic,
         over_s: float = _OVER_S,
     ) -> None:
-        self._source, self._tally, self._clock_s, self._over_s = source, tally, clock_s, over_s
+        self._source, self._clock_s, self._over_s = source, clock_s, over_s
         self._began = self._clock_s(), source.rows
         self._rate = 0.0
 
     def line(self) -> str:
-        """Trades, trades a second, the lag of the newest trade, rows beside trades, bars, signals and gaps, and the state of each
+        """Trades, trades a second, the lag of the newest trade, rows beside trades, what was made of all, and the state of each
         exchange.
         """
-        source, tally = self._source, self._tally
+        source = self._source
         if not source.live.is_set():
             self._began = self._clock_s(), source.rows
             return f"reading the tape: {source.rows:,} trades"
         feeds = "; ".join(filter(None, map(self._exchange, source.exchange.exchanges)))
-        return (
-            f"{source.rows:,} trades, {self._rate_now():,.0f}/s, lag {self._lag()}, {self._beside()}"
-            f"{sum(tally.bars.values()):,} bars, "
-            f"{sum(tally.signals.values()):,} signals, {sum(tally.gaps.values()):,} gaps; {feeds}"
-        )
+        return f"{source.rows:,} trades, {self._rate_now():,.0f}/s, lag {self._lag()}{self._beside()}{self.made()}; {feeds}"
 
     def _beside(self) -> str:
         """How many rows came beside trades, where the run has such streams."""
         standings = list(self._source.beside.values())
-        return f"{sum(standing.rows for standing in standings):,} rows beside, " if standings else ""
+        return f", {sum(standing.rows for standing in standings):,} rows beside" if standings else ""
+
+    def made(self) -> str:
+        """What was made of it: nothing but what else is said."""
+        return ""
 
     def _rate_now(self) -> float:
         """Trades a second since the last measurement that is old enough."""
@@ -93,8 +99,35 @@ class Status:
         return f"{exchange} {said}{late}{beside}"
 
 
+class Status(SourceStatus):
+    """The status line of a live run: what comes from exchanges, and what has left the graph.
+
+    Args:
+        source: the exchanges.
+        tally: what has left the graph.
+        clock_s: seconds that only grow.
+        over_s: the rate is over at least so many seconds.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        tally: Tally,
+        clock_s: Callable[[], float] = time.monotonic,
+        over_s: float = _OVER_S,
+    ) -> None:
+        super().__init__(source, clock_s, over_s)
+        self._tally = tally
+
+    def made(self) -> str:
+        """Bars, signals and gaps."""
+        tally = self._tally
+        counts = {"bars": tally.bars, "signals": tally.signals, "gaps": tally.gaps}
+        return "".join(f", {sum(found.values()):,} {what}" for what, found in counts.items())
+
+
 @contextmanager
-def showing(status: Status, console: Console, every_s: float) -> Iterator[None]:
+def showing(status: Line, console: Console, every_s: float) -> Iterator[None]:
     """Show how the run is going until the block ends: in a line on a terminal; else in a line more every so many seconds.
 
     Args:

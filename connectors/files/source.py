@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 from typing import Final
 
 import numpy as np
@@ -42,6 +43,7 @@ class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
 
     Attributes:
         progress: how far the run has come.
+        stopping: set it to end the source without END, so that the run can go on later as if it had never stopped.
 
     Raises:
         InputError: an instrument has nothing to make bars of.
@@ -61,6 +63,7 @@ class FileSource(FixedPartitionedSource[tuple[str, Frame], FileState]):
         inputs.check_driven()
         self.inputs, self.chunk, self.lateness_ns, self.on_error = inputs, chunk, lateness_ns, on_error
         self.progress = Progress(inputs.total_bytes)
+        self.stopping = Event()
 
     def list_parts(self) -> list[str]:
         """The one partition."""
@@ -96,10 +99,10 @@ class FilePartition(StatefulSourcePartition[tuple[str, Frame], FileState]):
         """Some frames, up to about 100,000 rows of one merged block; none while a resumed run finds its place.
 
         Raises:
-            StopIteration: all is handed out, or an error was reported.
+            StopIteration: all is handed out, the run is to stop, or an error was reported.
             InputError: a file cannot be read on, and nobody is told of errors otherwise.
         """
-        if self._done:
+        if self._done or self._source.stopping.is_set():
             raise StopIteration
         try:
             if self._block is None and not self._load():

@@ -35,6 +35,24 @@ class Universe:
     feeds: frozenset[str]
     lacking: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    @property
+    def tree(self) -> dict[str, Any]:
+        """It as plain data, the same for the same.
+
+        >>> made = Universe(("x:A/B",), frozenset(), frozenset({"trades", "book"}), {"x:A/B": frozenset({"book"})})
+        >>> made.tree["feeds"], Universe.of(made.tree) == made
+        (['book', 'trades'], True)
+        """
+        lacking = {name: sorted(feeds) for name, feeds in self.lacking.items()}
+        sets = {"sequenced": sorted(self.sequenced), "feeds": sorted(self.feeds)}
+        return {"instruments": list(self.instruments), **sets, "lacking": lacking}
+
+    @staticmethod
+    def of(tree: Mapping[str, Any]) -> Universe:
+        """The one of which this is the plain data."""
+        lacking = {name: frozenset(feeds) for name, feeds in tree.get("lacking", {}).items()}
+        return Universe(tuple(tree["instruments"]), frozenset(tree["sequenced"]), frozenset(tree["feeds"]), lacking)
+
 
 @dataclass(frozen=True)
 class Header:
@@ -58,11 +76,7 @@ class Header:
 
     def to_json(self) -> str:
         """The header as JSON."""
-        tree = asdict(self)
-        of_lists: dict[str, Any] = {name: sorted(getattr(self.universe, name)) for name in ("sequenced", "feeds")}
-        of_lists["lacking"] = {name: sorted(feeds) for name, feeds in self.universe.lacking.items()}
-        tree["universe"] = tree["universe"] | of_lists
-        return json.dumps(tree, sort_keys=True)
+        return json.dumps(asdict(self) | {"universe": self.universe.tree}, sort_keys=True)
 
     def to_bytes(self) -> bytes:
         """The header as it stands at the beginning of a segment; a multiple of 8 bytes."""
@@ -116,7 +130,4 @@ def header_of(path: Path, text: str) -> Header:
             f"{path} was written by Tidewax {tree['created_by']} (schema version {schema_v}; this one has {SCHEMA_VERSION}) and "
             f"{why}. Replay it with the version that wrote it."
         )
-    given = tree["universe"]
-    lacking = {name: frozenset(feeds) for name, feeds in given.get("lacking", {}).items()}
-    tree["universe"] = Universe(tuple(given["instruments"]), frozenset(given["sequenced"]), frozenset(feeds), lacking)
-    return Header(**tree)
+    return Header(**tree | {"universe": Universe.of(tree["universe"])})

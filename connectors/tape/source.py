@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,7 @@ class TapeSource(FixedPartitionedSource[tuple[str, Frame], TapeState]):
 
     Attributes:
         progress: how far the run has come.
+        stopping: set it to end the source, so that the run can go on later as if it had never stopped.
     """
 
     def __init__(self, recording: Recording, chunk: int, on_error: Callable[[InputError], None] | None = None) -> None:
@@ -40,6 +42,7 @@ class TapeSource(FixedPartitionedSource[tuple[str, Frame], TapeState]):
             raise ValueError(f"chunk is {chunk}: a frame holds one row or more")
         self.recording, self.chunk, self.on_error = recording, chunk, on_error
         self.progress = Progress(recording.total_bytes)
+        self.stopping = Event()
 
     def list_parts(self) -> list[str]:
         """The one partition."""
@@ -71,9 +74,11 @@ class TapePartition(StatefulSourcePartition[tuple[str, Frame], TapeState]):
         """The frames of some records, up to about 100,000 rows.
 
         Raises:
-            StopIteration: all is handed out, or an error was reported.
+            StopIteration: all is handed out, the run is to stop, or an error was reported.
             InputError: the tape is damaged, and nobody is told of errors otherwise.
         """
+        if self._source.stopping.is_set():
+            raise StopIteration
         try:
             self._offset, items = next(self._batches)
         except InputError as error:

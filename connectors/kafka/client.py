@@ -1,0 +1,220 @@
+"""Clients of Kafka: the options of librdkafka, and the brokers as this program looks at them before a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from connectors.kafka.faults import Said, kafka_error, kafka_errors, options_error
+from events.errors import InputError, SettingsError, TidewaxError
+
+REACH_S: Final = 8.0
+"""How long brokers that do not answer are waited for before a run begins."""
+MESSAGE_BYTES: Final = 1_000_000
+"""What a message may have where the topic's own limit may not be read; brokers allow a little more."""
+
+_Client = TypeVar("_Client", AdminClient, Producer, Consumer)
+
+_COMMON: Final[dict[str, Any]] = {
+    "client.id": "tidewax",
+    "log_level": 0,  # errors are told as sentences; lines of a library on the terminal are of no use to anybody
+    "reconnect.backoff.max.ms": 1_000,
+    "topic.metadata.refresh.interval.ms": 30_000,
+}
+_DEFAULTS: Final[dict[type, dict[str, Any]]] = {
+    AdminClient: {},
+    Producer: {
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": 128 << 10,
+    },
+    Consumer: {"fetch.wait.max.ms": 50, "queued.max.messages.kbytes": 64 << 10},
+}
+"""What `options` of a connection may set otherwise."""
+
+_PROMISED: Final[dict[type, dict[str, Any]]] = {
+    AdminClient: {},
+    Producer: {
+        "acks": "all",
+        "enable.idempotence": True,
+        # A message that cannot be written stops the producer, so that nothing behind it is written in its place.
+        "enable.gapless.guarantee": True,
+        "message.timeout.ms": 0,  # how long to try is the sink's to decide: what is given up here would be a gap
+    },
+    Consumer: {
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": False,
+        "isolation.level": "read_committed",
+    },
+}
+"""What nothing is lost and nothing comes twice by."""
+
+_OWN: Final = frozenset(
+    """bootstrap.servers metadata.broker.list group.id group.instance.id group.protocol request.required.acks delivery.timeout.ms
+    max.in.flight max.in.flight.requests.per.connection retries message.send.max.retries transactional.id message.max.bytes
+    batch.size partitioner enable.partition.eof delivery.report.only.error""".split()  # noqa: SIM905
+).union(*_PROMISED.values())
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the brokers are, and how to log in to them.
+
+    Args:
+        servers: host and port of one or more brokers, with commas between.
+        options: of librdkafka, such as `security.protocol`; never shown.
+        group: the consumer group of what this program commits.
+
+    >>> Connection("localhost:9092", {"sasl.password": "secret"})
+    Connection(servers='localhost:9092', group='tidewax')
+    """
+
+    servers: str
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict, repr=False)
+    group: str = "tidewax"
+
+
+def client_options(kind: type[_Client], connection: Connection, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The options of librdkafka for a client: its defaults, then those of the user, then what the promises of this program hang on.
+
+    Args:
+        kind: AdminClient, Producer or Consumer.
+        connection: where to.
+        own: more options, which win over all others.
+
+    Raises:
+        SettingsError: the user sets one that is this program's to set.
+
+    >>> options = client_options(Producer, Connection("localhost:9092", {"linger.ms": 20}))
+    >>> options["linger.ms"], options["enable.idempotence"]
+    (20, True)
+    """
+    for name in connection.options:
+        if name in _OWN:
+            raise SettingsError(
+                f"kafka.options sets {name}, which this program sets by itself, since its promises hang on it; leave it out"
+            )
+    promised = {"bootstrap.servers": connection.servers, **_PROMISED[kind], **(own or {})}
+    if kind is Consumer:
+        promised.setdefault("group.id", connection.group)
+    return {**_COMMON, **_DEFAULTS[kind], **connection.options, **promised}
+
+
+def opened(
+    kind: type[_Client], connection: Connection, said: Said | None = None, own: Mapping[str, Any] | None = None
+) -> _Client:
+    """A client that connects by itself when it is used.
+
+    Args:
+        kind: AdminClient, Producer or Consumer.
+        connection: where to.
+        said: collects what is said of its connections; it is told whenever the client is polled.
+        own: more options, which win over all others.
+
+    Raises:
+        SettingsError: `kafka.options` does not fit; it names the options, without their values.
+    """
+    options = client_options(kind, connection, own)
+    if said is not None:
+        options["error_cb"] = said
+    try:
+        return kind(options)
+    except KafkaException as error:
+        raise options_error(error.args[0], connection.options) from None
+    except (TypeError, ValueError):
+        raise SettingsError("kafka.options has a value of a type that librdkafka does not take") from None
+
+
+def connect_admin(connection: Connection, within_s: float = REACH_S) -> AdminClient:
+    """A client for what stands around messages, once a broker has answered it.
+
+    Raises:
+        InputError: none answered in time, or it refused the login.
+        SettingsError: `kafka.options` does not fit.
+    """
+    said = Said()
+    admin = opened(AdminClient, connection, said)
+    ends_s = time.monotonic() + within_s
+    while True:
+        try:
+            admin.list_topics(timeout=1.0)
+        except KafkaException as error:
+            admin.poll(0)
+            if said.final or time.monotonic() >= ends_s:
+                raise kafka_error(connection.servers, said.why or error.args[0]) from None
+        else:
+            return admin
+
+
+def partitions_of(connection: Connection, admin: AdminClient, topics: Collection[str]) -> dict[str, int]:
+    """How many partitions each of these topics has.
+
+    Raises:
+        InputError: one is not there, or must not be looked at; or the brokers do not answer.
+    """
+    found = described(connection, admin, topics)
+    for topic in topics:
+        if isinstance(found[topic], KafkaError):
+            raise kafka_error(connection.servers, found[topic], topic=topic, right="DESCRIBE")
+    return {topic: len(found[topic].partitions) for topic in topics}
+
+
+def described(connection: Connection, admin: AdminClient, topics: Collection[str]) -> dict[str, Any]:
+    """What the brokers say of topics: a description, or the error of one that is not there or must not be looked at.
+
+    Raises:
+        InputError: the brokers do not answer.
+    """
+    with kafka_errors(connection.servers):
+        asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=REACH_S)
+    return {topic: _answer(connection, asked[topic]) for topic in topics}
+
+
+def settings_of(
+    connection: Connection, admin: AdminClient, topics: Collection[str]
+) -> dict[str, dict[str, str] | None]:
+    """The settings of topics that are there, such as `max.message.bytes`; None of one whose settings must not be looked at.
+
+    Raises:
+        InputError: the brokers do not answer.
+    """
+    if not topics:
+        return {}
+    with kafka_errors(connection.servers):
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        asked = admin.describe_configs(resources, request_timeout=REACH_S)
+    found: dict[str, dict[str, str] | None] = {}
+    for resource, future in asked.items():
+        answer = _answer(connection, future)
+        told = None if isinstance(answer, KafkaError) else {name: entry.value for name, entry in answer.items()}
+        found[resource.name] = told
+    return found
+
+
+def _answer(connection: Connection, future: Future[Any]) -> Any:
+    """What was asked for, or what the brokers said against it.
+
+    Raises:
+        TidewaxError: they do not answer.
+    """
+    try:
+        return future.result(REACH_S + 1)
+    except KafkaException as error:
+        if error.args[0].code() < 0:  # of librdkafka, not of a broker
+            raise kafka_error(connection.servers, error.args[0]) from None
+        return error.args[0]
+    except TimeoutError:
+        raise _silent(connection) from None
+
+
+def _silent(connection: Connection) -> TidewaxError:
+    return InputError(f"Kafka at {connection.servers} does not answer. Look at the broker, then start again.")

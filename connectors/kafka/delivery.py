@@ -1,0 +1,164 @@
+"""Messages on their way to the brokers: in order, each once, waited for, and given up with a sentence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from threading import Event
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from connectors.kafka.client import Connection, opened
+from connectors.kafka.faults import Said, kafka_error
+from connectors.kafka.wire import Message
+from events.errors import RunError
+
+PATIENCE_S: Final = 120.0
+"""How long brokers may take nothing before a run stops."""
+STOPPING_S: Final = 15.0
+"""The same while the run is to stop."""
+OVERHEAD_BYTES: Final = 4_096
+"""What a message may have beside its value: key, headers, and what frames it."""
+_LOOK_S: Final = 0.1
+_BATCH_BYTES: Final = 1_000_000
+
+Delivered = Callable[[KafkaError | None, Any], None]
+
+
+class Delivery:
+    """An idempotent producer, shared by the partitions of a sink; it stops at the first message that cannot be written.
+
+    Args:
+        connection: where to.
+        limits: `max.message.bytes` of the topics.
+        stopping: set when the run is to stop: from then on brokers that are away are waited for no longer than STOPPING_S.
+        patience_s: how long brokers may take nothing.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        limits: Mapping[str, int],
+        stopping: Event | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._servers, self._limits = connection.servers, dict(limits)
+        self._stopping, self._patience_s = stopping or Event(), patience_s
+        self._said, self._refused = Said(), list[tuple[KafkaError, str, str]]()
+        sizes = sorted(limits.values())
+        own = {"message.max.bytes": max(1_000, sizes[-1]), "batch.size": min(_BATCH_BYTES, sizes[0])}
+        self._producer = opened(Producer, connection, self._said, own)
+        self._produce: Any = self._producer.produce
+        self._left, self._moved_s = -1, 0.0  # how many messages waited when they last became fewer, and when that was
+
+    def send(self, topic: str, partition: int, message: Message, delivered: Delivered) -> None:
+        """Hand over a message; waits while the queue is full. `delivered` hears of it later, when something is polled.
+
+        Raises:
+            RunError: it is too large for its topic, or one before it could not be written.
+        """
+        key, value, headers = message
+        if value is not None and len(value) > self._limits[topic] - OVERHEAD_BYTES:
+            size = len(value) + len(key) + sum(len(name) + len(of) for name, of in headers) + 100
+            if size > self._limits[topic]:
+                raise self._too_large(topic, message, size)
+        self._left = -1
+        while True:
+            try:
+                self._produce(topic, value, key, partition, headers=headers, on_delivery=delivered)
+                return
+            except BufferError:
+                self._producer.poll(_LOOK_S)
+                self.look()
+                self._waited()
+            except KafkaException as error:
+                self._producer.poll(0)
+                self.look()
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise self._too_large(topic, message, len(value)) from None
+                raise kafka_error(self._servers, error.args[0], topic=topic, right="WRITE", kind=RunError) from None
+
+    def refuse(self, error: KafkaError, message: Any) -> None:
+        """Take note that a message was not written; `look` raises it."""
+        name = dict(message.headers() or ()).get("id", b"").decode(errors="replace")
+        self._refused.append((error, message.topic(), name))
+
+    def poll(self) -> None:
+        """Let librdkafka tell what has become of messages.
+
+        Raises:
+            RunError: one could not be written.
+        """
+        self._producer.poll(0)
+        self.look()
+
+    def settle(self) -> None:
+        """Wait until all that was sent is written.
+
+        Raises:
+            RunError: a message was refused, or the brokers took nothing for too long.
+        """
+        self._left = -1
+        while self._producer.flush(_LOOK_S):
+            self.look()
+            self._waited()
+        self.look()
+
+    def look(self) -> None:
+        """Raise what is wrong, if anything is.
+
+        Raises:
+            RunError: a message was refused.
+        """
+        if not self._refused and self._said.fatal is None:
+            return
+        self._producer.poll(_LOOK_S)  # what was refused says more than that nothing goes on
+        if not self._refused:
+            assert self._said.fatal is not None
+            raise kafka_error(self._servers, self._said.fatal, kind=RunError)
+        error, topic, name = self._refused[0]
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise RunError(
+                f"Kafka at {self._servers} refused message {name}, or the batch it was in, as larger than topic {topic} takes. "
+                f"Raise max.message.bytes of the topic, then start again: the run goes on from its last snapshot."
+            )
+        raise kafka_error(self._servers, error, topic=topic, right="WRITE", kind=RunError)
+
+    def close(self) -> None:
+        """Let go of what has not been written; a resumed run writes it. Never raises."""
+        with suppress(Exception):
+            self._producer.purge()
+
+    def _waited(self) -> None:
+        """Look whether the brokers still take messages.
+
+        Raises:
+            RunError: they have not for too long.
+        """
+        left, now_s = len(self._producer), time.monotonic()
+        if left != self._left:
+            self._left, self._moved_s = left, now_s
+            return
+        patience_s = min(self._patience_s, STOPPING_S) if self._stopping.is_set() else self._patience_s
+        if now_s - self._moved_s < patience_s:
+            return
+        why = self._said.why
+        said = (
+            str(kafka_error(self._servers, why)) if why is not None else f"Kafka at {self._servers} takes no messages."
+        )
+        raise RunError(
+            f"Nothing could be written to Kafka for {patience_s:.0f} s. {said} The run stops here, and goes on from its last "
+            "snapshot when it is started again."
+        )
+
+    def _too_large(self, topic: str, message: Message, size: int) -> RunError:
+        headers = dict(message.headers)
+        stream, name = (headers.get(part, b"").decode() for part in ("stream", "id"))
+        limit = self._limits[topic]
+        return RunError(
+            f"A message of {size:,} bytes (stream {stream} of {message.key.decode()}, id {name or 'none'}) is larger than topic "
+            f"{topic} takes. Raise max.message.bytes of the topic, which is {limit:,}, then start again: the run goes on from "
+            "its last snapshot."
+        )

@@ -1,0 +1,142 @@
+"""What a killed run wrote behind its last snapshot, read off the headers of its messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from connectors.kafka.claims import ANSWER_S, At
+from connectors.kafka.faults import kafka_error
+from connectors.kafka.undecodable import Undecodable
+from connectors.kafka.wire import position_of
+from events.errors import RunError
+from events.schema import NEVER
+
+SILENT_S: Final = 30.0
+"""How long brokers may send nothing while there is more."""
+_BATCH: Final = 500
+
+
+@dataclass
+class Written:
+    """What a stream of an instrument has in its topic behind a snapshot.
+
+    Attributes:
+        first: rows before the first of its messages; None without messages that have rows.
+        rows: rows up to the end of the last of them.
+        watermark: the newest, NEVER if none was written.
+        ids: of records.
+        control: control rows, as bytes.
+    """
+
+    first: int | None = None
+    rows: int = 0
+    watermark: int = NEVER
+    ids: list[str] = field(default_factory=list)
+    control: list[bytes] = field(default_factory=list)
+
+
+def scan(
+    servers: str, consumer: Consumer, spans: Mapping[At, tuple[int, int]], own: Callable[[str], bool]
+) -> dict[tuple[str, str], Written]:
+    """What was written in spans of offsets, by instrument and stream.
+
+    Args:
+        servers: those of the consumer.
+        consumer: it reads to the end of partitions (`enable.partition.eof`) and is not assigned to any.
+        spans: offsets, from and up to, of each partition; those behind are not looked at.
+        own: whether the messages of an instrument are to be looked at; others write to the partition too.
+
+    Raises:
+        RunError: the brokers do not answer, or rows are missing in what they have.
+    """
+    ends = {at: end for at, (begin, end) in spans.items() if end > begin}
+    found: dict[tuple[str, str], Written] = {}
+    if not ends:
+        return found
+    consumer.assign([TopicPartition(topic, partition, spans[topic, partition][0]) for topic, partition in ends])
+    moved_s = time.monotonic()
+    while ends:
+        messages = consumer.consume(_BATCH, 0.2)
+        if messages:
+            moved_s = time.monotonic()
+        elif time.monotonic() - moved_s > SILENT_S:
+            topics = ", ".join(sorted({topic for topic, _ in ends}))
+            raise RunError(
+                f"Kafka at {servers} sends nothing of what was written to {topics}. Look at the brokers, then start again: the run "
+                "goes on from its last snapshot."
+            )
+        for message in messages:
+            at, error = place_of(message), message.error()
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    raise kafka_error(servers, error, topic=at[0], right="READ", kind=RunError)
+                ends.pop(at, None)
+            elif at in ends:
+                offset = message.offset() or 0
+                if offset < ends[at]:
+                    _note(found, message, own)
+                if offset >= ends[at] - 1:
+                    del ends[at]
+    consumer.unassign()
+    return found
+
+
+def place_of(message: Any) -> At:
+    """The topic and the partition of a message."""
+    return message.topic(), message.partition()
+
+
+def _note(found: dict[tuple[str, str], Written], message: Any, own: Callable[[str], bool]) -> None:
+    """Take note of a message; what is not ours is not looked at."""
+    instrument = (message.key() or b"").decode(errors="replace")
+    if not own(instrument):
+        return
+    try:
+        stream, name, first, count, watermark, control, _ = position_of(message.headers())
+    except Undecodable:
+        return
+    written = found.setdefault((instrument, stream), Written())
+    if first >= 0:
+        if written.first is None:
+            written.first, written.rows = first, first
+        if first > written.rows:
+            raise missing(message.topic(), instrument, stream, written.rows, first)
+        written.rows = max(written.rows, first + count)
+    elif name:
+        written.ids.append(name)
+    written.watermark = max(written.watermark, watermark)
+    written.control += [row.tobytes() for row in control]
+
+
+def missing(topic: str, instrument: str, stream: str, rows: int, first: int | None) -> RunError:
+    """What is said of rows that are not there, though those behind them are.
+
+    Args:
+        topic: where they should be.
+        instrument: whose they are.
+        stream: of what stream.
+        rows: how many there are.
+        first: the number of the next one.
+    """
+    return RunError(
+        f"Topic {topic} has {rows} rows of stream {stream} of {instrument}, then that of number {first}: what is between was "
+        "removed, or something else writes there. Make topics under another kafka.prefix, and start over in another directory."
+    )
+
+
+def ends_of(servers: str, consumer: Consumer, at: At) -> tuple[int, int]:
+    """The first offset that a partition still has, and the one behind its last.
+
+    Raises:
+        RunError: the brokers do not answer, or the user may not read it.
+    """
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(*at), ANSWER_S, cached=False)
+    except KafkaException as error:
+        raise kafka_error(servers, error.args[0], topic=at[0], right="READ", kind=RunError) from None
+    return low, high
