@@ -44,6 +44,7 @@ class Reading(NamedTuple):
         shards: how many partitions it has.
         partitions: those that are read.
         streams: what rows its streams have.
+        others: whether it has streams beside these, which are passed over unread.
         lacking: the streams of the run that an instrument does not have, where there are any.
         preloaded: whether instruments begin with a preload.
         foreign: the instruments of a topic that another program writes: its messages are trades in ccxt's unified JSON.
@@ -53,6 +54,7 @@ class Reading(NamedTuple):
     shards: int
     partitions: tuple[int, ...]
     streams: Mapping[str, Columns] = MARKET
+    others: bool = False
     lacking: Mapping[str, frozenset[str]] = {}
     preloaded: bool = False
     foreign: tuple[str, ...] = ()
@@ -186,8 +188,10 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
             try:
                 if self._foreign is not None:
                     self._foreign.take(message.key(), value, offset)
-                else:
-                    parts.append(self._placed(part_of(Message(message.key(), value, message.headers())), offset))
+                    continue
+                part = part_of(Message(message.key(), value, message.headers()))
+                if not self._reading.others or part.position.stream in self._reading.streams:
+                    parts.append(self._placed(part, offset))
                     read.append(message)
             except Undecodable as why:
                 letters.append(self._letter(message, why))
