@@ -30,9 +30,9 @@ check: .venv/developed ## lint, types, import contracts, fast tests: under two m
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not kafka'
 
-test: .venv/developed ## everything: lint, types, contracts, laws, crashes, command line, doctests
+test: .venv/developed ## everything: lint, types, contracts, laws, crashes, command line, a Kafka broker, doctests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -45,7 +45,12 @@ test: .venv/developed ## everything: lint, types, contracts, laws, crashes, comm
 	.cache/nautilus-venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: nautilus_trader \
 		&& touch $@ || echo "nautilus_trader could not be installed: the benchmarks go on without it"
 
-bench: .venv/developed .cache/nautilus-venv/tried ## print the benchmark tables
+.cache/quix-venv/tried: .venv/installed
+	$(BIN)/python -m venv .cache/quix-venv
+	.cache/quix-venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: quixstreams \
+		&& touch $@ || echo "quixstreams could not be installed: the benchmarks go on without it"
+
+bench: .venv/developed .cache/nautilus-venv/tried .cache/quix-venv/tried ## print the benchmark tables
 	$(BIN)/python -m benchmarks
 
 soak: .venv/developed ## the long runs: every law and fault with many seeds, many kills; then docs/soak.md

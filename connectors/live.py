@@ -27,7 +27,7 @@ from connectors.exchange import (
     voids,
     voids_beside,
 )
-from connectors.members import changed, members_at, promised
+from connectors.members import certain_until, changed, members_at, promised
 from connectors.tape import Tape, Universe
 from connectors.tape.batches import absent, batches, opened
 from connectors.tape.records import Items
@@ -259,7 +259,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         out += changes
         if out:
             if not self._tape.end:
-                out = self._begin() + out
+                lacking, members = self._source.lacking, MEMBERS in self._source.feeds
+                said = [item for name in self._source.named for item in absent(name, lacking)]
+                out = said + members_at(0, self._source.named if members else ()) + out
             self._offset = self._tape.append(out)
         elif not states:
             self._awake = datetime.now(UTC) + _IDLE
@@ -344,26 +346,17 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
                 found += voids_beside(source.beside, source.followed(exchange), boundary_ns)
         return found
 
-    def _begin(self) -> Items:
-        """What stands at the beginning of a tape."""
-        source = self._source
-        out = [item for name in source.named for item in absent(name, source.lacking)]
-        return out + members_at(0, source.named) if MEMBERS in source.feeds else out
-
     def _promise(self) -> Items:
-        """Up to when it is certain who takes part: up to the source clocks of the exchanges whose markets come and go, or what is
-        known of these, if that is later. Any later change is stamped accordingly, so an exchange without a clock holds nobody.
-        """
-        source, known = self._source, list[int]()
-        for part in self._parts:
-            if part.exchange in source.exchange.largest and part.feed.timed:
-                followed = source.followed(part.exchange)
-                known.append(
-                    max(source.now_ns(part.exchange), *(source.standings[name].watermark_ns for name in followed), 0)
-                )
-        out = promised(self._members.watermark_ns, min(known), source.standings) if known else []
-        for part in self._parts:
-            part.decided_ns = max(part.decided_ns, *(frame.watermark for _, frame in out), NEVER)
+        """Up to when it is certain who takes part; what is decided after that is stamped accordingly."""
+        source = self._source
+        if MEMBERS not in source.feeds:
+            return []
+        clocks = {part.exchange: source.now_ns(part.exchange) for part in self._parts if part.feed.timed}
+        until = certain_until(clocks, source.standings, source.exchange.largest)
+        out = promised(self._members.watermark_ns, until, source.standings)
+        for _, frame in out:
+            for part in self._parts:
+                part.decided_ns = frame.watermark
         return out
 
     def _states(self) -> Items:

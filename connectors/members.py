@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
+from connectors.exchange import Standing
 from connectors.tape.records import Items
 from events.feeds import FEEDS, GLOBAL, MEMBERS, UNIVERSE
 from events.frames import Array, Frame
@@ -34,6 +35,20 @@ def changed(items: Items) -> Items:
         for row in frame.rows
     ]
     return _said(rows)
+
+
+def certain_until(clocks: Mapping[str, int], standings: Mapping[str, Standing], choosing: Collection[str]) -> int:
+    """Up to when it is certain who takes part: up to the clocks of the exchanges whose markets come and go, or up to what is known
+    of these, if that is later. One without a clock chooses nobody before it has one, and holds nobody.
+
+    >>> certain_until({"x": 50, "y": 40}, {"x:A/B": Standing(watermark_ns=60)}, {"x", "z"}), certain_until({}, {}, {"x"}) == NEVER
+    (60, True)
+    """
+    reached = {
+        exchange: max([now_ns, *(at.watermark_ns for name, at in standings.items() if name.startswith(f"{exchange}:"))])
+        for exchange, now_ns in clocks.items()
+    }
+    return min([at for exchange, at in reached.items() if exchange in choosing] or reached.values(), default=NEVER)
 
 
 def promised(before_ns: int, now_ns: int, instruments: Iterable[str]) -> Items:

@@ -31,6 +31,7 @@ from flows.report import refused_line
 from flows.stages import Stage, bars_settings, bars_stage, features_stage, with_timeframes, write_stage
 from flows.sweep import Sweep, print_sweep
 from flows.tape_commands import tape_app
+from flows.topics_command import topics_app
 from flows.verify import verify as compare
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.add_typer(market_app)
 app.add_typer(fetch_app)
 app.add_typer(diagnose_app)
 app.add_typer(tape_app, name="tape")
+app.add_typer(topics_app, name="topics")
 
 
 @app.command()

@@ -49,7 +49,7 @@ def show(name: Name = None) -> None:
     """Print the settings in force as YAML; what differs from the defaults says where it came from."""
     resolved = resolve(name)
     settings = resolved.settings
-    plan = _plan_in_force(settings)
+    plan = plan_in_force(settings)
     typer.echo(f"# analysis_hash {plan.analysis_hash}, preset {_preset(settings.confluence.preset, plan)}")
     typer.echo(show_settings(settings, resolved.origins), nl=False)
 
@@ -112,7 +112,7 @@ def _indicator_problems(resolved: Resolved, settings: Settings) -> Iterator[Prob
             yield Problem(resolved.origin(path), path, f"no built-in indicator {name!r}{meant(name, BUILTIN)}")
 
 
-def _plan_in_force(settings: Settings) -> Plan:
+def plan_in_force(settings: Settings) -> Plan:
     """That of a live run, where they name symbols; else of trades alone."""
     named = settings.exchange.symbols
     if not named:
@@ -124,7 +124,7 @@ def _plan_in_force(settings: Settings) -> Plan:
 
 
 def _summary(settings: Settings) -> Iterator[str]:
-    plan = _plan_in_force(settings)
+    plan = plan_in_force(settings)
     yield f"ok: analysis_hash {plan.analysis_hash}"
     given = settings.confluence.preset
     weights = ", ".join(f"{name} {weight:g}" for name, weight in plan.dimensions)

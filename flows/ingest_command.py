@@ -97,8 +97,10 @@ def run(settings: Settings, inputs: Inputs | Recording | None, out: Path, consol
             f"ingest: {of} to topic {made.topics.market}; Ctrl-C stops, the same command goes on", soft_wrap=True
         )
         told = made.run()
-    table = narrow_table(f"{told['state']}; rows in {told['topic']}, from the beginning", "", "stream", "rows")
+    table = narrow_table("rows it has now", told["topic"], "stream", "rows")
     for name, streams in told["rows"].items():
         for stream, rows in streams.items():
             table.add_row(name, stream, f"{rows:,}")
-    console.print(table)
+    console.print(f"{told['state']}: all that was read is in topic {told['topic']}", soft_wrap=True)
+    if told["rows"]:
+        console.print(table)

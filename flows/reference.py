@@ -17,6 +17,7 @@ from events.streams import Columns, is_digested
 from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.plan import Plan
 from flows.reference_notes import BETA_NOTES, NOTES
+from flows.schemas import published
 from operators.ballot import BESIDE_SCORES
 from operators.beta import BETA_COLUMNS
 from operators.dimensions import DIMENSIONS, SCORES
@@ -32,20 +33,21 @@ _OF_COLUMNS = {
 }
 _ABOUT = {
     "beta": "Of runs of several instruments, `beta.reference` among them.",
-    "global": "Figures of all instruments together, under the key `GLOBAL`, of runs of five instruments or more: a row per minute, "
+    "global": "Figures of all instruments together, under the key `GLOBAL`, of runs of five instruments or more, or whose "
+    "instruments come and go: a row per minute, "
     "made of the bars that close then, each waited for or void, and of use to later minutes alone.",
 }
 _TYPES = {"f": "number", "i": "whole number", "u": "whole number"}
 
 
 def pages() -> dict[str, str]:
-    """The pages by file name.
+    """The pages by file name, and the schemas of records.
 
-    >>> sorted(pages())
-    ['reference-commands.md', 'reference-indicators.md', 'reference-metrics.md', 'reference-streams.md']
+    >>> sorted(pages())[:2]
+    ['reference-commands.md', 'reference-indicators.md']
     """
     made = {"commands": _commands(), "indicators": _indicators(), "metrics": _metrics(), "streams": _streams()}
-    return {f"reference-{name}.md": "\n".join(lines) + "\n" for name, lines in made.items()}
+    return {f"reference-{name}.md": "\n".join(lines) + "\n" for name, lines in made.items()} | published()
 
 
 def _commands() -> Iterator[str]:
@@ -189,5 +191,6 @@ def _type(dtype: np.dtype[Any]) -> str:
 
 
 if __name__ == "__main__":
+    (Path(sys.argv[1]) / "schemas").mkdir(exist_ok=True)
     for _file, _text in pages().items():
         (Path(sys.argv[1]) / _file).write_text(_text, "utf-8")

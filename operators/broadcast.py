@@ -1,7 +1,8 @@
 """What crosses from one instrument to others: the bars of a reference to all, the bars of all to one place, and its rows back.
 
-Members are the instruments that a run has from its beginning on. One that joins later, or again, or that a file turns out to hold,
-takes no part: the streams that go to all are said to be none for it (END), so that nothing of it waits.
+Members, here, are the instruments that a run has from its beginning on. One that a file turns out to hold beyond them takes no
+part, nor does one that leaves and comes again: the streams that go to all are said to be none for it (END), so that it waits not.
+Where instruments join and leave, and it is said when, `open_relay` and `open_market` stand in place of this.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from events.feeds import MEMBERS
 from events.frames import NO_CONTROL, NO_ROWS, Array, Frame, control
 from events.schema import COLD, END, FOLD_MISSING, FOREVER, LEAVE, NEVER, PARTIAL, VOID
-from operators.ordered import void_end
+from operators.ordered import meets, void_end
 
 Item = tuple[str, Frame]
 
@@ -153,7 +154,7 @@ def effective(watermark: int, control: Array) -> int:
     """The watermark behind the voids among control rows that begin at or below it."""
     if len(control):
         for row in sorted(control[control["kind"] == VOID].tolist()):
-            if row[2] <= watermark < void_end(row):
+            if meets(row[2], watermark) and watermark < void_end(row):
                 watermark = void_end(row)
     return watermark
 

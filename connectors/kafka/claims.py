@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from connectors.kafka.client import REACH_S, Connection
 from connectors.kafka.faults import kafka_errors
 from events.errors import RunError
 
-ANSWER_S: Final = 10.0
 At = tuple[str, int]
 """Topic and partition."""
 
@@ -50,21 +51,37 @@ def claim_of(text: str | None, offset: int) -> Claim | None:
     return Claim(words[1], int(words[2]), offset if words[3] == "closed" else None)
 
 
-def claims_of(servers: str, group: str, consumer: Consumer, places: Iterable[At]) -> dict[At, Claim]:
+def claims_of(connection: Connection, admin: AdminClient, group: str, places: Iterable[At]) -> dict[At, Claim]:
     """The claims of the writer with this group, where it has any.
 
     Raises:
         RunError: the brokers do not answer, or the user may not ask them.
     """
-    asked = [TopicPartition(topic, partition) for topic, partition in places]
-    with kafka_errors(servers, group=group, kind=RunError):
-        found = {
-            (at.topic, at.partition): claim_of(at.metadata, at.offset) for at in consumer.committed(asked, ANSWER_S)
-        }
+    found = {at: claim_of(text, offset) for at, (offset, text) in _kept(connection, admin, group, places).items()}
     return {at: claim for at, claim in found.items() if claim is not None}
 
 
-def claim(servers: str, group: str, consumer: Consumer, claims: Mapping[At, Claim]) -> None:
+def committed(connection: Connection, admin: AdminClient, group: str, places: Iterable[At]) -> dict[At, int]:
+    """The offsets that a group has committed, where it has.
+
+    Raises:
+        RunError: the brokers do not answer, or the user may not ask them.
+    """
+    return {at: offset for at, (offset, _) in _kept(connection, admin, group, places).items() if offset >= 0}
+
+
+def _kept(
+    connection: Connection, admin: AdminClient, group: str, places: Iterable[At]
+) -> dict[At, tuple[int, str | None]]:
+    """The offsets of a group, with what stands beside them; negative where there is none."""
+    asked = [TopicPartition(*at) for at in places]
+    with kafka_errors(connection.servers, group=group, kind=RunError):
+        told = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)], request_timeout=REACH_S)
+        kept = told[group].result(REACH_S + 1).topic_partitions
+    return {(at.topic, at.partition): (at.offset, at.metadata) for at in kept}
+
+
+def claim(connection: Connection, admin: AdminClient, group: str, claims: Mapping[At, Claim]) -> None:
     """Let the brokers keep these claims.
 
     Raises:
@@ -74,5 +91,10 @@ def claim(servers: str, group: str, consumer: Consumer, claims: Mapping[At, Clai
         TopicPartition(topic, partition, made.begin if made.end is None else made.end, made.text)
         for (topic, partition), made in claims.items()
     ]
-    with kafka_errors(servers, group=group, kind=RunError):
-        consumer.commit(offsets=offsets, asynchronous=False)
+    with kafka_errors(connection.servers, group=group, kind=RunError):
+        told = admin.alter_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=REACH_S
+        )
+        for at in told[group].result(REACH_S + 1).topic_partitions:
+            if at.error is not None:
+                raise KafkaException(at.error)

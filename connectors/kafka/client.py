@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
@@ -12,18 +13,23 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from connectors.kafka.faults import Said, kafka_error, kafka_errors, options_error
-from events.errors import InputError, SettingsError, TidewaxError
+from events.errors import SettingsError
 
 REACH_S: Final = 8.0
 """How long brokers that do not answer are waited for before a run begins."""
+_NEWS_S: Final = 2.0  # until all brokers know of a topic that was just made
 MESSAGE_BYTES: Final = 1_000_000
 """What a message may have where the topic's own limit may not be read; brokers allow a little more."""
+
+_silent = logging.getLogger(f"{__name__}.librdkafka")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False  # a library's lines on the terminal are of no use to anybody, and who knows what is in them
 
 _Client = TypeVar("_Client", AdminClient, Producer, Consumer)
 
 _COMMON: Final[dict[str, Any]] = {
     "client.id": "tidewax",
-    "log_level": 0,  # errors are told as sentences; lines of a library on the terminal are of no use to anybody
+    "log_level": 0,  # errors are told as sentences
     "reconnect.backoff.max.ms": 1_000,
     "topic.metadata.refresh.interval.ms": 30_000,
 }
@@ -123,7 +129,7 @@ def opened(
     Raises:
         SettingsError: `kafka.options` does not fit; it names the options, without their values.
     """
-    options = client_options(kind, connection, own)
+    options = {**client_options(kind, connection, own), "logger": _silent}
     if said is not None:
         options["error_cb"] = said
     try:
@@ -155,16 +161,35 @@ def connect_admin(connection: Connection, within_s: float = REACH_S) -> AdminCli
             return admin
 
 
-def partitions_of(connection: Connection, admin: AdminClient, topics: Collection[str]) -> dict[str, int]:
+def partitions_of(
+    connection: Connection, admin: AdminClient, topics: Collection[str], rights: Collection[str] = ()
+) -> dict[str, int]:
     """How many partitions each of these topics has.
 
+    Args:
+        connection: where the brokers are.
+        admin: a client of theirs.
+        topics: their names.
+        rights: what the user has to be allowed to do with them, such as READ and WRITE.
+
     Raises:
-        InputError: one is not there, or must not be looked at; or the brokers do not answer.
+        InputError: one is not there, or the user lacks a right to it; or the brokers do not answer.
     """
-    found = described(connection, admin, topics)
+    ends_s = time.monotonic() + _NEWS_S
+    while True:
+        found = described(connection, admin, topics)
+        wrong = [(topic, answer) for topic, answer in found.items() if isinstance(answer, KafkaError)]
+        if not wrong:
+            break
+        if time.monotonic() > ends_s:
+            raise kafka_error(connection.servers, wrong[0][1], topic=wrong[0][0], right="DESCRIBE")
+        time.sleep(0.1)
     for topic in topics:
-        if isinstance(found[topic], KafkaError):
-            raise kafka_error(connection.servers, found[topic], topic=topic, right="DESCRIBE")
+        allowed = {right.name for right in found[topic].authorized_operations or ()}
+        for right in rights if allowed else ():
+            if right not in allowed:
+                refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+                raise kafka_error(connection.servers, refused, topic=topic, right=right)
     return {topic: len(found[topic].partitions) for topic in topics}
 
 
@@ -174,8 +199,9 @@ def described(connection: Connection, admin: AdminClient, topics: Collection[str
     Raises:
         InputError: the brokers do not answer.
     """
+    names = TopicCollection(list(topics))
     with kafka_errors(connection.servers):
-        asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=REACH_S)
+        asked = admin.describe_topics(names, include_authorized_operations=True, request_timeout=REACH_S)
     return {topic: _answer(connection, asked[topic]) for topic in topics}
 
 
@@ -204,17 +230,12 @@ def _answer(connection: Connection, future: Future[Any]) -> Any:
     """What was asked for, or what the brokers said against it.
 
     Raises:
-        TidewaxError: they do not answer.
+        InputError: they do not answer.
     """
-    try:
-        return future.result(REACH_S + 1)
-    except KafkaException as error:
-        if error.args[0].code() < 0:  # of librdkafka, not of a broker
-            raise kafka_error(connection.servers, error.args[0]) from None
-        return error.args[0]
-    except TimeoutError:
-        raise _silent(connection) from None
-
-
-def _silent(connection: Connection) -> TidewaxError:
-    return InputError(f"Kafka at {connection.servers} does not answer. Look at the broker, then start again.")
+    with kafka_errors(connection.servers):
+        try:
+            return future.result(REACH_S + 1)
+        except KafkaException as error:
+            if error.args[0].code() < 0:  # of librdkafka, not of a broker
+                raise
+            return error.args[0]

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from connectors.kafka.client import Connection, opened
 from connectors.kafka.faults import Said, kafka_error
 from connectors.kafka.wire import Message
-from events.errors import RunError
+from events.errors import RunError, TidewaxError
 
 PATIENCE_S: Final = 120.0
 """How long brokers may take nothing before a run stops."""
@@ -47,6 +47,7 @@ class Delivery:
         self._servers, self._limits = connection.servers, dict(limits)
         self._stopping, self._patience_s = stopping or Event(), patience_s
         self._said, self._refused = Said(), list[tuple[KafkaError, str, str]]()
+        self._stopped: KafkaError | None = None
         sizes = sorted(limits.values())
         own = {"message.max.bytes": max(1_000, sizes[-1]), "batch.size": min(_BATCH_BYTES, sizes[0])}
         self._producer = opened(Producer, connection, self._said, own)
@@ -70,20 +71,18 @@ class Delivery:
                 self._produce(topic, value, key, partition, headers=headers, on_delivery=delivered)
                 return
             except BufferError:
-                self._producer.poll(_LOOK_S)
-                self.look()
+                self._serve(self._producer.poll, _LOOK_S)
                 self._waited()
             except KafkaException as error:
-                self._producer.poll(0)
-                self.look()
+                self._serve(self._producer.poll, 0)
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise self._too_large(topic, message, len(value)) from None
                 raise kafka_error(self._servers, error.args[0], topic=topic, right="WRITE", kind=RunError) from None
 
     def refuse(self, error: KafkaError, message: Any) -> None:
-        """Take note that a message was not written; `look` raises it."""
-        name = dict(message.headers() or ()).get("id", b"").decode(errors="replace")
-        self._refused.append((error, message.topic(), name))
+        """Take note that a message was not written; it is raised when something is polled next."""
+        what = f"a message of {len(message):,} bytes of {(message.key() or b'').decode(errors='replace')}"
+        self._refused.append((error, message.topic(), what))
 
     def poll(self) -> None:
         """Let librdkafka tell what has become of messages.
@@ -91,8 +90,7 @@ class Delivery:
         Raises:
             RunError: one could not be written.
         """
-        self._producer.poll(0)
-        self.look()
+        self._serve(self._producer.poll, 0)
 
     def settle(self) -> None:
         """Wait until all that was sent is written.
@@ -101,35 +99,44 @@ class Delivery:
             RunError: a message was refused, or the brokers took nothing for too long.
         """
         self._left = -1
-        while self._producer.flush(_LOOK_S):
-            self.look()
+        while self._serve(self._producer.flush, _LOOK_S):
             self._waited()
-        self.look()
-
-    def look(self) -> None:
-        """Raise what is wrong, if anything is.
-
-        Raises:
-            RunError: a message was refused.
-        """
-        if not self._refused and self._said.fatal is None:
-            return
-        self._producer.poll(_LOOK_S)  # what was refused says more than that nothing goes on
-        if not self._refused:
-            assert self._said.fatal is not None
-            raise kafka_error(self._servers, self._said.fatal, kind=RunError)
-        error, topic, name = self._refused[0]
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            raise RunError(
-                f"Kafka at {self._servers} refused message {name}, or the batch it was in, as larger than topic {topic} takes. "
-                f"Raise max.message.bytes of the topic, then start again: the run goes on from its last snapshot."
-            )
-        raise kafka_error(self._servers, error, topic=topic, right="WRITE", kind=RunError)
 
     def close(self) -> None:
         """Let go of what has not been written; a resumed run writes it. Never raises."""
         with suppress(Exception):
             self._producer.purge()
+
+    def _serve(self, way: Callable[[float], int], within_s: float) -> int:
+        """Let librdkafka tell what has become of messages; what it returns.
+
+        Raises:
+            RunError: one could not be written.
+        """
+        try:
+            left = way(within_s)
+        except KafkaException as error:  # the producer has stopped
+            self._stopped = self._stopped or error.args[0]
+            with suppress(KafkaException):
+                self._producer.poll(_LOOK_S)  # which message was refused says more
+            left = 0
+        if self._refused:
+            raise self._refusal(*self._refused[0])
+        if self._stopped is not None:
+            if self._stopped.code() != KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+                raise kafka_error(self._servers, self._stopped, kind=RunError)
+            # said of an idempotent producer whose user may write to no topic at all
+            refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+            raise kafka_error(self._servers, refused, topic=next(iter(self._limits)), right="WRITE", kind=RunError)
+        return left
+
+    def _refusal(self, error: KafkaError, topic: str, what: str) -> TidewaxError:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return RunError(
+                f"Kafka at {self._servers} refused {what}, or the batch it was in, as larger than topic {topic} takes. Raise "
+                "max.message.bytes of the topic, then start again: the run goes on from its last snapshot."
+            )
+        return kafka_error(self._servers, error, topic=topic, right="WRITE", kind=RunError)
 
     def _waited(self) -> None:
         """Look whether the brokers still take messages.

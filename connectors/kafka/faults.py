@@ -52,25 +52,22 @@ class Said:
 
     def __init__(self) -> None:
         self._newest: dict[int, KafkaError] = {}
-        self.fatal: KafkaError | None = None
 
     def __call__(self, error: KafkaError) -> None:
         """Take what is said."""
         self._newest[error.code()] = error
-        if error.fatal():
-            self.fatal = self.fatal or error
 
     @property
     def why(self) -> KafkaError | None:
         """What says most about why nothing goes on; None if nothing was said."""
         told = (self._newest[code] for code in _TELLING if code in self._newest)
-        return self.fatal or next(told, next(iter(self._newest.values()), None))
+        return next(told, next(iter(self._newest.values()), None))
 
     @property
     def final(self) -> bool:
         """Whether trying again would not help: the login or the certificates are refused."""
         why = self.why
-        return why is not None and (why.code() in (*_LOGIN, KafkaError._SSL) or why.fatal())
+        return why is not None and why.code() in (*_LOGIN, KafkaError._SSL)
 
     def forget(self) -> None:
         """The connections work again."""
@@ -131,9 +128,12 @@ def kafka_error(
 def kafka_errors(
     servers: str, *, topic: str = "", group: str = "", right: str = "", kind: type[TidewaxError] = InputError
 ) -> Iterator[None]:
-    """Turn a KafkaException of the block into an error as `kafka_error` makes them."""
+    """Turn a KafkaException of the block, or a TimeoutError, into an error as `kafka_error` makes them."""
     try:
         yield
+    except TimeoutError:
+        silent = KafkaError(KafkaError._TIMED_OUT)
+        raise kafka_error(servers, silent, topic=topic, group=group, right=right, kind=kind) from None
     except KafkaException as error:
         raise kafka_error(servers, error.args[0], topic=topic, group=group, right=right, kind=kind) from None
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bytewax.outputs import StatefulSinkPartition
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import KafkaError
+from confluent_kafka.admin import AdminClient
 
 from connectors.kafka.claims import At, Claim, claim, claims_of
-from connectors.kafka.client import Connection, opened
+from connectors.kafka.client import Connection
 from connectors.kafka.delivery import OVERHEAD_BYTES, Delivery
 from connectors.kafka.names import shard_of
 from connectors.kafka.newest import newest_message
@@ -29,6 +30,8 @@ SinkState = tuple[tuple[tuple[str, int], ...], tuple[StandingState, ...]]
 
 _LEFT_OUT: Final = -1
 """In place of the offset, of a topic that the settings have left out meanwhile."""
+_FRAME_BYTES: Final = 1_000_000
+"""What frames are cut to, though a topic may take more in one message."""
 _CLAIM_S: Final = 6 * 3600.0
 """How often a claim is made anew: brokers forget committed offsets after some days."""
 
@@ -38,6 +41,7 @@ class Shared:
     """What the partitions of a sink share."""
 
     connection: Connection
+    admin: AdminClient
     routes: Mapping[str, Route]
     wire: str
     group: str
@@ -69,7 +73,7 @@ class Shared:
             self._delivery = None
 
 
-class _Lane:
+class Lane:
     """A partition of a topic that is written."""
 
     def __init__(self, partition: int, end: int, delivery: Delivery) -> None:
@@ -95,11 +99,12 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
             if stream in shared.routes:
                 standing = Standing(handed, written, watermark, list(ids), list(control))
                 self._standings[instrument, stream] = standing
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._claims: dict[At, Claim] = {}
         self._fresh: dict[tuple[str, str], Standing] = {}
-        self._most = {topic: max(1, limit - OVERHEAD_BYTES) for topic, limit in shared.limits.items()}
+        self._most = {name: min(_FRAME_BYTES, max(1, limit - OVERHEAD_BYTES)) for name, limit in shared.limits.items()}
         self._failed = self._closed = self._sent = False
+        self._claimed_s = 0.0
         shared.users += 1
         self._delivery = shared.delivery()
         try:
@@ -177,40 +182,37 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
             route = self._shared.routes[at[1]]
             assert route.latest is not None
             message = newest_message(*at, route.stream, standing.newest)
-            lane = _Lane(self._shard, 0, self._delivery)
+            lane = Lane(self._shard, 0, self._delivery)
             self._delivery.send(route.latest, self._shard, message, lane.delivered)
             standing.newest = None
             del self._fresh[at]
 
-    def _open(self, topics: Collection[str]) -> dict[str, _Lane]:
+    def _open(self, topics: Collection[str]) -> dict[str, Lane]:
         """Begin to write topics: make sure that nobody else does, and find what was written behind the snapshot."""
-        shared, servers = self._shared, self._shared.connection.servers
+        shared, to = self._shared, self._shared.connection
         places = {(topic, self._shard if shared.partitions[topic] > 1 else 0): topic for topic in topics}
-        with self._consumer() as consumer:
-            claims = claims_of(servers, shared.group, consumer, places)
-            spans: dict[At, tuple[int, int]] = {}
-            cut: set[str] = set()
-            for at in places:
-                low, high = ends_of(servers, consumer, at)
-                claimed = claims.get(at)
-                begin = self._begin(at, claimed, high)
-                up_to = high if claimed is None or claimed.end is None else claimed.end
-                spans[at] = (max(begin, low), up_to)
-                if low > begin:
-                    cut.add(at[0])
-                self._claims[at] = Claim(shared.run, begin if claimed is None else claimed.begin)
-            claim(servers, shared.group, consumer, self._claims)
-            self._claimed_s = time.monotonic()
-            for where, written in scan(servers, consumer, spans, self._own).items():
-                if where[1] in shared.routes:
-                    standing = self._standings.setdefault(where, Standing())
-                    topic = shared.routes[where[1]].topic
-                    if topic in cut and written.first is not None:  # rows that retention has removed were written
-                        standing.written = max(standing.written, written.first)
-                    if not standing.found(written):
-                        raise missing(topic, *where, standing.written, written.first)
-        for at, topic in places.items():
-            self._lanes[topic] = _Lane(at[1], max(spans[at]), self._delivery)
+        if not places:
+            return self._lanes
+        claims = claims_of(to, shared.admin, shared.group, places)
+        spans: dict[At, tuple[int, int]] = {}
+        cut: set[str] = set()
+        for at, (low, high) in ends_of(to, shared.admin, list(places)).items():
+            claimed = claims.get(at)
+            begin = self._begin(at, claimed, high)
+            spans[at] = (max(begin, low), high if claimed is None or claimed.end is None else claimed.end)
+            if low > begin:
+                cut.add(at[0])
+            self._claims[at] = Claim(shared.run, begin if claimed is None else claimed.begin)
+            self._lanes[at[0]] = Lane(at[1], max(begin, high), self._delivery)
+        self._claim(self._claims)
+        for where, written in scan(to, shared.group, spans, self._own).items():
+            if where[1] in shared.routes:
+                standing = self._standings.setdefault(where, Standing())
+                topic = shared.routes[where[1]].topic
+                if topic in cut and written.first is not None:  # rows that retention has removed were written
+                    standing.written = max(standing.written, written.first)
+                if not standing.found(written):
+                    raise missing(topic, *where, standing.written, written.first)
         return self._lanes
 
     def _begin(self, at: At, claimed: Claim | None, high: int) -> int:
@@ -245,15 +247,5 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
         return shard_of(instrument, self._shared.shards) == self._shard and self._shared.own(instrument)
 
     def _claim(self, claims: Mapping[At, Claim]) -> None:
-        with self._consumer() as consumer:
-            claim(self._shared.connection.servers, self._shared.group, consumer, claims)
+        claim(self._shared.connection, self._shared.admin, self._shared.group, claims)
         self._claimed_s = time.monotonic()
-
-    @contextmanager
-    def _consumer(self) -> Iterator[Consumer]:
-        own = {"group.id": self._shared.group, "enable.partition.eof": True}
-        consumer = opened(Consumer, self._shared.connection, None, own)
-        try:
-            yield consumer
-        finally:
-            consumer.close()

@@ -59,10 +59,14 @@ class KafkaSink(FixedPartitionedSink[Frame, SinkState]):
     ) -> None:
         topics = sorted({topic for route in routes.values() for topic in (route.topic, route.latest) if topic})
         admin = connect_admin(connection)
-        partitions = partitions_of(connection, admin, topics)
+        newest = {route.latest for route in routes.values()}
+        partitions = partitions_of(
+            connection, admin, [topic for topic in topics if topic not in newest], ("READ", "WRITE")
+        )
+        partitions |= partitions_of(connection, admin, [topic for topic in topics if topic in newest], ("WRITE",))
         most = max(partitions.values())
         for topic, count in partitions.items():
-            if count not in (1, most) or (count != most and any(route.latest == topic for route in routes.values())):
+            if count not in (1, most) or (count != most and topic in newest):
                 other = next(name for name, n in partitions.items() if n == most)
                 raise InputError(
                     f"Topic {topic} has {count} partitions, and topic {other} {most}: instruments would be in different shards of "
@@ -76,6 +80,7 @@ class KafkaSink(FixedPartitionedSink[Frame, SinkState]):
         }
         self._shared = Shared(
             connection,
+            admin,
             dict(routes),
             wire,
             f"{connection.group}.{writer}",

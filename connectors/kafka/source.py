@@ -13,10 +13,11 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from connectors.kafka.client import Connection
 from connectors.kafka.foreign import ForeignTrades
 from connectors.kafka.health import KafkaHealth
+from connectors.kafka.parts import Part, apart, joined, parts_of
 from connectors.kafka.poison import dead_letter
 from connectors.kafka.reader import Reader
 from connectors.kafka.undecodable import Undecodable
-from connectors.kafka.wire import MARKET, Message, Part, joined, part_of
+from connectors.kafka.wire import MARKET
 from connectors.tape.batches import opened
 from events.errors import InputError, RunError
 from events.frames import Frame
@@ -176,39 +177,41 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
         Raises:
             InputError: rows are missing, or nothing could be read so far.
         """
-        parts, read, letters, size = list[Part](), list[Any](), Items(), 0
-        end = None if self._source.tail else self._reader.high
-        for message in messages:
-            offset, value = message.offset(), message.value()
-            if end is not None and offset >= end:
-                self._reader.ended = True
-                break
-            self._next = offset + 1
-            size += len(value or b"")
-            try:
-                if self._foreign is not None:
-                    self._foreign.take(message.key(), value, offset)
-                    continue
-                part = part_of(Message(message.key(), value, message.headers()))
-                if not self._reading.others or part.position.stream in self._reading.streams:
-                    parts.append(self._placed(part, offset))
-                    read.append(message)
-            except Undecodable as why:
-                letters.append(self._letter(message, why))
+        self._next = messages[-1].offset() + 1
+        if not self._source.tail and self._next > self._reader.high:
+            messages = [message for message in messages if message.offset() < self._reader.high]
+            self._next, self._reader.ended = self._reader.high, True
+        values, letters = [message.value() or b"" for message in messages], Items()
+        size = sum(map(len, values))
         self._most = max(1, min(_MOST, _BATCH_BYTES * len(messages) // max(1, size)))
-        try:
-            items = joined(parts, self._reading.streams)
-        except Undecodable:
-            legible = [self._legible_part(part, message, letters) for part, message in zip(parts, read)]
-            items = joined(legible, self._reading.streams)
         if self._foreign is not None:
-            items = self._foreign.frames()
+            items = self._of_others(self._foreign, messages, letters)
+        else:
+            keys, headers = [message.key() for message in messages], [message.headers() for message in messages]
+            found, bad = parts_of(keys, values, headers)
+            letters += [self._letter(messages[place], why) for place, why in bad]
+            if self._reading.others:
+                found = [part for part in found if part.position.stream in self._reading.streams]
+            parts = [self._placed(part, messages) for part in found]
+            try:
+                items = joined(parts, self._reading.streams)
+            except Undecodable:
+                each = (self._checked(one, messages, letters) for part in parts for one in apart(part))
+                items = joined([one for one in each if one is not None], self._reading.streams)
         self._judge(len(messages), letters)
         if self._cut:
             items = opened(items, self._begun, self._reading.preloaded, self._reading.lacking)
         return items + letters
 
-    def _placed(self, part: Part, offset: int) -> Part:
+    def _of_others(self, wire: ForeignTrades, messages: Sequence[Any], letters: Items) -> Items:
+        for message in messages:
+            try:
+                wire.take(message.key(), message.value(), message.offset())
+            except Undecodable as why:
+                letters.append(self._letter(message, why))
+        return wire.frames()
+
+    def _placed(self, part: Part, messages: Sequence[Any]) -> Part:
         """A part, without the rows that were read before.
 
         Raises:
@@ -222,6 +225,7 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
         if known is None:
             known = first if self._cut else 0
         if first > known:
+            offset = messages[part.places[0]].offset()
             raise InputError(
                 f"{self._reading.topic}, partition {self._number}, offset {offset}: rows {known:,} to {first - 1:,} of stream "
                 f"{position.stream} of {part.instrument} are missing. Either messages were removed, or the writer went on without "
@@ -230,13 +234,16 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
         self._places[at] = max(known, first + position.rows)
         return part._replace(skip=min(known - first, position.rows)) if known > first else part
 
-    def _legible_part(self, part: Part, message: Any, letters: Items) -> Part:
-        """The part, without its rows if they cannot be read; what it says beside them stands in its headers, and holds."""
+    def _checked(self, part: Part, messages: Sequence[Any], letters: Items) -> Part | None:
+        """The part, without its rows if they cannot be read: what it says beside them stands in its headers, and holds. None if it
+        is of a stream that nobody knows.
+        """
         try:
             joined([part], self._reading.streams)
         except Undecodable as why:
-            letters.append(self._letter(message, why))
-            return part._replace(skip=part.position.rows)
+            letters.append(self._letter(messages[part.places[0]], why))
+            known = part.position.stream in self._reading.streams
+            return part._replace(skip=part.position.rows) if known else None
         return part
 
     def _letter(self, message: Any, why: Undecodable) -> tuple[str, Frame]:

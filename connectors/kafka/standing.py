@@ -26,7 +26,7 @@ class Standing:
     Attributes:
         handed: rows that the flow has handed over since the stream began.
         written: rows that its topic has, or that are on their way there; more than `handed` until the flow has caught up.
-        watermark: the newest that was written.
+        watermark: the newest that was written since the instrument joined.
         ids: of records that were written and will be handed over again.
         control: control rows, as bytes, that were written and will be handed over again.
         newest: the newest row or record for the topic of the newest, None if that has it; GONE of one that has left.
@@ -49,7 +49,8 @@ class Standing:
         if written.first is not None and written.first > self.written:
             return False
         self.written = max(self.written, written.rows)
-        self.watermark = max(self.watermark, written.watermark)
+        left = any(map(_leaves, written.control))
+        self.watermark = written.watermark if left else max(self.watermark, written.watermark)
         self.ids, self.control = [*self.ids, *written.ids], [*self.control, *written.control]
         return True
 
@@ -59,8 +60,8 @@ class Standing:
         >>> from events.rows import GAP_ROW
         >>> standing = Standing(handed=0, written=2, watermark=9)
         >>> first, frame = standing.rest(Frame("x:A/B", "gaps", np.zeros(3, GAP_ROW), 5))
-        >>> first, len(frame.rows), frame.watermark
-        (2, 1, 9)
+        >>> first, len(frame.rows), frame.watermark == NEVER
+        (2, 1, True)
         >>> standing.rest(Frame("x:A/B", "gaps", np.zeros(0, GAP_ROW), 9)) is None
         True
         """
@@ -70,23 +71,30 @@ class Standing:
         if len(rows):
             self.newest = rows[-1:]
             rows = rows[skip:]
-        control = frame.control
+        control, known = frame.control, any(map(_leaves, self.control))
+        leaves = len(control) > 0 and LEAVE in control["kind"]
+        if leaves:
+            self.newest = GONE
         if len(control):
-            if LEAVE in control["kind"]:
-                self.newest = GONE
             control = self._unsaid(control)
+        if known:  # that the instrument leaves was written, and so was all before that
+            return None
         if not len(rows) and not len(control) and frame.watermark <= self.watermark:
             return None
         self.written = max(self.written, self.handed)
-        self.watermark = max(self.watermark, frame.watermark)
-        return first + skip, frame._replace(rows=rows, control=control, watermark=self.watermark)
+        watermark = frame.watermark if frame.watermark > self.watermark else NEVER  # what is known needs no header
+        self.watermark = max(self.watermark, watermark)
+        rest = frame._replace(rows=rows, control=control, watermark=watermark)
+        if leaves:
+            self.watermark = NEVER  # should it join again, it begins anew
+        return first + skip, rest
 
     def rest_of_records(self, frame: Frame) -> Frame | None:
         """The records of a frame that are still to be written, as a frame; None if none is."""
         records = frame.rows
         if len(frame.control) and LEAVE in frame.control["kind"]:
             self.newest = GONE
-        if not records:
+        if not len(records):  # an empty array, of a heartbeat
             return None
         self.newest = records[-1]
         if self.ids:
@@ -114,3 +122,8 @@ class Standing:
             return False
         self.ids.remove(record_id)
         return True
+
+
+def _leaves(row: bytes) -> bool:
+    """Whether a control row says that the instrument leaves."""
+    return bool(np.frombuffer(row, CONTROL)["kind"][0] == LEAVE)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from connectors.kafka.claims import ANSWER_S, At
-from connectors.kafka.faults import kafka_error
+from connectors.kafka.claims import At
+from connectors.kafka.client import REACH_S, Connection, opened
+from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.kafka.undecodable import Undecodable
 from connectors.kafka.wire import position_of
 from events.errors import RunError
-from events.schema import NEVER
+from events.schema import LEAVE, NEVER
 
 SILENT_S: Final = 30.0
 """How long brokers may send nothing while there is more."""
@@ -28,7 +30,7 @@ class Written:
     Attributes:
         first: rows before the first of its messages; None without messages that have rows.
         rows: rows up to the end of the last of them.
-        watermark: the newest, NEVER if none was written.
+        watermark: the newest, NEVER if none was written since the instrument joined.
         ids: of records.
         control: control rows, as bytes.
     """
@@ -41,13 +43,13 @@ class Written:
 
 
 def scan(
-    servers: str, consumer: Consumer, spans: Mapping[At, tuple[int, int]], own: Callable[[str], bool]
+    connection: Connection, group: str, spans: Mapping[At, tuple[int, int]], own: Callable[[str], bool]
 ) -> dict[tuple[str, str], Written]:
     """What was written in spans of offsets, by instrument and stream.
 
     Args:
-        servers: those of the consumer.
-        consumer: it reads to the end of partitions (`enable.partition.eof`) and is not assigned to any.
+        connection: where to.
+        group: the consumer group of the reader, which commits nothing.
         spans: offsets, from and up to, of each partition; those behind are not looked at.
         own: whether the messages of an instrument are to be looked at; others write to the partition too.
 
@@ -55,20 +57,33 @@ def scan(
         RunError: the brokers do not answer, or rows are missing in what they have.
     """
     ends = {at: end for at, (begin, end) in spans.items() if end > begin}
-    found: dict[tuple[str, str], Written] = {}
     if not ends:
-        return found
-    consumer.assign([TopicPartition(topic, partition, spans[topic, partition][0]) for topic, partition in ends])
+        return {}
+    said = Said()
+    consumer = opened(Consumer, connection, said, {"group.id": group, "enable.partition.eof": True})
+    try:
+        consumer.assign([TopicPartition(*at, spans[at][0]) for at in ends])
+        return _read(connection.servers, consumer, ends, own, said)
+    finally:
+        consumer.close()
+
+
+def _read(
+    servers: str, consumer: Consumer, ends: dict[At, int], own: Callable[[str], bool], said: Said
+) -> dict[tuple[str, str], Written]:
+    """What partitions have up to these offsets."""
+    found: dict[tuple[str, str], Written] = {}
     moved_s = time.monotonic()
     while ends:
-        messages = consumer.consume(_BATCH, 0.2)
+        messages = consumer.consume(_BATCH, 0.05)
         if messages:
             moved_s = time.monotonic()
-        elif time.monotonic() - moved_s > SILENT_S:
-            topics = ", ".join(sorted({topic for topic, _ in ends}))
+        elif said.final or time.monotonic() - moved_s > SILENT_S:
+            topics = " and ".join(sorted({topic for topic, _ in ends}))
+            why = "" if said.why is None else f" {kafka_error(servers, said.why)}"
             raise RunError(
-                f"Kafka at {servers} sends nothing of what was written to {topics}. Look at the brokers, then start again: the run "
-                "goes on from its last snapshot."
+                f"What was written to {topics} before the run stopped cannot be read.{why} The run goes on from its last snapshot "
+                "when it is started again."
             )
         for message in messages:
             at, error = place_of(message), message.error()
@@ -82,7 +97,6 @@ def scan(
                     _note(found, message, own)
                 if offset >= ends[at] - 1:
                     del ends[at]
-    consumer.unassign()
     return found
 
 
@@ -109,7 +123,8 @@ def _note(found: dict[tuple[str, str], Written], message: Any, own: Callable[[st
         written.rows = max(written.rows, first + count)
     elif name:
         written.ids.append(name)
-    written.watermark = max(written.watermark, watermark)
+    left = LEAVE in control["kind"]
+    written.watermark = NEVER if left else max(written.watermark, watermark)
     written.control += [row.tobytes() for row in control]
 
 
@@ -129,14 +144,15 @@ def missing(topic: str, instrument: str, stream: str, rows: int, first: int | No
     )
 
 
-def ends_of(servers: str, consumer: Consumer, at: At) -> tuple[int, int]:
-    """The first offset that a partition still has, and the one behind its last.
+def ends_of(connection: Connection, admin: AdminClient, places: Collection[At]) -> dict[At, tuple[int, int]]:
+    """The first offset that each partition still has, and the one behind its last.
 
     Raises:
-        RunError: the brokers do not answer, or the user may not read it.
+        RunError: the brokers do not answer.
     """
-    try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(*at), ANSWER_S, cached=False)
-    except KafkaException as error:
-        raise kafka_error(servers, error.args[0], topic=at[0], right="READ", kind=RunError) from None
-    return low, high
+    found = list[dict[At, int]]()
+    for end in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
+        with kafka_errors(connection.servers, kind=RunError):
+            told = admin.list_offsets({TopicPartition(*at): end for at in places}, request_timeout=REACH_S)
+            found.append({(at.topic, at.partition): told[at].result(REACH_S + 1).offset for at in told})
+    return {at: (found[0][at], found[1][at]) for at in places}

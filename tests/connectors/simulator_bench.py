@@ -32,7 +32,8 @@ from flows.stages import bars_settings
 BUSY = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD")
 QUIET = ("binance:LTC/USDT", "kraken:ADA/USD")
 PER_SECOND = 1_600
-START_NS = 1_750_000_078 * SECOND_NS  # two seconds before a minute begins
+MINUTE_ENDS_NS = 1_750_000_080 * SECOND_NS
+START_NS = MINUTE_ENDS_NS - 2 * SECOND_NS
 QUICK = {"grid_s": 0.25, "settle_s": 0.3, "mute_s": 0.4, "stale_s": 5.0, "contact_s": 60.0}
 FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
 WITHIN_S = 120.0
@@ -195,7 +196,7 @@ class Bench:
         made.let_go, made.repeated, made.heartbeats = counts["let_go"], counts["repeated"], self.heartbeats
         for counted in self.happened.values():
             made.happened += counted
-        out, truth = dict(self.frames), {}
+        out, truth, closed = dict(self.frames), {}, 0
         for instrument, frames in self.frames.items():
             (covered,) = [row for frame in frames for row in frame.control if row["kind"] == COVERAGE]
             rows = np.concatenate([frame.rows for frame in frames])
@@ -203,6 +204,7 @@ class Bench:
             traded = self.exchange.traded(instrument, int(covered["id_from"]))
             traded = traded[traded["trade_id"] <= last_id]
             compare(made, rows, traded)
+            closed += instrument in BUSY and int(covered["since"]) < MINUTE_ENDS_NS <= last_ns
             end = max(last_ns, int(covered["since"]), *(frame.watermark for frame in frames)) + 1
             ended = Frame(instrument, TRADES, NO_ROWS, end, control(END, end, end, end))
             began = Frame(instrument, TRADES, NO_ROWS, NEVER, np.array([covered]))
@@ -217,7 +219,7 @@ class Bench:
         assert through.keys() == right.keys()
         for key, parts in right.items():
             assert [rows.tobytes() for rows in through[key]] == [rows.tobytes() for rows in parts], key
-        assert sum(map(len, through["bars.1m"])) >= len(BUSY)
+        assert sum(map(len, through.get("bars.1m", ()))) >= closed
         return made
 
 

@@ -8,6 +8,8 @@ from exchange_bench import connected, exact, start, trading
 from events.schema import COVERAGE, HOLE
 
 COUNT = 5_000
+PATIENT = dict.fromkeys(("mute_s", "stale_s", "keep_alive_s"), 120.0)
+"""For what is no reason to connect again: neither is a machine that stands still for seconds."""
 
 
 def set_to(server, **values):
@@ -51,7 +53,7 @@ FAULTS = ["none", "close", "reset", "mute", "refuse", "429", "503", "html", "lag
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_everything_traded_comes_out_once_and_in_order(name):
-    with connected("coinbase") as (server, client):
+    with connected("coinbase", **(PATIENT if name in ("none", "swaps", "repeats") else {})) as (server, client):
         done = start(server, trading(server, COUNT, fault(server, name)))
         client.until(lambda: done() and client.complete())
         exact(client)
@@ -83,7 +85,7 @@ def test_a_burst_into_a_small_queue_is_refilled():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in ("swaps", "skips")])
 def test_where_ids_do_not_count_every_loss_is_stated(name):
-    with connected("bybit") as (server, client):
+    with connected("bybit", **(PATIENT if name in ("none", "repeats") else {})) as (server, client):
         server.page = 200
         done = start(server, trading(server, COUNT, fault(server, name)))
         client.until(done)

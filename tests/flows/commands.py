@@ -1,14 +1,20 @@
-"""Runs the command line as a user does: in a process of its own."""
+"""Runs the command line: as a user does, in a process of its own, or in that of the test."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+
+import pytest
+
+from flows.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLED = Path(__file__).with_name("killed.py")
@@ -47,6 +53,21 @@ def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]
     process = start(*arguments, **more)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def called(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in this process, to its end, where what is proven does not need one of its own: nothing is imported again."""
+    words, out, err = [str(word) for word in arguments], io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in {"COLUMNS": "200", **more}.items():
+            patch.setenv(name, value)
+        patch.delenv("TIDEWAX_CONFIG", raising=False)
+        try:
+            main(words)
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def kill_again_and_again(

@@ -26,7 +26,7 @@ from operators.keyed import merge, part
 
 MINUTE = 1_750_000_080 * SECOND_NS  # a whole minute
 FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
-WITHIN_S = 150.0
+WITHIN_S = 300.0
 COMPONENTS = ComponentStatus.stream
 FAST = {"grid_s": 60.0, "settle_s": 0.3, "mute_s": 0.5, "keep_alive_s": 1.0, "contact_s": 60.0, "down_after_s": 4.0}
 

@@ -9,7 +9,7 @@ import sqlite3
 import numpy as np
 import pytest
 import yaml
-from commands import command
+from commands import called
 from lab import ALL, deliver
 from lab import run as run_graph
 from test_graph_beside import EVERY, PERPETUAL, SETTINGS, markets, whole_updates
@@ -44,7 +44,7 @@ def made(tmp_path_factory):
 
 def backtest(made, name, *options):
     files = [made / f"{stream}.parquet" for stream in EVERY]
-    done = command("backtest", *files, "--out", made / name, "--config", made / "settings.yaml", *options)
+    done = called("backtest", *files, "--out", made / name, "--config", made / "settings.yaml", *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -93,7 +93,7 @@ def test_it_is_what_the_graph_makes_of_the_same_rows(made, run):
 @pytest.mark.slow
 def test_another_chunk_and_more_workers_verify_as_equal(made, run):
     backtest(made, "again", "--chunk", 7, "--workers", 2)
-    done = command("verify", made / "run", made / "again")
+    done = called("verify", made / "run", made / "again")
     assert done.returncode == 0, done.stdout
     stored = json.loads((made / "run" / "run.json").read_text())
     assert {"micro.1m", "micro.5m", "micro.30m", "confluence"} <= stored["digests"].keys()
@@ -147,7 +147,7 @@ def test_captures_of_a_perpetual_with_a_funding_file(market_data, tmp_path):
     funding.write_text("\n".join(["time,rate", *rates]) + "\n")
     captures = [market_data / "hftbacktest" / f"hist_usdm_btcusdt_2024071{day}.gz" for day in (8, 9)]
     out = tmp_path / "run"
-    done = command("backtest", *captures, funding, "--out", out, "--instrument", "binance:BTC/USDT:USDT")
+    done = called("backtest", *captures, funding, "--out", out, "--instrument", "binance:BTC/USDT:USDT")
     assert done.returncode == 0, done.stderr
     finished = FinishedRun(out)
     told = finished.run["results"]["binance:BTC/USDT:USDT"]["dimensions"]

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import polars as pl
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, command, environment, kill_again_and_again, rows_written, start_killed
+from commands import ROOT, called, command, environment, kill_again_and_again, rows_written, start_killed
 
 SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 ASTER = "aster:BTC/USDT:USDT"
@@ -28,8 +29,8 @@ run: {epoch_s: 0}
 """
 
 
-def backtest(file: Path, out: Path, *options: object) -> dict:
-    done = command("backtest", file, "--out", out, *options)
+def backtest(file: Path, out: Path, *options: object, run: Callable = called) -> dict:
+    done = run("backtest", file, "--out", out, *options)
     assert done.returncode == 0, done.stderr
     return json.loads((out / "run.json").read_text())
 
@@ -65,7 +66,7 @@ def test_an_hour_of_trades_signals_under_the_short_profile_and_the_default_says_
     file = market_data / "aster_2025-09-24" / "trades_BTCUSDT.csv"
     short = backtest(file, tmp_path / "short", "--instrument", ASTER, "--config", "short")
     assert short["signals"] > 0
-    done = command("backtest", file, "--out", tmp_path / "default", "--instrument", ASTER)
+    done = called("backtest", file, "--out", tmp_path / "default", "--instrument", ASTER)
     assert done.returncode == 0, done.stderr
     assert "no signal" in done.stdout
     assert "coverage" in done.stdout
@@ -73,7 +74,7 @@ def test_an_hour_of_trades_signals_under_the_short_profile_and_the_default_says_
     cold = json.loads((tmp_path / "default" / "run.json").read_text())["cold"][ASTER]
     assert cold["30m"]["rsi_14"] == "2025-09-24T19:00:00Z"
     assert set(cold["1m"]) == {"atr_pctl", "regime"}  # a percentile needs 142 bars
-    different = command("verify", tmp_path / "short", tmp_path / "default")
+    different = called("verify", tmp_path / "short", tmp_path / "default")
     assert different.returncode == 1
     assert "bars.time" in different.stdout
 
@@ -84,7 +85,7 @@ def reference(market_data, tmp_path_factory):
     settings = folder / "settings.yaml"
     settings.write_text(SHORT_EPOCHS)
     file = market_data / "aster_2025-09-24" / "trades_BTCUSDT.csv"
-    run = backtest(file, folder / "run", "--instrument", ASTER, "--config", settings, "--chunk", "5000")
+    run = backtest(file, folder / "run", "--instrument", ASTER, "--config", settings, "--chunk", "5000", run=command)
     assert run["signals"] > 0
     return file, settings, folder / "run"
 
@@ -96,7 +97,7 @@ def reference(market_data, tmp_path_factory):
 def test_chunks_and_workers_change_nothing(reference, tmp_path, options):
     file, settings, run = reference
     backtest(file, tmp_path / "run", "--instrument", ASTER, "--config", settings, *options)
-    done = command("verify", run, tmp_path / "run")
+    done = called("verify", run, tmp_path / "run")
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("equal: ")
 
@@ -108,7 +109,7 @@ def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(reference, 
     out, given = tmp_path / "run", (file, "--instrument", ASTER, "--config", settings)
     kill_again_and_again(out, *given, kills=10, seed=seed, rows=rows_written(run))
     backtest(file, out, "--instrument", ASTER, "--config", settings, "--chunk", "5000")
-    done = command("verify", run, out)
+    done = called("verify", run, out)
     assert done.returncode == 0, done.stdout
     ours, theirs = (json.loads((path / "run.json").read_text()) for path in (run, out))
     for key in ("rows", "digests", "reasons", "trades", "signals", "entries", "cold"):
@@ -121,17 +122,17 @@ def test_ten_kills_at_random_moments_lose_nothing_and_double_nothing(reference, 
 def test_a_finished_directory_says_so_and_again_starts_over(reference, tmp_path):
     file, settings, _ = reference
     arguments = ("backtest", file, "--out", tmp_path / "run", "--instrument", ASTER, "--config", settings)
-    first = command(*arguments)
+    first = called(*arguments)
     assert "signals" in first.stdout
     before = (tmp_path / "run" / "run.json").stat().st_mtime_ns
-    second = command(*arguments)
+    second = called(*arguments)
     assert second.returncode == 0
     assert "finished run" in second.stdout
     assert (tmp_path / "run" / "run.json").stat().st_mtime_ns == before
-    other = command(*arguments, "--set", "signals.stop_atr=9")
+    other = called(*arguments, "--set", "signals.stop_atr=9")
     assert other.returncode == 1
     assert "holds a finished run of other settings or files" in other.stderr
-    third = command(*arguments, "--again")
+    third = called(*arguments, "--again")
     assert third.returncode == 0, third.stderr
     assert (tmp_path / "run" / "run.json").stat().st_mtime_ns > before
 
@@ -144,16 +145,16 @@ def test_an_unfinished_run_of_other_settings_or_files_is_refused_with_the_settin
     given = (file, "--out", out, "--instrument", ASTER, "--config", settings, "--chunk", 1)
     process = start_killed(signal.SIGSTOP, 10, "backtest", *given)
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it holds the directory from now on
-    busy = command("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings)
+    busy = called("backtest", file, "--out", out, "--instrument", ASTER, "--config", settings)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert "another process runs" in busy.stderr
-    other = command("backtest", file, "--out", out, "--instrument", ASTER)
+    other = called("backtest", file, "--out", out, "--instrument", ASTER)
     assert other.returncode == 1
     assert "bars.time" in other.stderr
-    elsewhere = command("backtest", file, "--out", out, "--instrument", "other:BTC/USDT", "--config", settings)
+    elsewhere = called("backtest", file, "--out", out, "--instrument", "other:BTC/USDT", "--config", settings)
     assert "other files" in elsewhere.stderr
-    unfinished = command("verify", out, out)
+    unfinished = called("verify", out, out)
     assert "unfinished" in unfinished.stderr
 
 
@@ -168,7 +169,7 @@ def test_verify_names_the_first_row_that_differs(reference, tmp_path):
     changed = tmp_path / file.name
     changed.write_text("\n".join(lines) + "\n")
     backtest(changed, tmp_path / "run", "--instrument", ASTER, "--config", settings)
-    done = command("verify", run, tmp_path / "run")
+    done = called("verify", run, tmp_path / "run")
     assert done.returncode == 1
     assert "different: bars.1m of aster:BTC/USDT:USDT on 2025-09-24: row " in done.stdout
     assert "volume is" in done.stdout
@@ -177,7 +178,7 @@ def test_verify_names_the_first_row_that_differs(reference, tmp_path):
     table = pq.read_table(copy / "bars.1m.parquet")
     volume = pc.multiply(table.column("volume"), 1.0000001)
     pq.write_table(table.set_column(table.schema.get_field_index("volume"), "volume", volume), copy / "bars.1m.parquet")
-    tampered = command("verify", run, copy)
+    tampered = called("verify", run, copy)
     assert tampered.returncode == 1
     assert "changed since" in tampered.stdout
 
@@ -192,11 +193,11 @@ def test_the_engines_own_runner_gives_the_same_run(reference, tmp_path):
         line, env=environment(TIDEWAX_CONFIG=str(config)), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert command("verify", run, tmp_path / "run").returncode == 0
+    assert called("verify", run, tmp_path / "run").returncode == 0
 
 
 def test_the_graph_is_drawn_from_the_flow():
-    done = command("graph")
+    done = called("graph")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("flowchart")
     for step in ("bars", "features_30m", "confluence", "signals"):
@@ -204,10 +205,10 @@ def test_the_graph_is_drawn_from_the_flow():
 
 
 def test_a_generated_market_gives_signals(tmp_path):
-    done = command("generate", "--out", tmp_path, "--days", "2")
+    done = called("generate", "--out", tmp_path, "--days", "2")
     assert done.returncode == 0, done.stderr
     assert "synthetic" in done.stdout
     (file,) = tmp_path.glob("*.parquet")
-    done = command("backtest", file, "--out", tmp_path / "run")
+    done = called("backtest", file, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["signals"] > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from commands import command
+from commands import called
 
 from events.schema import FLUSHED, PARTIAL, SYNTHETIC
 
@@ -23,7 +23,7 @@ def read_oracle(path: Path) -> pl.DataFrame:
 @pytest.mark.parametrize(("symbol", "key"), [("BTCUSDT", "binance:BTC/USDT"), ("ETHUSDT", "binance:ETH/USDT")])
 def test_bars_of_real_trades_equal_the_official_klines(market_data, tmp_path, symbol, key):
     files = sorted((market_data / "hftbacktest").glob(f"spot_{symbol.lower()}_*.gz"))
-    done = command("bars", *files, "--timeframe", "1m,5m", "--out", tmp_path / "bars.parquet")
+    done = called("bars", *files, "--timeframe", "1m,5m", "--out", tmp_path / "bars.parquet")
     assert done.returncode == 0, done.stderr
     bars = pl.read_parquet(tmp_path / "bars.parquet")
     assert bars["key"].unique().to_list() == [key]
@@ -57,7 +57,7 @@ SECOND_IMPLEMENTATION = [
 )
 def test_bars_equal_those_of_a_second_implementation(market_data, tmp_path, name, key, whole):
     out, trades = tmp_path / "b.feather", market_data / f"{name}-trades.feather"
-    done = command("bars", trades, "--timeframe", ",".join(whole), "--instrument", key, "--out", out)
+    done = called("bars", trades, "--timeframe", ",".join(whole), "--instrument", key, "--out", out)
     assert done.returncode == 0, done.stderr
     every = pl.read_ipc(out.read_bytes())
     for timeframe, n in whole.items():
@@ -98,7 +98,7 @@ def test_input_that_cannot_be_used_is_a_sentence(tmp_path, name, content, said):
     file = tmp_path / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     for arguments in (("bars", "--out", tmp_path / "out.parquet"), ("backtest", "--out", tmp_path / "run")):
-        done = command(*arguments, file, "--instrument", "x:BTC/USDT")
+        done = called(*arguments, file, "--instrument", "x:BTC/USDT")
         assert done.returncode == 1, (done.stdout, done.stderr)
         assert done.stderr.startswith("tidewax: ")
         assert name in done.stderr
@@ -132,7 +132,7 @@ def test_a_missing_file_a_bad_timeframe_and_a_bad_ending_are_sentences(tmp_path)
         (("verify", tmp_path, tmp_path), "run.json"),
     ]
     for arguments, said in cases:
-        done = command(*arguments)
+        done = called(*arguments)
         assert done.returncode == 1, arguments
         assert done.stderr.startswith("tidewax: ")
         assert said in done.stderr, done.stderr
@@ -143,7 +143,7 @@ def test_a_missing_file_a_bad_timeframe_and_a_bad_ending_are_sentences(tmp_path)
 def test_bad_rows_can_be_set_aside(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text(CSV + good_rows() + "999,1700000900000,-5,1,buy\n")
-    done = command(
+    done = called(
         "backtest", file, "--out", tmp_path / "run", "--instrument", "x:BTC/USDT", "--bad-rows", "dead-letter"
     )
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_bad_rows_can_be_set_aside(tmp_path):
 def test_bars_in_csv_have_one_row_a_bar(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text(CSV + good_rows())
-    done = command("bars", file, "--out", tmp_path / "b.csv", "--instrument", "x:BTC/USDT", "--timeframe", "5m,1m")
+    done = called("bars", file, "--out", tmp_path / "b.csv", "--instrument", "x:BTC/USDT", "--timeframe", "5m,1m")
     assert done.returncode == 0, done.stderr
     bars = pl.read_csv(tmp_path / "b.csv")
     assert bars["timeframe"].unique(maintain_order=True).to_list() == ["5m", "1m"]

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from commands import command
+from commands import called
 
 from config import Settings, load, with_table
 from events.errors import SettingsError
@@ -83,7 +83,7 @@ def test_what_is_no_table_is_refused_with_its_path_and_the_place(tmp_path, chang
     with pytest.raises(SettingsError, match=rf"signals: .*table\.json is no reliability table of version 1: .*{said}"):
         _ = Plan(settings(path)).signals
     (tmp_path / "my.yaml").write_text(f"signals:\n  calibration: {path}\n")
-    done = command("config", "check", tmp_path / "my.yaml")
+    done = called("config", "check", tmp_path / "my.yaml")
     assert done.returncode == 1
     assert "is no reliability table of version 1" in done.stdout
 
@@ -102,14 +102,14 @@ def test_signals_of_a_run_with_a_table_say_what_it_says_and_outlive_it(market_da
 
     def run(name, more=""):
         (tmp_path / f"{name}.yaml").write_text(MANY.replace("TABLE", more))
-        done = command(
+        done = called(
             "backtest", file, "--out", tmp_path / name, "--instrument", KEY, "--config", tmp_path / f"{name}.yaml"
         )
         assert done.returncode == 0, done.stderr
         return FinishedRun(tmp_path / name)
 
     plain = run("plain")
-    assert command("outcomes", plain.path, "--calibrate", table).returncode == 0
+    assert called("outcomes", plain.path, "--calibrate", table).returncode == 0
     known, sha256 = json.loads(table.read_text()), hashlib.sha256(table.read_bytes()).hexdigest()
     calibrated = run("calibrated", f", calibration: {table}")
     table.unlink()
@@ -127,10 +127,10 @@ def test_signals_of_a_run_with_a_table_say_what_it_says_and_outlive_it(market_da
     text = explain(again.path, told[0].signal_id)
     assert f"reliability {told[0].reliability:.2f}, in sample" in text
     assert report([again.path])["n"] == len(again.records(Outcome, KEY))
-    assert command("verify", again.path, again.path).returncode == 0
-    uncalibrated = command("backtest", file, "--out", tmp_path / "calibrated", "--instrument", KEY)
+    assert called("verify", again.path, again.path).returncode == 0
+    uncalibrated = called("backtest", file, "--out", tmp_path / "calibrated", "--instrument", KEY)
     assert "holds a finished run of other settings" in uncalibrated.stderr
-    missing = command(
+    missing = called(
         "backtest", file, "--out", tmp_path / "x", "--config", tmp_path / "calibrated.yaml", "--instrument", KEY
     )
     assert missing.returncode == 1

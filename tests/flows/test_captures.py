@@ -6,7 +6,7 @@ import json
 
 import polars as pl
 import pytest
-from commands import command
+from commands import called
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 SPOT = ("binance:BTC/USDT", "binance:ETH/USDT")
@@ -19,7 +19,7 @@ def captures(market_data, name):
 
 
 def backtest(out, *arguments):
-    done = command("backtest", *arguments, "--out", out, "--config", "short")
+    done = called("backtest", *arguments, "--out", out, "--config", "short")
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((out / "run.json").read_text())
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from commands import command
+from commands import called, command
 
 
 @pytest.mark.slow
@@ -23,6 +23,6 @@ def test_the_demo_signals_ends_by_itself_and_leaves_a_tape(tmp_path):
         ("verify", out / "live", out / "again"),
     ):
         assert " ".join(map(str, arguments)) in done.stdout
-        told = command(*arguments)
+        told = called(*arguments)
         assert told.returncode == 0, told.stderr
     assert told.stdout.startswith("equal")

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from commands import ROOT, environment
+from commands import ROOT, called, environment
 
 from connectors.simulator import Market, write_trades
 from events.times import DAY_NS
@@ -38,6 +38,7 @@ PAGES = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)(?:#([^)\s]+))?\)")
 KINDS = ("console", "python", "yaml", "csv", "text", "mermaid", "json")
 OTHER_TOOLS = (".", "cd", "git", "kill", "make", "pip", "python3.11")
+COMMAND = [sys.executable, "-m", "flows"]
 START_NS = 19_675 * DAY_NS
 PERPETUAL = "binance:BTC/USDT:USDT"
 
@@ -166,7 +167,7 @@ def _console(body: str, folder: Path, fails: bool) -> tuple[list[str], str | Non
         while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
             name, _, extra[name] = words.pop(0).partition("=")
         if words[:1] == ["tidewax"]:
-            commands.append(([sys.executable, "-m", "flows", *words[1:]], extra))
+            commands.append(([*COMMAND, *words[1:]], extra))
         elif words[:3] == ["python", "-m", "bytewax.run"]:
             commands.append(([sys.executable, *words[1:]], extra))
         elif (words[:1] and words[0] not in OTHER_TOOLS and _flat(line) != "...") or line[:1] == " ":
@@ -193,8 +194,14 @@ def _arguments(words: list[str], folder: Path) -> list[str]:
 
 
 def _run(line: list[str], folder: Path, code: int = 0, **extra: str) -> str:
-    env = environment(COLUMNS="120", **extra)
-    done = subprocess.run(line, check=False, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    extra = {"COLUMNS": "120", **extra}
+    if line[:3] == COMMAND:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            done = called(*line[3:], **extra)
+    else:
+        env = environment(**extra)
+        done = subprocess.run(line, check=False, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, f"{shlex.join(line)}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr * code
 

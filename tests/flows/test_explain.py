@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from commands import command
+from commands import called
 
 from events.errors import RunError
 from events.records import Outcome, Signal, SignalUpdate
@@ -22,7 +22,7 @@ KEY = "kraken:BTC/USDT"
 def run(market_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("explain") / "run"
     file = market_data / "kraken_freqtrade" / "BTC_USDT-trades.feather"
-    done = command("backtest", file, "--out", out, "--instrument", KEY)
+    done = called("backtest", file, "--out", out, "--instrument", KEY)
     assert done.returncode == 0, done.stderr
     return FinishedRun(out)
 
@@ -100,7 +100,7 @@ def test_without_an_id_the_signals_are_listed(run):
         assert f"{iso(signal.ts)}  {signal.side}" in line
         assert line.endswith(f"{outcome.exit_reason:10} {outcome.r_net:+.2f} R" if outcome else ("expired", "active"))
     assert any(line.endswith("expired") for line in lines)
-    assert command("explain", run.path).stdout.splitlines() == lines
+    assert called("explain", run.path).stdout.splitlines() == lines
 
 
 def test_an_unknown_id_is_answered_with_those_near_it(run):

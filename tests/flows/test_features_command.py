@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from commands import command
+from commands import called
 
 from flows.__main__ import main
 
@@ -47,10 +47,10 @@ def test_the_command_says_what_it_wrote_and_what_it_refused(tmp_path):
     rows = "".join(f"{i},{1_700_000_000_000 + i * 1_000},100.5,1.0,buy\n" for i in range(400))
     file.write_text(CSV + rows + "999,1700000900000,-5,1,buy\n")
     given = ("features", file, "--instrument", "x:BTC/USDT", "--out", tmp_path / "f.parquet")
-    refused = command(*given)
+    refused = called(*given)
     assert refused.returncode == 1
     assert "-5" in refused.stderr
-    done = command(*given, "--bad-rows", "dead-letter", "--timeframe", "1m")
+    done = called(*given, "--bad-rows", "dead-letter", "--timeframe", "1m")
     assert done.returncode == 0, done.stderr
     assert "rows of 1m" in done.stdout
     assert "1 NON_POSITIVE" in done.stdout

@@ -5,7 +5,7 @@ import signal
 
 import polars as pl
 import pytest
-from commands import command, start_killed
+from commands import called, command, start_killed
 from history_stand_in import CoinbaseHistory
 from rich.console import Console
 from simulator_clients import KRAKEN, LINEAR, SPOT, START_NS, by_hand, loopback_only  # noqa: F401
@@ -224,7 +224,7 @@ def test_a_backtest_of_what_was_fetched_is_that_of_the_ledger(market, settings, 
         file.write(ledger(market, LINEAR))
     for name in ("trades", "truth"):
         files = tmp_path / f"{name}.parquet", tmp_path / "rates.parquet"
-        done = command("backtest", *files, "--config", "short", "--out", tmp_path / name)
+        done = called("backtest", *files, "--config", "short", "--out", tmp_path / name)
         assert (done.returncode, done.stderr) == (0, "")
     verdict = verify(tmp_path / "trades", tmp_path / "truth")
     assert verdict.differences == []

@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from commands import ROOT, command, environment, kill_again_and_again, rows_written
+from commands import ROOT, called, command, environment, kill_again_and_again, rows_written
 from typer.testing import CliRunner
 
 from events.errors import TidewaxError
@@ -33,8 +34,8 @@ def futures(market_data: Path) -> list[Path]:
     return sorted(folder.glob("*-1m-futures.feather")) + sorted(folder.glob("*-funding_rate.feather"))
 
 
-def backtest(files: list[Path], out: Path, *options: object) -> dict:
-    done = command("backtest", *files, "--out", out, *options)
+def backtest(files: list[Path], out: Path, *options: object, run: Callable = called) -> dict:
+    done = run("backtest", *files, "--out", out, *options)
     assert done.returncode == 0, done.stderr
     return json.loads((out / "run.json").read_text())
 
@@ -60,7 +61,7 @@ def reference(cut, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
     settings = folder / "settings.yaml"
     settings.write_text(SHORT_EPOCHS)
-    run = backtest(cut, folder / "run", "--exchange", "binance", "--config", settings, "--chunk", "1000")
+    run = backtest(cut, folder / "run", "--exchange", "binance", "--config", settings, "--chunk", "1000", run=command)
     assert run["signals"] > 3
     return settings, folder / "run", run
 
@@ -71,7 +72,7 @@ def test_folds_of_downloaded_minutes_are_the_downloaded_longer_bars(market_data,
     folder = market_data / "klines_spot_btc_eth_2025-05_08"
     out = tmp_path / "bars.parquet"
     minutes = folder / "BTC_USDT-1m.feather"
-    done = command("bars", minutes, "--timeframe", "1m,5m,15m", "--exchange", "binance", "--out", out)
+    done = called("bars", minutes, "--timeframe", "1m,5m,15m", "--exchange", "binance", "--out", out)
     assert done.returncode == 0, done.stderr
     bars = pl.read_parquet(out).filter(pl.col("flags") & FLUSHED == 0)
     assert bars["key"].unique().to_list() == ["binance:BTC/USDT"]
@@ -105,11 +106,11 @@ def test_a_month_of_futures_ends_with_signals_under_the_defaults(market_data, tm
     assert run["rows"]["bars.1m"] == run["klines"], "no minute is missing, and none is made up after an end"
     assert sorted(run["rows"]["signals"]) == KEYS
     assert min(run["rows"]["signals"].values()) > 10
-    told = command("outcomes", tmp_path / "run")
+    told = called("outcomes", tmp_path / "run")
     assert told.returncode == 0, told.stderr
     assert "preset bars3" in told.stdout
     one = pl.read_parquet(tmp_path / "run" / "signals.parquet")["signal_id"][0]
-    explained = command("explain", tmp_path / "run", one)
+    explained = called("explain", tmp_path / "run", one)
     assert explained.returncode == 0, explained.stderr
     assert "from_ohlcv" in explained.stdout
     assert "-9223372036854775808" not in explained.stdout
@@ -140,7 +141,7 @@ def test_what_a_run_over_klines_says_of_itself(reference, cut):
 def test_chunks_and_workers_change_nothing(reference, cut, tmp_path, options):
     settings, path, _ = reference
     backtest(cut, tmp_path / "run", "--exchange", "binance", "--config", settings, *options)
-    done = command("verify", path, tmp_path / "run")
+    done = called("verify", path, tmp_path / "run")
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("equal: ")
 
@@ -153,7 +154,7 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(reference, cut,
     out, given = tmp_path / "run", (*cut, "--exchange", "binance", "--config", settings)
     kill_again_and_again(out, *given, kills=5, seed=seed, rows=rows_written(path))
     resumed = backtest(cut, out, "--exchange", "binance", "--config", settings, "--chunk", "5000")
-    done = command("verify", path, out)
+    done = called("verify", path, out)
     assert done.returncode == 0, done.stdout
     for key in ("rows", "digests", "reasons", "trades", "klines", "funding", "signals", "entries", "cold"):
         assert run[key] == resumed[key], key
@@ -164,7 +165,7 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(reference, cut,
 def test_trades_and_klines_in_one_run_need_a_preset_by_name(market_data, tmp_path, cut):
     trades = market_data / "freqtrade_testdata" / "XRP_ETH-trades.feather"
     files = [path for path in cut if "ETH_USDT" in path.name] + [trades]
-    refused = command("backtest", *files, "--exchange", "binance", "--out", tmp_path / "run")
+    refused = called("backtest", *files, "--exchange", "binance", "--out", tmp_path / "run")
     assert refused.returncode == 1
     assert "Name a preset" in refused.stderr
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.json"))
@@ -180,7 +181,7 @@ def test_the_options_that_name_instruments_and_columns_are_told_apart(tmp_path):
     file.write_text("when,cost,vol\n1750507200000,100.5,1\n1750507265000,100.6,1\n")
     out = tmp_path / "bars.parquet"
     columns = "time=when, price=cost,qty=vol"
-    done = command("bars", file, "--exchange", "x", "--columns", columns, "--out", out)
+    done = called("bars", file, "--exchange", "x", "--columns", columns, "--out", out)
     assert done.returncode == 0, done.stderr
     assert pl.read_parquet(out)["close"].to_list() == [100.5, 100.6]
     for wrong, said in (
@@ -208,4 +209,4 @@ def test_the_engines_own_runner_takes_an_exchange_from_the_settings(reference, c
         env=environment(TIDEWAX_CONFIG=str(config)), cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert command("verify", path, tmp_path / "run").returncode == 0
+    assert called("verify", path, tmp_path / "run").returncode == 0

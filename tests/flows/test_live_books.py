@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import command, start
+from commands import called, start
 from test_live import WITHIN_S, grown
 
 from connectors.simulator.exchange import Exchange
@@ -66,7 +66,7 @@ def test_books_are_recorded_killed_restarted_and_replayed_to_the_same(tmp_path):
         _, err = process.communicate(timeout=WITHIN_S)
         assert (process.returncode, err) == (0, "")
     again = tmp_path / "again"
-    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert called("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
     assert not verdict.differences
     assert verdict.rows > 30

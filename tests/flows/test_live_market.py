@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from commands import command, start
+from commands import called, start
 from test_live import WITHIN_S, bytes_of
 from test_live_universe import lead
 
@@ -59,7 +59,7 @@ def test_killed_and_restarted_a_replay_says_the_same_of_the_whole_market(tmp_pat
                 process.communicate()
                 for instrument in JOIN_LATER:
                     lead(exchange, instrument, 1e13)
-    assert command("replay", tape, "--config", config, "--out", again).returncode == 0
+    assert called("replay", tape, "--config", config, "--out", again).returncode == 0
     verdict = verify(run, again)
     assert not verdict.differences
     said = [(change, member) for change, member in changes(tape) if member not in INSTRUMENTS]

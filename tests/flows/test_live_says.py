@@ -10,7 +10,7 @@ import time
 import urllib.request
 
 import pytest
-from commands import command, start
+from commands import called, command, start
 from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.segments import read_keys, read_stream
@@ -22,7 +22,7 @@ from flows.rundir import read_run
 from flows.verify import verify
 
 INSTRUMENTS = ("binance:BTC/USDT", "kraken:BTC/USD")
-WITHIN_S = 120.0
+WITHIN_S = 300.0
 STREAM = Records("components", ComponentStatus)
 
 
@@ -105,7 +105,7 @@ def test_one_blocked_exchange_of_two_is_seen_and_the_run_goes_on(tmp_path):
     assert read_run(run)["trades"] == traded
     assert f"{traded['binance:BTC/USDT']:,}" in out
     assert "exchange.kraken was down 2 times" in out
-    assert "exchange.kraken was down 2 times" in command("explain", run).stdout
+    assert "exchange.kraken was down 2 times" in called("explain", run).stdout
 
     assert read_keys(run, STREAM) == ["*"]
     records = read_stream(run, STREAM, "*")
@@ -116,7 +116,7 @@ def test_one_blocked_exchange_of_two_is_seen_and_the_run_goes_on(tmp_path):
     assert sorted(rows) == sorted((record.record_id, record.canonical()) for record in records)
 
     replayed = tmp_path / "replayed"
-    assert command("replay", run / "tape", "--config", config, "--out", replayed).returncode == 0
+    assert called("replay", run / "tape", "--config", config, "--out", replayed).returncode == 0
     verdict = verify(run, replayed)
     assert not verdict.differences
     assert verdict.rows > 0

@@ -10,7 +10,7 @@ from io import StringIO
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import command
+from commands import called
 from rich.console import Console
 
 from events.errors import RunError
@@ -37,7 +37,7 @@ def runs(market_data, tmp_path_factory):
     for name, settings in (("many", MANY), ("few", FEW)):
         (folder / f"{name}.yaml").write_text(settings)
         options = ("--instrument", KEY, "--config", folder / f"{name}.yaml")
-        done = command("backtest", file, "--out", folder / name, *options)
+        done = called("backtest", file, "--out", folder / name, *options)
         assert done.returncode == 0, done.stderr
     return folder / "many", folder / "few"
 

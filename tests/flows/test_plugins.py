@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from commands import command, kill_again_and_again, rows_written
+from commands import called, kill_again_and_again, rows_written
 from typer.testing import CliRunner
 
 from config import load
@@ -218,7 +218,7 @@ def test_a_failing_score_and_a_failing_rule_are_contained_too(trades, tmp_path):
 def test_the_end_of_a_run_has_a_table_of_failures(trades, tmp_path):
     text = f"plugins: {{files: [{FAULTY}]}}\n" + SHORT
     out = tmp_path / "run"
-    done = command("backtest", trades, "--out", out, "--config", written(tmp_path, text))
+    done = called("backtest", trades, "--out", out, "--config", written(tmp_path, text))
     assert done.returncode == 0, done.stderr
     assert "failed: missing on so many bars" in done.stdout
     assert "features.1m/wrong_length" in done.stdout
@@ -293,9 +293,9 @@ def test_an_unfinished_run_does_not_go_on_with_another_plugin(trades, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("--chunk", 13), ("--chunk", 701, "--workers", 2)], ids=str)
 def test_chunks_and_workers_change_nothing(trades, examples, tmp_path, options):
-    done = command("backtest", trades, "--out", tmp_path / "run", "--config", EXAMPLES, *options)
+    done = called("backtest", trades, "--out", tmp_path / "run", "--config", EXAMPLES, *options)
     assert done.returncode == 0, done.stderr
-    done = command("verify", examples[0], tmp_path / "run")
+    done = called("verify", examples[0], tmp_path / "run")
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("equal: ")
 
@@ -312,8 +312,8 @@ def test_kills_lose_nothing_and_double_nothing(trades, examples, tmp_path):
     kill_again_and_again(
         out, trades, "--config", config, kills=4, seed=3, rows=rows_written(examples[0]), chunks=(7, 31)
     )
-    done = command("backtest", trades, "--out", out, "--config", config)
+    done = called("backtest", trades, "--out", out, "--config", config)
     assert done.returncode == 0, done.stderr
-    done = command("verify", examples[0], out)
+    done = called("verify", examples[0], out)
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("equal: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from functools import partial
 
 import pytest
@@ -24,7 +25,8 @@ from flows.probe_checks import Heard, judged, missing_ids
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 3.0
+SECONDS = 16.0  # connections are pinged every 2 s
+WITHIN_S = 120.0
 BASIC = {"stream", "one trade", "pings", "subscription"}
 COUNTING = BASIC | {"ids", "completeness"}
 CHECKS = {
@@ -39,11 +41,31 @@ CHECKS = {
 trading = partial(trading_at, most=3, step_ms=1, pause_s=0.02)  # as slowly as the clock of this machine goes
 
 
-def probed(exchange, address, *symbols, seconds=SECONDS):
-    """(verdict, what was seen) by check, the symbol left out."""
+def heard(probe):
+    """Whether it has heard enough trades of every symbol."""
+    return all(len(one.pushed) > 10 for one in probe.heard.values())
+
+
+def pinged(probe):
+    return probe._pongs().verdict != "not seen in time"
+
+
+def probed(exchange, address, *symbols, seconds=SECONDS, until=heard):
+    """(verdict, what was seen) by check, the symbol left out; as for so many seconds, ended when something was seen."""
 
     async def run():
-        return await Probe(exchange, symbols, address, seconds).run()
+        probe = Probe(exchange, symbols, address, seconds)
+        probe.seconds = WITHIN_S
+
+        async def watch():
+            while not (probe.heard and until(probe)):
+                await asyncio.sleep(0.01)
+            probe._stop.set()
+
+        watching = asyncio.create_task(watch())
+        found = await probe.run()
+        watching.cancel()
+        return found
 
     found = asyncio.run(run())
     return {checked.check.split(": ")[-1]: (checked.verdict, checked.seen) for checked in found}
@@ -56,7 +78,7 @@ def verdicts(found):
 @pytest.mark.parametrize("exchange", SERVERS)
 def test_an_exchange_that_does_what_is_relied_on_is_confirmed(exchange):
     with SERVERS[exchange]() as server, trading(server):
-        found = probed(exchange, server.address, server.symbols[0])
+        found = probed(exchange, server.address, server.symbols[0], until=lambda probe: heard(probe) and pinged(probe))
     young = {"binance": "weight", "kraken": "history"}  # the first does not count requests, the second has just begun
     unseen = {young[exchange]: "not seen in time"} if exchange in young else {}
     assert verdicts(found) == dict.fromkeys(CHECKS[exchange], "confirmed") | unseen, found
@@ -116,19 +138,19 @@ def address(exchange):
 
 def test_trades_that_the_stream_leaves_out_are_counted(exchange, address):
     exchange.fault("skip", 0.3)
-    found = probed("binance", address, "BTC/USDT")
+    found = probed("binance", address, "BTC/USDT", until=lambda probe: missing_ids(probe.heard["BTC/USDT"].pushed))
     assert found["completeness"][0] == "differs"
     assert found["ids"][0] == "confirmed", "REST has them all"
 
 
 def test_a_connection_that_leaves_pings_unanswered_differs(exchange, address):
     exchange.fault("no-pong")
-    assert verdicts(probed("binance", address, "BTC/USDT", seconds=30))["pings"] == "differs"
+    assert verdicts(probed("binance", address, "BTC/USDT", seconds=3, until=pinged))["pings"] == "differs"
 
 
 def test_what_was_not_seen_is_not_confirmed(exchange, address):
     exchange.fault("mute")
-    found = verdicts(probed("kraken", address))
+    found = verdicts(probed("kraken", address, until=pinged))
     assert found["stream"] == found["completeness"] == found["one trade"] == found["subscription"] == "not seen in time"
     assert found["ids"] == found["history"] == found["pings"] == "confirmed", "REST and the connection work"
     assert "differs" not in found.values()
@@ -170,15 +192,23 @@ def test_ids_that_overlap_or_swap_are_not_missing():
 def test_the_command_ends_with_1_if_something_differs_and_ctrl_c_judges_what_was_seen(exchange, address, tmp_path):
     config = tmp_path / "live.yaml"
     config.write_text(f'exchange: {{addresses: {{binance: "{address}"}}}}\n')
-    exchange.fault("skip", 0.5)
-    done = command("probe", "binance", "BTC/USDT", "--config", config, "--seconds", 2)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert "1 differ" in done.stdout
-    exchange.clear()
-    process = start("probe", "binance", "BTC/USDT", "--config", config, "--seconds", 3600)
-    exchange.wait_subscribed("binance:BTC/USDT", timeout_s=60)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, "")
-    assert "0 differ" in out
-    exchange.wait_connections(0)
+    line = ("probe", "binance", "BTC/USDT", "--config", config, "--seconds")
+    done = command(*line, 2)
+    assert done.stderr == ""
+    assert ("0 differ" in done.stdout) == (done.returncode == 0)
+    skipped = exchange.venues["binance"].faults.happened
+    for differ in (1, 0):
+        process, before = start(*line, 3600), skipped["skip"]
+        exchange.wait_subscribed("binance:BTC/USDT", timeout_s=WITHIN_S)
+        if differ:
+            exchange.fault("skip", 0.5)
+            ends = time.monotonic() + WITHIN_S
+            while skipped["skip"] < before + 20:
+                assert time.monotonic() < ends
+                time.sleep(0.01)
+            exchange.clear()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=WITHIN_S)
+        assert (process.returncode, err) == (differ, "")
+        assert f"{differ} differ" in out
+        exchange.wait_connections(0)

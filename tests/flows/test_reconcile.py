@@ -7,7 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from commands import command
+from commands import called
 
 from connectors.simulator import Market, write_trades
 from events.times import DAY_NS, MINUTE_NS
@@ -17,7 +17,7 @@ START = 19_675 * DAY_NS
 
 
 def backtest(*arguments):
-    done = command("backtest", *arguments)
+    done = called("backtest", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -59,7 +59,7 @@ def test_what_differs_is_reported_and_nothing_is_repaired(files, tmp_path):
     assert np.allclose(found["ours"] / found["venue"], [1 / 1.002, 1 / 1.001, 1 / 0.999])
     assert (found["difference"] == found["ours"] - found["venue"]).all()
     backtest(trades, "--out", tmp_path / "trades")
-    same = command("verify", tmp_path / "both", tmp_path / "trades")
+    same = called("verify", tmp_path / "both", tmp_path / "trades")
     assert same.returncode == 0, same.stdout
     backtest(trades, klines, "--out", tmp_path / "again", "--workers", 2)
     again = pl.read_parquet(tmp_path / "again" / "reconcile.parquet").sort("ts_open")

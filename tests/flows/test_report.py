@@ -8,7 +8,7 @@ from io import StringIO
 
 import numpy as np
 import pytest
-from commands import command
+from commands import called
 from rich.console import Console
 
 from connectors.progress import Progress
@@ -30,7 +30,7 @@ SETTINGS = SignalSettings(("30m", 30 * MINUTE_NS), MINUTE_NS, (), (), (), "0" * 
 @pytest.fixture(scope="module")
 def run(market_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "run"
-    done = command("backtest", market_data / KRAKEN, "--out", out, "--instrument", LONG_NAME, COLUMNS="80")
+    done = called("backtest", market_data / KRAKEN, "--out", out, "--instrument", LONG_NAME, COLUMNS="80")
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -193,7 +193,7 @@ def test_a_run_of_one_minute_has_dashes_no_figures_and_its_dead_letters(tmp_path
     rows = [f"{i},{1_700_000_000_000 + i},1.0,2.0,buy" for i in range(3)]
     file.write_text("\n".join(["id,timestamp,price,amount,side", *rows, "3,1700000000003,-1.0,2.0,buy"]) + "\n")
     options = ("--instrument", "x:A/B", "--bad-rows", "dead-letter")
-    done = command("backtest", file, "--out", tmp_path / "run", *options, COLUMNS="80")
+    done = called("backtest", file, "--out", tmp_path / "run", *options, COLUMNS="80")
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "run" / "run.json").read_text())
     results = told["results"]["x:A/B"]

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from commands import command, start
+from commands import called, command, start
 from stand_in import Binance
 from test_live import SYMBOLS, WITHIN_S, recorded, settings, trading
 
@@ -91,7 +91,7 @@ def test_rolled_while_it_runs_and_killed_over_it_a_replay_is_equal(tmp_path):
         first = next(n for n, trade in enumerate(traded[name]) if trade[0] == rows[0][0])
         assert rows == traded[name][first : first + len(rows)]
     again = tmp_path / "again"
-    done = command("replay", tape, "--config", config, "--out", again)
+    done = called("replay", tape, "--config", config, "--out", again)
     assert (done.returncode, done.stderr) == (0, "")
     verdict = verify(run, again)
     assert not verdict.differences
@@ -120,7 +120,7 @@ def test_old_segments_go_while_it_runs_and_a_restart_and_a_replay_of_the_rest_wo
         kept = [id_ for frame in frames for id_ in frame.rows["trade_id"].tolist()]
         assert kept == [id_ for id_ in ids if kept[0] <= id_ <= kept[-1]]
     again = tmp_path / "again"
-    done = command("replay", tape, "--config", config, "--out", again)
+    done = called("replay", tape, "--config", config, "--out", again)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"was removed; it begins at offset {recording.first}" in done.stdout
     done = command("live", "--config", configured(tmp_path, server.address, "roll: false"), "--out", run)

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from xml.etree import ElementTree
 
+from broker_access import ADMIN, Access
+from broker_jars import TOOLS, jars, java, run
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-HERE = Path(__file__).resolve().parent
-CACHE = HERE.parent.parent / ".cache"
 WITHIN_S = 90.0
-ADMIN = "admin"
+CLUSTER = "dGlkZXdheC1icm9rZXItMQ"
 PORTS = range(20_000, 32_000)
 """Below those that systems give to outgoing connections: a client that looks for a dead broker could be given its port."""
-JAVA = ("java", "-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-TOOLS = {
-    "kafka-acls": "kafka.admin.AclCommand",
-    "kafka-configs": "kafka.admin.ConfigCommand",
-    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
-}
 PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": 1,
@@ -52,55 +42,6 @@ PROPERTIES = {
     "log.cleaner.backoff.ms": 1000,
     "log.retention.check.interval.ms": 5000,
 }
-LOGGING = """\
-log4j.rootLogger=INFO, stdout
-log4j.appender.stdout=org.apache.log4j.ConsoleAppender
-log4j.appender.stdout.layout=org.apache.log4j.PatternLayout
-log4j.appender.stdout.layout.ConversionPattern=%d %p %c: %m%n
-"""
-QUIET = LOGGING.replace("INFO, stdout", "WARN, stderr").replace(".stdout", ".stderr") + (
-    "log4j.appender.stderr.target=System.err\n"
-)
-
-
-class NotToBeHad(RuntimeError):
-    """There is no Kafka here; says what is missing."""
-
-
-def version() -> str:
-    """The version of Kafka that the pom names."""
-    pom = ElementTree.parse(HERE / "pom.xml")
-    found = pom.findtext(".//{http://maven.apache.org/POM/4.0.0}kafka.version")
-    assert found, "tests/kafka/pom.xml names no kafka.version"
-    return found
-
-
-def jars() -> Path:
-    """The folder of Kafka's jars: fetched by Maven the first time, by one process while others wait.
-
-    Raises:
-        NotToBeHad: there is no Java, no Maven, or no way to the jars.
-    """
-    if shutil.which("java") is None:
-        raise NotToBeHad("no java: install a Java runtime, 17 or later, for the tests on a real Kafka broker")
-    folder = CACHE / f"kafka-{version()}"
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.is_dir():
-            return folder
-        if shutil.which("mvn") is None:
-            raise NotToBeHad("no mvn: install Maven, which fetches Kafka for the tests on a real broker")
-        fetched = Path(tempfile.mkdtemp(prefix="kafka-", dir=CACHE))
-        line = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
-        done = subprocess.run(
-            [*line, f"-DoutputDirectory={fetched}"], capture_output=True, text=True, check=False, timeout=600
-        )
-        if done.returncode:
-            shutil.rmtree(fetched)
-            raise NotToBeHad(f"Maven could not fetch Kafka:\n{(done.stdout + done.stderr)[-2000:]}")
-        fetched.rename(folder)
-    return folder
 
 
 def free_port() -> int:
@@ -121,11 +62,12 @@ class Broker:
         servers: the address of a broker that runs already: it is used, and cannot be stopped, killed or paused.
         users: passwords by name: clients then log in (SASL/PLAIN) and need rights (ACLs), which only `admin` has from the
             start; it is added.
+        tls: whether connections are encrypted; clients have to trust `access.certificate`.
         settings: of `server.properties`, beside those here or instead of them.
 
     Raises:
         NotToBeHad: there is no Java, no Maven, or no way to the jars.
-        RuntimeError: the broker does not start; with the end of its log.
+        RuntimeError: the broker does not start; with what its log says.
     """
 
     def __init__(
@@ -134,10 +76,11 @@ class Broker:
         *,
         servers: str = "",
         users: Mapping[str, str] | None = None,
+        tls: bool = False,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.folder, self.bootstrap, self.owned = folder, servers, not servers
-        self.users = {ADMIN: "admin-password", **users} if users else {}
+        self.access = Access(folder, {ADMIN: "admin-password", **users} if users else {}, tls)
         self.log = folder / "broker.log"
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -145,22 +88,20 @@ class Broker:
 
     def __enter__(self) -> Broker:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "log4j.properties").write_text(LOGGING)
-        (self.folder / "tools.properties").write_text(QUIET)
-        jaas = self._jaas() if self.users else ""
-        login = f"security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config={jaas}\n"
-        (self.folder / "client.properties").write_text(login if self.users else "")
-        if self.owned:
-            self._choose_ports()
-            properties = str(self.folder / "server.properties")
-            self._java("kafka.tools.StorageTool", "format", "-t", "dGlkZXdheC1icm9rZXItMQ", "-c", properties)
-            try:
-                self.start()
-            except BaseException:
-                self.kill()
-                raise
-        else:
+        self._write("client.properties", self.access.tools())
+        if not self.owned:
             self.wait()
+            return self
+        jars()
+        self.access.prepare()
+        self._choose_ports()
+        properties = str(self.folder / "server.properties")
+        run(self.folder, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", properties, within_s=WITHIN_S)
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,16 +110,8 @@ class Broker:
             shutil.rmtree(self.folder / "data", ignore_errors=True)
 
     def client(self, user: str = ADMIN) -> dict[str, str]:
-        """The settings of a client: where the broker is, and the login of a user where it asks for one."""
-        if not self.users:
-            return {"bootstrap.servers": self.bootstrap}
-        login = {"sasl.username": user, "sasl.password": self.users[user]}
-        return {
-            "bootstrap.servers": self.bootstrap,
-            "security.protocol": "SASL_PLAINTEXT",
-            "sasl.mechanism": "PLAIN",
-            **login,
-        }
+        """The settings of a client: where the broker is, the login of a user and the certificate where it asks for them."""
+        return {"bootstrap.servers": self.bootstrap, **self.access.client(user)}
 
     @property
     def running(self) -> bool:
@@ -217,9 +150,11 @@ class Broker:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay, and nothing is answered."""
+        """SIGSTOP: connections stay, and nothing is answered any more."""
         self._own()
+        assert self.running, "the broker does not run"
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # until its last thread stands still
 
     def resume(self) -> None:
         """SIGCONT after `pause`."""
@@ -258,17 +193,16 @@ class Broker:
             RuntimeError: it fails; with what it says.
         """
         address = ("--bootstrap-server", self.bootstrap, "--command-config", str(self.folder / "client.properties"))
-        return self._java(TOOLS[name], *address, *map(str, arguments))
+        return run(self.folder, TOOLS[name], *address, *map(str, arguments), within_s=WITHIN_S)
 
     def _own(self) -> None:
         if not self.owned:
             raise RuntimeError("a broker of KAFKA_BOOTSTRAP_SERVERS is not ours to stop, kill, pause or start")
 
     def _choose_ports(self) -> None:
-        port, controller = free_port(), free_port()
+        port, controller, name = free_port(), free_port(), self.access.protocol
         self.bootstrap = f"127.0.0.1:{port}"
-        name = "SASL_PLAINTEXT" if self.users else "PLAINTEXT"
-        made = PROPERTIES | {
+        made = {
             "listeners": f"{name}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": f"{name}://127.0.0.1:{port}",
             "listener.security.protocol.map": f"{name}:{name},CONTROLLER:PLAINTEXT",
@@ -276,25 +210,13 @@ class Broker:
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": self.folder / "data",
         }
-        if self.users:
-            known = " ".join(f'user_{user}="{password}"' for user, password in self.users.items())
-            made |= {
-                "sasl.enabled.mechanisms": "PLAIN",
-                "sasl.mechanism.inter.broker.protocol": "PLAIN",
-                "listener.name.sasl_plaintext.plain.sasl.jaas.config": self._jaas(known),
-                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-                "super.users": f"User:{ADMIN};User:ANONYMOUS",  # no login where the broker meets its controller
-            }
-        lines = [f"{name}={value}\n" for name, value in (made | self._settings).items()]
-        (self.folder / "server.properties").write_text("".join(lines))
+        self._write("server.properties", PROPERTIES | made | self.access.server() | self._settings)
 
-    def _jaas(self, known: str = "") -> str:
-        login = f'username="{ADMIN}" password="{self.users[ADMIN]}"'
-        return f"org.apache.kafka.common.security.plain.PlainLoginModule required {login} {known};"
+    def _write(self, name: str, properties: Mapping[str, object]) -> None:
+        (self.folder / name).write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
 
     def _spawn(self) -> None:
-        logging = f"-Dlog4j.configuration=file:{self.folder}/log4j.properties"
-        line = [*JAVA, logging, "-cp", f"{jars()}/*", "kafka.Kafka", str(self.folder / "server.properties")]
+        line = java(self.folder, "INFO", "kafka.Kafka", str(self.folder / "server.properties"))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
         # the pipe ends with this process, however it ends, and the broker with the pipe
@@ -313,14 +235,6 @@ class Broker:
         finally:
             self._watch.kill()
             self._watch.communicate()
-
-    def _java(self, main: str, *arguments: str) -> str:
-        logging = f"-Dlog4j.configuration=file:{self.folder}/tools.properties"
-        line = [*JAVA, logging, "-cp", f"{jars()}/*", main, *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=WITHIN_S)
-        if done.returncode:
-            raise RuntimeError(f"{main} {' '.join(arguments)} fails:\n{done.stdout}{done.stderr}")
-        return done.stdout
 
     def _said(self) -> str:
         """What its log says of errors, and its last lines."""

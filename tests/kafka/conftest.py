@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from broker import Broker, NotToBeHad
+from broker import Broker
+from broker_jars import NotToBeHad
 from confluent_kafka.admin import AdminClient
 
 SERVERS = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")
+BROKERS = {"broker", "own_broker", "guarded_broker", "encrypted_broker"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests on a real broker are marked `kafka`, which leaves them out of `make check`."""
+    for item in items:
+        if BROKERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("kafka")
+
+
+def without(missing: str) -> NoReturn:
+    """Skip a test for want of what it needs, but not in CI."""
+    pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
 
 @contextmanager
 def running(folder: Path, **options) -> Iterator[Broker]:
-    """A broker; without Kafka the tests of it skip, but not in CI."""
+    """A broker; without Kafka the tests of it skip."""
     try:
         made = Broker(folder, **options).__enter__()
     except NotToBeHad as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        without(str(missing))
     try:
         yield made
     finally:
@@ -64,6 +79,15 @@ def guarded_broker(tmp_path_factory) -> Iterator[Broker]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def encrypted_broker(tmp_path_factory) -> Iterator[Broker]:
+    """A broker whose connections are encrypted, with a certificate of its own (`access.certificate`), and that asks for a
+    login: `reader` has no rights until given.
+    """
+    with running(tmp_path_factory.mktemp("kafka-encrypted"), users={"reader": "reader-password"}, tls=True) as made:
+        yield made
+
+
 @pytest.fixture
 def prefix() -> str:
     """Of the names of topics and groups of one test."""
@@ -77,3 +101,9 @@ def mock_broker() -> Iterator[str]:
     (found,) = cluster.list_topics(timeout=10).brokers.values()
     yield f"{found.host}:{found.port}"
     del cluster
+
+
+@pytest.fixture
+def kcat() -> str:
+    """The command line client of that name."""
+    return shutil.which("kcat") or without("no kcat: install it for the test that reads Kafka with it")

@@ -1,5 +1,6 @@
 """The broker of the tests: what it has taken it keeps, and nothing of it outlives the tests."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from broker import Broker
+from broker_jars import NotToBeHad, jars
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourceType
 from confluent_kafka.admin import ResourcePatternType as Pattern
-
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
 WITHIN_S = 60.0
 
@@ -48,6 +48,7 @@ def consumed(broker: Broker, topic: str, **more: object) -> list[int]:
     raise AssertionError(f"the end was not reached after {len(found)}")
 
 
+@pytest.mark.slow
 def test_messages_are_there_after_kill_and_start(own_broker, prefix):
     own_broker.create(prefix + "kept")
     producer = Producer({**own_broker.client(), "enable.idempotence": True})
@@ -72,14 +73,20 @@ def test_stop_and_start_keep_topics(own_broker, prefix):
 
 
 def test_an_idempotent_producer_rides_through_a_pause(own_broker, prefix):
+    """Requests that were not answered are sent again, and what the broker finds twice when it goes on counts once."""
     own_broker.create(prefix + "paused")
-    quick = {"enable.idempotence": True, "socket.timeout.ms": 1000, "request.timeout.ms": 1000, "linger.ms": 1}
-    producer = Producer({**own_broker.client(), **quick})
+    told: list[dict] = [{}]
+    quick = {"socket.timeout.ms": 1000, "request.timeout.ms": 1000, "linger.ms": 1, "enable.idempotence": True}
+    counting = {"statistics.interval.ms": 100, "stats_cb": lambda text: told.append(json.loads(text)["brokers"])}
+    producer = Producer({**own_broker.client(), **quick, **counting})
     delivered = produce(producer, prefix + "paused", range(100))
     assert producer.flush(WITHIN_S) == 0
     own_broker.pause()
     later = produce(producer, prefix + "paused", range(100, 200))
-    assert producer.flush(2.5) == 100, "nothing is answered while it stands still, and requests were sent again"
+    ends = time.monotonic() + WITHIN_S
+    while not any(one["req_timeouts"] for one in told[-1].values()):
+        assert time.monotonic() < ends, "no request has run out of time"
+        assert producer.flush(0.1) == 100, "nothing is answered while it stands still"
     own_broker.resume()
     assert producer.flush(WITHIN_S) == 0
     assert consumed(own_broker, prefix + "paused") == delivered + later == list(range(200))
@@ -125,6 +132,36 @@ def test_rights_are_asked_for_and_can_be_given(guarded_broker, prefix):
     assert consumed(guarded_broker, topic, **guarded_broker.client("reader")) == written
 
 
+def test_connections_are_encrypted_and_the_certificate_is_asked_for(encrypted_broker, prefix):
+    encrypted_broker.create(prefix + "secret")
+    producer = Producer(encrypted_broker.client())
+    delivered = produce(producer, prefix + "secret", range(10))
+    assert producer.flush(WITHIN_S) == 0
+    assert consumed(encrypted_broker, prefix + "secret") == delivered == list(range(10))
+    assert prefix + "secret" in encrypted_broker.tool("kafka-topics", "--list")
+    said: list[KafkaError] = []
+    doubtful = {**encrypted_broker.client(), "error_cb": said.append, "log_level": 0}
+    del doubtful["ssl.ca.location"]
+    doubting, ends = Producer(doubtful), time.monotonic() + WITHIN_S
+    while KafkaError._SSL not in [error.code() for error in said]:
+        assert time.monotonic() < ends, said
+        doubting.poll(0.1)
+
+
+def test_a_quota_holds_a_producer_up(broker, prefix):
+    broker.create(prefix + "quota")
+    quota = ("--entity-type", "clients", "--entity-name", prefix, "--alter", "--add-config", "producer_byte_rate=10000")
+    assert "Completed" in broker.tool("kafka-configs", *quota)
+    held_s: list[float] = []
+    told = {"throttle_cb": lambda event: held_s.append(event.throttle_time), "client.id": prefix}
+    producer = Producer({**broker.client(), **told, "linger.ms": 0, "batch.size": 20_000})
+    ends = time.monotonic() + WITHIN_S
+    while not any(held_s):
+        assert time.monotonic() < ends, "nothing held it up"
+        producer.produce(prefix + "quota", bytes(20_000))
+        producer.flush(1)
+
+
 def test_the_broker_ends_with_the_process_that_started_it(broker, tmp_path):
     """Not even `kill -9` of the tests leaves it behind."""
     script = (
@@ -156,6 +193,12 @@ def test_a_broker_that_does_not_start_says_why(broker, tmp_path):
     made = Broker(tmp_path, settings={"metric.reporters": "no.such.Reporter"})
     with pytest.raises(RuntimeError, match=r"(?s)has ended.*no\.such\.Reporter"):
         made.__enter__()
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(NotToBeHad, match="no java"):
+        jars()
 
 
 def test_the_broker_inside_librdkafka_answers(mock_broker, prefix):

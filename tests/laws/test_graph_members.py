@@ -11,7 +11,7 @@ from test_graph_market import SETTINGS, digests, until
 from events.frames import NO_ROWS, Frame, control
 from events.identity import id_hash
 from events.rows import MEMBER_ROW
-from events.schema import FOLD_MISSING, LEAVE, NEVER, PARTIAL, SETTLED, SILENT, VOID
+from events.schema import FOLD_MISSING, LEAVE, MISSING, NEVER, PARTIAL, SETTLED, SILENT, VOID
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from flows.graph import build
 from flows.plan import Plan
@@ -167,10 +167,9 @@ def test_placement_two_workers(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("last", [False, True])
-def test_a_crash_changes_nothing(whole, last):
-    frames = arrive((11, 2 * SECOND_NS, True, False), last=True)
-    got, crashes = crashing(graph, frames if last else {B: frames[B]} | frames, seed=int(last))
+def test_a_crash_changes_nothing(whole):
+    frames = arrive((17, 2 * SECOND_NS, True, False), told=(1, 0, True, False))
+    got, crashes = crashing(graph, {B: frames[B]} | frames)
     assert crashes > 3
     assert digests(got) == digests(whole)
 
@@ -213,6 +212,23 @@ def test_one_that_joins_and_is_void_holds_nobody(whole):
     assert digest(until(out["GLOBAL"], at[-1])) == digest(alone["GLOBAL"])
     for key in (B, C, E):
         assert digest(out[key])["beta.1m"] == digest(whole[key])["beta.1m"]
+
+
+def test_one_that_is_void_from_the_beginning_holds_nobody(whole):
+    """Nothing ever comes of the reference, which is a member, nor of C; others join and leave as before."""
+    frames = arrive(last=True)
+    for key in (REFERENCE, C):
+        void = control(VOID, 0, 0, LAST, id_from=id_hash(key))
+        frames[key] = [Frame(key, "klines.1m", NO_ROWS, NEVER, void)]
+    members = MEMBER_ROWS[(MEMBER_ROWS["available_at"] < BTC_LEAVES) | (MEMBER_ROWS["member"] != REFERENCE.encode())]
+    frames["GLOBAL"] = deliver({"members": members}, 1, end=LAST, key="GLOBAL")
+    out = run(graph, frames)
+    assert out["GLOBAL"]["global.1m"]["available_at"][-1] == max(
+        out[key]["bars.1m"]["ts_close"][-1] for key in (B, F, G)
+    )
+    for key in (B, E, F, G):
+        assert (out[key]["beta.1m"]["status"] == MISSING).all()
+        assert len(out[key]["confluence"]) == len(whole[key]["confluence"])
 
 
 def test_without_a_promise_nothing_is_said_of_all(whole):

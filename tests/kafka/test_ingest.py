@@ -1,0 +1,194 @@
+"""`tidewax ingest` on a real broker: what the topic holds is what the exchange, the tape or the files said, once and in order."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from commands import command, environment, start
+from ingest_bench import WITHIN_S, differing, killed, make_topics, of_files, of_tape, of_topic
+
+from connectors.files import open_inputs
+from connectors.kafka.client import Connection
+from connectors.kafka.names import Topics
+from connectors.kafka.universe import read_universe
+from connectors.simulator import Market, write_trades
+from connectors.simulator.exchange import Exchange
+from connectors.tape import Recording
+from events.feeds import FEEDS
+from events.times import DAY_NS
+from flows.rundir import INGEST, read_run
+
+SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
+
+
+@pytest.fixture
+def named(prefix):
+    """The prefix of the topics of a test."""
+    return prefix.rstrip(".")
+
+
+@pytest.fixture
+def topics(broker, named):
+    make_topics(broker, named)
+    return Topics(named)
+
+
+def settings(folder, broker, prefix, wire="arrow", **sections):
+    path = folder / "ingest.yaml"
+    lines = [f"kafka: {{servers: '{broker.bootstrap}', prefix: {prefix}, wire: {wire}, group: {prefix}}}\n"]
+    path.write_text("".join([*lines, *(f"{name}: {given}\n" for name, given in sections.items())]))
+    return path
+
+
+def kafka(broker, prefix):
+    """The same as variables."""
+    given = {"servers": broker.bootstrap, "prefix": prefix, "group": prefix}
+    return {f"TIDEWAX__KAFKA__{name.upper()}": value for name, value in given.items()}
+
+
+@pytest.fixture(scope="module")
+def trades(tmp_path_factory):
+    """A file of trades of two instruments."""
+    path = tmp_path_factory.mktemp("trades") / "trades.parquet"
+    write_trades(path, (Market(seed=3), Market("synthetic:ETH/USDT", 3_000.0, seed=4)), 19_675 * DAY_NS, 0.2)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["arrow", "json"])
+def test_files_are_in_the_topic_once_whenever_it_was_killed(tmp_path, broker, named, topics, trades, wire):
+    r, out = random.Random(f"{wire}-1"), tmp_path / "run"
+    for where in ("queued", "settled", "sent", "snapshot")[: 4 if SOAK else 2]:
+        run = {"chunk": r.choice((20, 60)), "epoch_s": 0.05}
+        config = settings(tmp_path, broker, named, wire, run=f"{{chunk: {run['chunk']}, epoch_s: {run['epoch_s']}}}")
+        times = r.randrange(2, 140) if where in ("queued", "sent") else r.randrange(1, 4)
+        done = killed(where, times, trades, "--config", config, "--out", out)
+        assert done.returncode == -signal.SIGKILL, done.stderr + done.stdout
+    done = command("ingest", trades, "--config", config, "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    inputs = open_inputs([trades])
+    expected, written = of_files(inputs), of_topic(broker.bootstrap, named)
+    assert not differing(expected, written)
+    assert sum(story.count for story in expected.values()) > 8_000
+    told = read_run(out, INGEST)
+    assert told["state"] == "finished"
+    assert told["rows"] == {key: {name: story.count} for (key, name), story in written.items()}
+    announced = read_universe(Connection(broker.bootstrap), topics.universe)
+    assert announced.universe.instruments == inputs.instruments
+    assert not announced.live
+    again = command("ingest", trades, "--config", config, "--out", out)
+    assert again.returncode == 0
+    assert "holds a finished ingest" in again.stdout
+
+
+INSTRUMENTS = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD")
+
+
+def stopped(process):
+    """End a run by SIGTERM; what it said."""
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=WITHIN_S)
+    assert (process.returncode, err) == (0, "")
+    assert time.monotonic() - began_s < 60
+    return out
+
+
+def grown(process, tape, size):
+    """Wait until so many bytes more are on the tape."""
+    began, ends = bytes_of(tape), time.monotonic() + WITHIN_S
+    while bytes_of(tape) < began + size:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends, "the tape does not grow"
+        time.sleep(0.02)
+
+
+def bytes_of(tape):
+    return sum(file.stat().st_size for file in tape.glob("*.tape"))
+
+
+@pytest.mark.slow
+def test_exchanges_are_in_the_topic_as_they_are_on_the_tape_whenever_it_was_killed(tmp_path, broker, named, topics):
+    r, out = random.Random(6), tmp_path / "run"
+    with Exchange(INSTRUMENTS, seed=5, speed=5, activity=10, history_days=1.2) as exchange:
+        address = exchange.url.removeprefix("http://")
+        given = f"{{feeds: all, preload: 60, addresses: {{binance: '{address}', kraken: '{address}'}}}}"
+        config = settings(tmp_path, broker, named, exchange=given)
+        for where in (
+            ("recorded", "queued", "sent", "settled", "snapshot") * 4 if SOAK else ("recorded", "queued", "settled")
+        ):
+            times = r.randrange(20, 200) if where in ("queued", "sent", "recorded") else r.randrange(2, 16)
+            done = killed(where, times, *INSTRUMENTS, "--config", config, "--out", out)
+            assert done.returncode == -signal.SIGKILL, done.stderr + done.stdout
+        process = start("ingest", *INSTRUMENTS, "--config", config, "--out", out, "--status-every", 0.5)
+        grown(process, out / "tape", 200_000)
+        said = stopped(process)
+    assert "lag " in said
+    assert "; binance " in said
+    expected, written = of_tape(out / "tape"), of_topic(broker.bootstrap, named)
+    assert not differing(expected, written)
+    assert {name for _, name in written} >= {"trades", "preload", "book", "top", "ticker", "funding"}
+    assert {key for key, _ in written} == set(INSTRUMENTS)
+    assert sum(story.count for story in written.values()) > 5_000
+    told, tape = read_run(out, INGEST), Recording(out / "tape")
+    assert told["state"] == "stopped"
+    counts = {key: {} for key in sorted({key for key, _ in written})}
+    for (key, name), story in sorted(written.items()):
+        counts[key] |= {name: story.count} if story.count else {}
+    assert told["rows"] == counts
+    announced = read_universe(Connection(broker.bootstrap), topics.universe)
+    assert announced.live
+    assert announced.universe == tape.header.universe
+    make_topics(broker, f"{named}.again")
+    done = command("ingest", "--tape", out / "tape", "--out", tmp_path / "again", **kafka(broker, f"{named}.again"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not differing(expected, of_topic(broker.bootstrap, f"{named}.again"))
+    assert read_run(tmp_path / "again", INGEST)["rows"] == counts
+
+
+def runner(config, store):
+    """The flow under the engine's own runner."""
+    line = [sys.executable, "-m", "bytewax.run", "flows.ingest", "-r", str(store), "-s", "1", "-b", "0"]
+    more = environment(TIDEWAX_CONFIG=str(config))
+    return subprocess.Popen(line, env=more, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_brokers_may_be_away_and_the_engines_own_runner_goes_on(tmp_path, own_broker, named):
+    make_topics(own_broker, named)
+    out = tmp_path / "run"
+    tape = out / "tape"
+    with Exchange(INSTRUMENTS[:1], seed=6, speed=5, activity=20, history_days=0.1) as exchange:
+        address = exchange.url.removeprefix("http://")
+        given = f"{{preload: 0, symbols: {{binance: [BTC/USDT]}}, addresses: {{binance: '{address}'}}}}"
+        config = settings(tmp_path, own_broker, named, exchange=given, output=f"{{directory: {out}}}")
+        process = start("ingest", "--config", config, "--out", out)
+        grown(process, tape, 50_000)
+        own_broker.pause()
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=WITHIN_S)
+        assert process.returncode == 1
+        assert "goes on from its last snapshot" in err
+        assert 10 < time.monotonic() - began_s < 60  # 15 s, and what a busy machine adds
+        own_broker.resume()
+        process = runner(config, out / "recovery")
+        grown(process, tape, 50_000)
+        own_broker.pause()
+        time.sleep(3)  # a while without a broker, which nothing tells of
+        own_broker.resume()
+        grown(process, tape, 50_000)
+        stopped(process)
+    expected, written = of_tape(tape), of_topic(own_broker.bootstrap, named)
+    assert not differing(expected, written)
+    assert read_run(out, INGEST)["rows"] == {INSTRUMENTS[0]: {"trades": written[INSTRUMENTS[0], "trades"].count}}
+    ids = np.frombuffer(b"".join(written[INSTRUMENTS[0], "trades"].rows), FEEDS["trades"].dtype)["trade_id"]
+    assert (np.diff(ids) == 1).all()
+    assert len(ids) > 500
