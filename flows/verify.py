@@ -70,8 +70,11 @@ class _Run:
                     self.counts.setdefault(name, {})[key] = found.counts[name][key]
 
     def rows(self, stream: Stream, key: str) -> Any:
-        """The rows or records of an instrument."""
-        return read_stream(self._home.get((stream.name, key), self._directories[0]), stream, key)
+        """The rows or records of an instrument; none where no directory has any."""
+        home = self._home.get((stream.name, key))
+        if home is None:
+            return np.empty(0, stream.dtype) if isinstance(stream, Columns) else ()
+        return read_stream(home, stream, key)
 
 
 def verify(a: Path, b: Path) -> Verdict:
