@@ -23,6 +23,7 @@ from connectors.kafka.names import Topics
 from connectors.kafka.routes import result_routes
 from connectors.kafka.sink import KafkaSink
 from connectors.kafka.source import Items
+from connectors.kafka.waiting import Waiting
 from connectors.recovery import identity_of, resume_state
 from connectors.tape.batches import absent
 from connectors.watch import Watcher, WatchSink
@@ -121,7 +122,11 @@ class KafkaRun(Backtest):
         told = self.plan.told if self.plan.cross == "apart" else {}
         source = self.inputs.source(told, tail=not self.until_end)
         source.stopping = self.stopping
-        passing = [self.following.follow(source), *opening(self.inputs.announced.unsaid)]
+        passing: list[Callable[[Items], Items]] = [
+            self.following.follow(source),
+            *opening(self.inputs.announced.unsaid),
+            *[Waiting(told)] * bool(told),
+        ]
         sinks = [*self.sinks(), *self._to_kafka(), WatchSink(*self.watchers)]
         return dataflow("backtest", source, lambda market: build_live(market, self.plan), *sinks, passing=passing)
 

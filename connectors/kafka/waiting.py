@@ -15,6 +15,9 @@ from events.times import SECOND_NS
 AFTER_S: Final = 150.0
 """So long nothing has to come of what comes every minute, before that is said."""
 _LOOK_S: Final = 1.0
+_WHY: Final = (
+    "nothing has come from flows.market for {:.0f} s, and scores and signals wait for it; none of them is lost"
+)
 
 
 class Waiting:
@@ -60,9 +63,9 @@ class Waiting:
             return items
         self._looked_s = now_s
         silent_s = now_s - self._heard_s
-        waits = silent_s > self._after_s and any(map(self._waits, self._reached))
-        why = "nothing has come from flows.market for {:.0f} s, and scores and signals wait for it; none of them is lost"
-        return items + self._component.become(*("degraded", why.format(silent_s)) if waits else ("up", None))
+        if silent_s <= self._after_s or not any(map(self._waits, self._reached)):
+            return items + self._component.become("up")
+        return items + self._component.become("degraded", _WHY.format(silent_s))
 
     def _waits(self, instrument: str) -> bool:
         return self._reached[instrument] - self._told.get(instrument, 0) > self._after_s * SECOND_NS
