@@ -277,7 +277,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         live = {part.exchange: part.snapshot() for part in self._parts}
         standings = {instrument: standing.state for instrument, standing in self._source.standings.items()}
         beside = {at: standing.state for at, standing in self._source.beside.items()}
-        beside[GLOBAL, MEMBERS] = self._members.state
+        beside |= {(GLOBAL, MEMBERS): self._members.state} if MEMBERS in self._source.feeds else {}
         return self._tape.id, self._offset, live or self._recorded_positions(), standings, beside
 
     def close(self) -> None:

@@ -199,11 +199,12 @@ def build_live(market: Frames, plan: Plan) -> Frames:
 
 def build_market(results: Frames, plan: Plan) -> Frames:
     """From the bars and features that graphs over some instruments each have made, to what these are told of each other: closes of
-    the reference and the figures of all together, under their keys, and those figures under GLOBAL. What `conclude` does with
-    it is the same as in a graph over all of them.
+    the reference and the figures of all together, under their keys, and those figures under GLOBAL. What `conclude` makes of it
+    is the same as in a graph over all of them. What is not of the market goes past it, as in `build_live`.
     """
+    components, results = part("components", results, ComponentStatus.stream, DeadLetter.stream)
     made = [frames for frames in (relate(results, plan), gather(results, (), plan)) if frames is not None]
-    return merge("across", *made)
+    return merge("across", *made, components)
 
 
 def conclude(bars: Frames, plan: Plan, studied: bool = False, told: Frames | None = None) -> Frames:

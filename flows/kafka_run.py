@@ -23,14 +23,13 @@ from connectors.kafka.names import Topics
 from connectors.kafka.routes import result_routes
 from connectors.kafka.sink import KafkaSink
 from connectors.kafka.source import Items
+from connectors.kafka.waiting import Waiting
 from connectors.recovery import identity_of, resume_state
 from connectors.tape.batches import absent
 from connectors.watch import Watcher, WatchSink
 from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.feeds import FEEDS, TRADES
 from events.identity import entry, id_of
-from events.rows import MARKET_ROW
-from events.streams import Columns
 from flows.backtest import Backtest, refusal
 from flows.engine import dataflow, execute, process_of_runner, store_of_runner
 from flows.following import Following
@@ -40,8 +39,6 @@ from flows.plan import Plan, plan_of_inputs
 from flows.recorder import under_runner
 from flows.rundir import RunDirectory, shard_directory
 from flows.tally import Tally
-from operators.broadcast import CLOSE_ROW
-from operators.market import EARLIER
 
 EPOCH_S: Final = 1.0
 WRITER: Final = "live"
@@ -122,10 +119,14 @@ class KafkaRun(Backtest):
 
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
-        told = told_streams(self.plan) if self.plan.cross == "apart" else {}
+        told = self.plan.told if self.plan.cross == "apart" else {}
         source = self.inputs.source(told, tail=not self.until_end)
         source.stopping = self.stopping
-        passing = [self.following.follow(source), *opening(self.inputs.announced.unsaid)]
+        passing: list[Callable[[Items], Items]] = [
+            self.following.follow(source),
+            *opening(self.inputs.announced.unsaid),
+            *[Waiting(told)] * bool(told),
+        ]
         to_kafka = result_sinks(self.settings, self.plan, self.store, self.stopping, self.inputs)
         sinks = [*self.sinks(), *to_kafka, WatchSink(*self.watchers)]
         return dataflow("backtest", source, lambda market: build_live(market, self.plan), *sinks, passing=passing)
@@ -151,9 +152,18 @@ class KafkaRun(Backtest):
         return {instrument: rows for instrument, rows in sorted(counted.items()) if self.inputs.has(instrument)}
 
 
-def told_streams(plan: Plan) -> dict[str, Columns]:
-    """The streams in which `flows.market` tells instruments of each other."""
-    return {name: Columns(name, MARKET_ROW if name == EARLIER else CLOSE_ROW) for name in plan.told}
+def check_written(settings: Settings, plan: Plan) -> None:
+    """See that shards write what they are compared by.
+
+    Raises:
+        SettingsError: they do not.
+    """
+    needed = ["bars", *["features"] * plan.averaged] if plan.told else []
+    if lacking := [kind for kind in needed if kind not in settings.kafka.results]:
+        raise SettingsError(
+            f"kafka.results lacks {' and '.join(lacking)}, of which `tidewax market` makes what instruments are told of each "
+            "other: add that, or set kafka.market to false, which leaves bitcoin beta and GLOBAL out"
+        )
 
 
 def result_sinks(

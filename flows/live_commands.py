@@ -116,6 +116,8 @@ def _live_on_kafka(
             "command goes on",
             soft_wrap=True,
         )
+        if shards.plan.cross == "nowhere":
+            console.print("kafka.market is false: no bitcoin beta, and no figures of all instruments", soft_wrap=True)
         for number, run in shards.run().items():
             shard = shards.runs[number]
             if run["results"]:
