@@ -38,7 +38,7 @@ from flows.backtest import refusal
 from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
 from flows.following import Following
 from flows.graph import build_market
-from flows.kafka_run import EPOCH_S, KafkaRun, check_written, connection_of, kafka_inputs
+from flows.kafka_run import EPOCH_S, KafkaRun, check_written, connection_of, entering, kafka_inputs
 from flows.metrics import RunMetrics, serving
 from flows.plan import Plan, plan_of_inputs
 from flows.recorder import stopped_by_signals, under_runner
@@ -126,7 +126,7 @@ class MarketRun(KafkaRun):
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
         source = self.source()
-        passing = [self.following.follow(source), self.status.note]
+        passing = [self.following.follow(source), self.status.note, *entering(self.inputs.announced.staying)]
         sinks = [*self.sinks(), self.sink(), WatchSink(*self.watchers)]
         return dataflow("market", source, lambda results: build_market(results, self.plan), *sinks, passing=passing)
 
