@@ -39,8 +39,14 @@ class _Line:
         if len(said):
             self.voids.append(said)
         self.sent = max(self.sent, frame.watermark)
-        self.known = effective(max(self.known, self.sent), said)
+        self.reach(self.sent)
         return frame._replace(rows=rows, watermark=self.sent, control=said)
+
+    def reach(self, at: int) -> None:
+        """All is known up to a time, and behind it as far as voids go, some of which come before what they begin behind."""
+        self.known = max(self.known, at)
+        voids = concat(self.voids)
+        self.known = effective(self.known, voids[np.maximum(voids["until"], voids["id_to"]) >= self.known])
 
     def history(self, ts: int) -> Frame:
         """What one that joins at a time is given, without whose it is."""
@@ -128,7 +134,7 @@ class OpenRelay:
         self._absent(ts + 1)
         self.there = True
         for name, line in self.lines.items():
-            line.known = max(line.known, ts + 1)
+            line.reach(ts + 1)
             self.out.append(Frame(self.reference, self.names[name], NO_ROWS, FOREVER, control(END, NEVER)))
             for through in self.gate.begin(name):
                 self._send(name, line.take(through))
