@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from commands import called, start
 from test_live import WITHIN_S, grown
+from test_live_beside import rows_of, wait
 
 from connectors.simulator.exchange import Exchange
+from events.feeds import TRADES
 from events.schema import FROM_OHLCV, MISSING, NEVER, SILENT
+from events.times import MINUTE_NS
 from flows.report_runs import FinishedRun
 from flows.rundir import RunDirectory
 from flows.verify import verify
@@ -30,6 +33,12 @@ REFERENCE = "binance:BTC/USDT"
 INSTRUMENTS = (REFERENCE, *(f"binance:{base}/USDT" for base in ("ETH", "SOL", "XRP", "BNB")), "kraken:BTC/USD")
 
 
+def newest_ns(tape):
+    """Of the newest trades of all instruments, the oldest one's time."""
+    rows = rows_of(tape)
+    return min(int(rows[name, TRADES]["available_at"][-1]) if (name, TRADES) in rows else NEVER for name in INSTRUMENTS)
+
+
 def test_killed_and_restarted_a_replay_says_the_same_of_the_whole_market(tmp_path):
     run, tape, again = tmp_path / "run", tmp_path / "run" / "tape", tmp_path / "again"
     with Exchange(INSTRUMENTS, seed=5, speed=60, activity=20, history_days=2) as exchange:
@@ -37,12 +46,14 @@ def test_killed_and_restarted_a_replay_says_the_same_of_the_whole_market(tmp_pat
         config.write_text(SETTINGS.format(address=exchange.url.removeprefix("http://")))
         for last in (False, True):
             process = start("live", *INSTRUMENTS, "--config", config, "--out", run)
-            grown(process, tape, 400_000 if last else 1_800_000)  # the preloads are most of the first
             if last:
+                ends_ns = exchange.now_ns + 30 * MINUTE_NS
+                wait(process, lambda at=ends_ns: newest_ns(tape) > at, "no half an hour of trades")
                 process.send_signal(signal.SIGTERM)
                 _, err = process.communicate(timeout=WITHIN_S)
                 assert (process.returncode, err) == (0, "")
             else:
+                grown(process, tape, 1_800_000)  # most of it are preloads
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
