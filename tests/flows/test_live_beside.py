@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from commands import called, start
-from live_bench import PATIENT, Bench, Heard, end_of_minute, market
+from live_bench import MINUTE, PATIENT, Bench, Heard, market
 
 from connectors.simulator.exchange import Exchange
 from connectors.tape import Recording, Tape, TapeSource, Universe
@@ -41,7 +41,6 @@ confluence: {{blend: {{1m: 0.6, 5m: 0.4}}}}
 signals: {{tf: 1m}}
 """
 WITHIN_S = 300.0
-FIVE_MINUTES_END = 1_750_000_200 * SECOND_NS
 
 
 def frames_of(tape):
@@ -90,7 +89,8 @@ def wait(process, reached, what):
 def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path):
     run, tape, config = tmp_path / "run", tmp_path / "run" / "tape", tmp_path / "live.yaml"
     wanted = {(key, stream) for key, streams in HAS.items() for stream in streams}
-    begin = FIVE_MINUTES_END - 30 * SECOND_NS
+    boundary = MINUTE + MINUTE_NS
+    begin = boundary - 12 * SECOND_NS
     with Exchange(tuple(HAS), seed=5, start_ns=begin, speed=1, activity=60, history_days=2) as exchange:
         config.write_text(SETTINGS.format(address=exchange.url.removeprefix("http://")))
         process = start("live", *HAS, "--config", config, "--out", run)
@@ -98,10 +98,11 @@ def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        before, boundary = counts(tape), end_of_minute(exchange.now_ns)
+        before = counts(tape)
         process = start("live", *HAS, "--config", config, "--out", run, "--workers", 2)
         again = {at for at in wanted if at[1] not in ("long_short", "funding")}  # those have news every few minutes
         wait(process, lambda: all(counts(tape)[at] > before[at] for at in again), "no news")
+        wait(process, lambda: exchange.now_ns > begin + 80 * SECOND_NS, "the market stands still")
         wait(process, lambda: all(promises(tape)[at] > boundary for at in wanted), lambda: promises(tape))
         wait(process, lambda: closed(tape) >= 2, "too few bars")
         process.send_signal(signal.SIGTERM)

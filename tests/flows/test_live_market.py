@@ -47,8 +47,9 @@ def test_killed_and_restarted_a_replay_says_the_same_of_the_whole_market(tmp_pat
         for last in (False, True):
             process = start("live", *INSTRUMENTS, "--config", config, "--out", run)
             if last:
-                ends_ns = exchange.now_ns + 30 * MINUTE_NS
-                wait(process, lambda at=ends_ns: newest_ns(tape) > at, "no half an hour of trades")
+                ends_ns = exchange.now_ns + 20 * MINUTE_NS
+                grown(process, tape, 400_000)
+                wait(process, lambda at=ends_ns: newest_ns(tape) > at, "too few trades")
                 process.send_signal(signal.SIGTERM)
                 _, err = process.communicate(timeout=WITHIN_S)
                 assert (process.returncode, err) == (0, "")
