@@ -166,6 +166,8 @@ class Reader:
                 "a topic is made, since instruments would change their shards: make topics of another prefix (kafka.prefix) and "
                 "begin anew."
             )
+        if found.partitions[self._number].error is not None:
+            raise KafkaException(found.partitions[self._number].error)
 
     def _check(self, offset: int, low: int, high: int) -> None:
         """See that an offset is there, or is the next to come.
