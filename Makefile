@@ -45,7 +45,12 @@ test: .venv/developed ## everything: lint, types, contracts, laws, crashes, comm
 	.cache/nautilus-venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: nautilus_trader \
 		&& touch $@ || echo "nautilus_trader could not be installed: the benchmarks go on without it"
 
-bench: .venv/developed .cache/nautilus-venv/tried ## print the benchmark tables
+.cache/quix-venv/tried: .venv/installed
+	$(BIN)/python -m venv .cache/quix-venv
+	.cache/quix-venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: quixstreams \
+		&& touch $@ || echo "quixstreams could not be installed: the benchmarks go on without it"
+
+bench: .venv/developed .cache/nautilus-venv/tried .cache/quix-venv/tried ## print the benchmark tables
 	$(BIN)/python -m benchmarks
 
 soak: .venv/developed ## the long runs: every law and fault with many seeds, many kills; then docs/soak.md

@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 from rich.console import Console
 
-from benchmarks import bars, books, files, indicators, live, nautilus, state, tape, whole, year
+from benchmarks import bars, books, files, indicators, kafka, live, nautilus, state, tape, whole, year
 from benchmarks.tables import Budget, machine, show_budgets
 
 TABLES = {
@@ -21,6 +21,7 @@ TABLES = {
     "files": files.bench,
     "tape": tape.bench,
     "live": live.bench,
+    "kafka": kafka.bench,
     "graph": whole.bench,
     "books": books.bench,
     "year": year.bench,

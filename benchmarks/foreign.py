@@ -82,7 +82,7 @@ def window_bars(items: list[tuple[str, Trade]], clock: Callable[[], EventClock[T
     flow = Dataflow("windows")
     up = op.input("trades", flow, TestingSource(items, batch_size=per))
     windower = TumblingWindower(length=MINUTE, align_to=EPOCH)
-    windows = fold_window("bars", up, clock(), windower, _empty, _fold, _merge, ordered=False)
+    windows = fold_window("bars", up, clock(), windower, empty, fold, merge, ordered=False)
     op.output("out", windows.down, TestingSink(out))
     run_main(flow)
     return [[window, *bar] for _, (window, bar) in out]
@@ -105,11 +105,11 @@ def _time(trade: Trade) -> datetime:
     return trade[0]
 
 
-def _empty() -> Bar:
+def empty() -> Bar:
     return []
 
 
-def _fold(bar: Bar, trade: Trade) -> Bar:
+def fold(bar: Bar, trade: Trade) -> Bar:
     _, price, qty, side = trade
     if not bar:
         return [price, price, price, price, qty, price * qty, qty if side > 0 else 0.0, 1]
@@ -126,5 +126,5 @@ def _fold(bar: Bar, trade: Trade) -> Bar:
     return bar
 
 
-def _merge(one: Bar, other: Bar) -> Bar:
+def merge(one: Bar, other: Bar) -> Bar:
     raise AssertionError("tumbling windows are never merged")

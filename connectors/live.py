@@ -27,11 +27,12 @@ from connectors.exchange import (
     voids,
     voids_beside,
 )
+from connectors.members import certain_until, changed, promised
 from connectors.tape import Tape, Universe
 from connectors.tape.batches import absent, batches, opened
 from connectors.tape.records import Items
 from events.errors import InputError
-from events.feeds import PRELOAD, TRADES, UNIVERSE
+from events.feeds import MEMBERS, PRELOAD, TRADES, UNIVERSE
 from events.identity import id_of
 from events.schema import LEAVE, NEVER
 from events.times import MINUTE_NS, SECOND_NS
@@ -43,6 +44,7 @@ how far each of its streams beside trades)."""
 PARTITION: Final = "live"
 _IDLE: Final = timedelta(milliseconds=5)
 _LOOK_S: Final = 0.2
+_ALL: Final = "*", MEMBERS
 
 
 def universe_of(
@@ -59,7 +61,7 @@ def universe_of(
     """
     named = (f"{exchange}:{symbol}" for exchange, symbols in exchanges.items() for symbol in symbols)
     instruments = (*named, *like)
-    feeds = (TRADES, *[PRELOAD] * preloaded, *[UNIVERSE] * bool(like), *beside)
+    feeds = (TRADES, *[PRELOAD] * preloaded, *[UNIVERSE, MEMBERS] * bool(like), *beside)
     numbered = frozenset(filter(sequenced, instruments))
     return Universe(instruments, numbered, frozenset(feeds), lacking(beside, instruments))
 
@@ -211,6 +213,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         source.standings.update({instrument: Standing(*fields) for instrument, fields in standings.items()})
         for beside in more:  # none in states of before there were such streams
             source.beside.update({at: Standing(*fields) for at, fields in beside.items()})
+        self._members = source.beside.pop(_ALL, Standing())
         self._positions = {
             exchange: {symbol: Position(*fields) for symbol, fields in positions.get(exchange, {}).items()}
             for exchange in source.exchange.exchanges
@@ -248,12 +251,13 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         out = [item for part in self._parts for item in part.next_batch()]
         self._note(out)
         self._lag(out)
-        states: Items = []
+        changes, states = changed(out, self._source.exchange.like_of), Items()
         if time.monotonic() - self._looked_s > _LOOK_S:
             self._looked_s = time.monotonic()
-            missing = self._voids()
+            missing = self._voids() + ([] if changes else self._promise())
             self._note(missing)
             out, states = out + missing, self._states()
+        out += changes
         if out:
             if not self._tape.end:
                 out = [item for name in self._source.named for item in absent(name, self._source.lacking)] + out
@@ -272,6 +276,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         live = {part.exchange: part.snapshot() for part in self._parts}
         standings = {instrument: standing.state for instrument, standing in self._source.standings.items()}
         beside = {at: standing.state for at, standing in self._source.beside.items()}
+        beside |= {_ALL: self._members.state} if MEMBERS in self._source.feeds else {}
         return self._tape.id, self._offset, live or self._recorded_positions(), standings, beside
 
     def close(self) -> None:
@@ -282,6 +287,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
     def _advance(self, items: Items) -> None:
         """Where the exchanges stand after frames of the tape; once live, their partitions know."""
         for instrument, frame in items:
+            if frame.name == MEMBERS:
+                continue
             exchange, _, symbol = instrument.partition(":")
             positions = self._positions[exchange]
             position = advanced(positions.get(symbol), frame, VENUES[exchange].counts)
@@ -303,6 +310,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
                     (self._source.join if change > 0 else self._source.leave)(instrument)
             elif frame.name == TRADES:
                 self._source.standings[instrument].passed(frame)
+            elif frame.name == MEMBERS:
+                self._members.passed(frame)
             elif (instrument, frame.name) in self._source.beside:
                 self._source.beside[instrument, frame.name].passed(frame)
 
@@ -336,6 +345,19 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
                 found += voids_beside(source.beside, source.followed(exchange), boundary_ns)
         return found
 
+    def _promise(self) -> Items:
+        """Up to when it is certain who takes part; what is decided after that is stamped accordingly."""
+        source = self._source
+        if MEMBERS not in source.feeds:
+            return []
+        clocks = {part.exchange: source.now_ns(part.exchange) for part in self._parts if part.feed.timed}
+        until, likes = certain_until(clocks, source.standings, source.exchange.largest), source.exchange.like_of
+        out = promised(self._members.watermark_ns, until, likes, source.named, source.standings)
+        for _, frame in out:
+            for part in self._parts:
+                part.decided_ns = frame.watermark
+        return out
+
     def _states(self) -> Items:
         """What has changed of the exchanges."""
         now_ns = self._source.now_ns
@@ -359,6 +381,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         for name in exchange.exchanges:
             exchange.exchanges[name] = tuple(key.partition(":")[2] for key in self._source.followed(name))
         self._parts = [exchange.build_part("", name, positions[name]) for name in exchange.list_parts()]
+        for part in self._parts:
+            part.decided_ns = self._members.watermark_ns
         self._source.health.update({part.exchange: Health(part.feed) for part in self._parts})
         self._source.streams = [
             StreamHealth(part.feed, stream)

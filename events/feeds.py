@@ -13,6 +13,7 @@ from events.rows import (
     FUNDING,
     LIQUIDATION,
     LONG_SHORT_ROW,
+    MEMBER_ROW,
     OHLCV,
     OPEN_INTEREST_ROW,
     TICKER,
@@ -38,6 +39,12 @@ CHECKS: Final = "check.1m"
 """Closed klines of an instrument whose bars are made of its trades: they are held against those bars, nothing else."""
 UNIVERSE: Final = "universe"
 """Which instruments join and leave a run, each under its own key."""
+MEMBERS: Final = "members"
+"""Who joins and leaves a run whose instruments change, under the name that stands for those of an exchange that come and go
+(`events.identity.like`). It has a promise of its own: a watermark W says that no change before W is still to come. Instruments that
+are named take part from the beginning."""
+GLOBAL: Final = "GLOBAL"
+"""The key of what is of all instruments."""
 KLINE_NS: Final = MINUTE_NS
 """The one length of klines that bars are made of; longer bars are folds of it."""
 
@@ -78,6 +85,7 @@ FEEDS: Final = {
     PRELOAD: _feed(11, OHLCV, "preloaded klines"),
     CHECKS: _feed(12, OHLCV, "klines to check bars by"),
     UNIVERSE: _feed(13, UNIVERSE_ROW, "changes of the universe"),
+    MEMBERS: _feed(14, MEMBER_ROW, "members of the universe"),
 }
 """By stream, in canonical order."""
 

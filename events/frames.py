@@ -30,7 +30,7 @@ CONTROL = np.dtype(
         ("kind", "i8"),  # VOID, HOLE, COVERAGE, BEACON, END or LEAVE of events.schema
         ("since", "i8"),
         ("until", "i8"),
-        ("reason", "i8"),  # of a HOLE: why
+        ("reason", "i8"),  # of a HOLE: why; of a VOID: ABSENT or 0
         ("id_from", "i8"),  # of a HOLE: the missing ids, NEVER if unknown; of a VOID: see below
         ("id_to", "i8"),
     ]

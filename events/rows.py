@@ -178,6 +178,15 @@ UNIVERSE_ROW: Final = np.dtype(
     ]
 )
 
+MEMBER_ROW: Final = np.dtype(
+    [
+        ("available_at", "i8"),  # the time of the decision, by the source clock; it holds for what is later
+        ("member", "S48"),  # the instrument
+        ("change", "i4"),  # +1 joins, or is there and said again; -1 leaves
+        ("flags", "u4"),
+    ]
+)
+
 BOOK_MINUTE: Final = np.dtype(
     [
         ("available_at", "i8"),  # = t, the boundary; the row is of [t - 60 s, t)

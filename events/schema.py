@@ -83,6 +83,9 @@ BEACON: Final = 4
 END: Final = 5
 LEAVE: Final = 6
 
+# Reason of a void, if it has one: the stream is not there because the instrument is not in the universe.
+ABSENT: Final = 1
+
 # Reasons of a gap.
 ID_HOLE: Final = 1
 RECONNECT: Final = 2

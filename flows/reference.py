@@ -33,7 +33,8 @@ _OF_COLUMNS = {
 }
 _ABOUT = {
     "beta": "Of runs of several instruments, `beta.reference` among them.",
-    "global": "Figures of all instruments together, under the key `GLOBAL`, of runs of five instruments or more: a row per minute, "
+    "global": "Figures of all instruments together, under the key `GLOBAL`, of runs of five instruments or more, or whose "
+    "instruments come and go: a row per minute, "
     "made of the bars that close then, each waited for or void, and of use to later minutes alone.",
 }
 _TYPES = {"f": "number", "i": "whole number", "u": "whole number"}

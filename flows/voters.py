@@ -16,7 +16,7 @@ from config import Settings
 from config.presets import DERIVATIVES, PRESETS, THETA_BASE, preset_for
 from events.errors import SettingsError
 from events.feeds import BOOKS, FEEDS, TOPS
-from events.identity import entry, is_spot
+from events.identity import entry, is_among, is_spot
 from operators.ballot import BESIDE_SCORES, BesideFeatures, of_features
 from operators.beta import REFERENCE
 from operators.confluence import Voters
@@ -81,7 +81,8 @@ class Electorate:
 
     def streams_of(self, instrument: str) -> frozenset[str]:
         """The streams of the run that an instrument has, that of a reference among them."""
-        compared = {REFERENCE} if instrument in self.followers else set()
+        reference = instrument == self.settings.beta.reference
+        compared = {REFERENCE} if is_among(instrument, self.followers) and not reference else set()
         return self.settings.streams_of(instrument, self.feeds, self.instruments, self.lacking) | compared
 
     def weights_of(self, preset: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from events.frames import NO_CONTROL, Array, Rows
 from events.rows import BAR, feature_row
-from events.schema import COLD, END, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETTLED, SILENT, VOID, WARMING
+from events.schema import ABSENT, COLD, END, FOLD_MISSING, MISSING, NEVER, PARTIAL, SETTLED, SILENT, VOID, WARMING
 from events.times import HOUR_NS, MINUTE_NS
 from operators.beta_kernels import COEFFICIENTS, LEAST_PAIRS, LEAST_Z, MOMENTUM_PAIRS, Z_PAIRS, follow, log_returns
 from operators.broadcast import CLOSE_ROW
@@ -62,8 +62,8 @@ class Beta:
 
     A row without a pair is MISSING throughout: one side is not there or SYNTHETIC, or the reference is void at that time, though
     it may come later. Otherwise COLD below 60 pairs (32 more for a z of residuals, 51 for residual momentum), then WARMING until
-    the window is full, and with it all that a z is over. Where there is no reference, or it is the instrument itself, rows are
-    SILENT: not applicable. Memory: the pairs of a window, 256 at least.
+    the window is full, and with it all that a z is over. Where there is no reference, or it is not in the universe at
+    that time, or it is the instrument itself, rows are SILENT: not applicable. Memory: the pairs of a window, 256 at least.
 
     Args:
         name: of the timeframe.
@@ -79,7 +79,7 @@ class Beta:
         self.outputs = (self.target,)
         self.dtype = feature_row(len(BETA_COLUMNS))
         self.last = {self.source: (1.0, NEVER), self.other: (1.0, NEVER)}  # close and index of the newest bar of each
-        self.voids: tuple[tuple[int, int], ...] = ()
+        self.voids: tuple[tuple[int, int, bool], ...] = ()  # (since, until, whether there is no reference at all)
         self.memory = np.empty((4, 0))  # pairs, residuals, and sums of residuals
         self.seen = 0  # pairs ever
         self.applicable = True
@@ -103,7 +103,8 @@ class Beta:
         """Pair the new bars."""
         for said in control.get(self.other, NO_CONTROL):
             if said["kind"] == VOID:
-                self.voids = (*self.voids, (int(said["since"]), int(said["until"])))
+                absent = bool(said["reason"] == ABSENT)
+                self.voids = (*self.voids, (int(said["since"]), int(said["until"]), absent))
             elif said["kind"] == END and said["available_at"] == NEVER:
                 self.applicable = False
         bars = rows.get(self.source, _NO_BARS)
@@ -130,13 +131,16 @@ class Beta:
         if len(times):
             place = np.minimum(times.searchsorted(at), len(times) - 1)
             other = np.where(times[place] == at, explained[place], np.nan)
-        for since, until in self.voids:
-            other[(at >= since) & (at <= until)] = np.nan
+        applicable = np.full(len(bars), self.applicable)
+        for since, until, absent in self.voids:
+            hidden = (at >= since) & (at <= until)
+            other[hidden] = np.nan
+            applicable[hidden] &= not absent
         paired = np.flatnonzero(~np.isnan(own) & ~np.isnan(other))
         out = np.empty(len(bars), self.dtype)
         for field in ("available_at", "g", "ts_open", "ts_close", "flags"):
             out[field] = bars[field]
-        out["values"], out["status"] = np.nan, MISSING if self.applicable else SILENT
+        out["values"], out["status"] = np.nan, np.where(applicable, MISSING, SILENT)[:, None]
         if len(paired):
             out["values"][paired], out["status"][paired] = self._follow(own[paired], other[paired])
         return out

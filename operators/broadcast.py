@@ -1,7 +1,8 @@
 """What crosses from one instrument to others: the bars of a reference to all, the bars of all to one place, and its rows back.
 
-Members are the instruments that a run has from its beginning on. One that joins later, or again, or that a file turns out to hold,
-takes no part: the streams that go to all are said to be none for it (END), so that nothing of it waits.
+Members, here, are the instruments that a run has from its beginning on. One that a file turns out to hold beyond them takes no
+part, nor does one that leaves and comes again: the streams that go to all are said to be none for it (END), so that it waits not.
+Where instruments join and leave, and it is said when, `open_relay` and `open_market` stand in place of this.
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from events.feeds import MEMBERS
 from events.frames import NO_CONTROL, NO_ROWS, Array, Frame, control
 from events.schema import COLD, END, FOLD_MISSING, FOREVER, LEAVE, NEVER, PARTIAL, VOID
-from operators.ordered import void_end
-
-GLOBAL: Final = "GLOBAL"
-"""The key of what is of all instruments."""
+from operators.ordered import meets, void_end
 
 Item = tuple[str, Frame]
 
@@ -62,11 +61,15 @@ def said(frame: Frame) -> Array:
     return rows
 
 
-def to_reference(reference: str, timeframes: Iterable[str]) -> Callable[[Frame], list[Item]]:
-    """A flat map of frames: the closes of the reference to its key; of others, that they are there, and when they leave."""
+def to_reference(reference: str, timeframes: Iterable[str], told: bool = False) -> Callable[[Frame], list[Item]]:
+    """A flat map of frames: the closes of the reference to its key; of others, that they are there, and when they leave, if that
+    is not `told` by `members`.
+    """
     names = [f"bars.{name}" for name in timeframes]
 
     def hear(frame: Frame) -> list[Item]:
+        if told and frame.instrument != reference:
+            return [(reference, frame)] if frame.name == MEMBERS else []
         if frame.name not in names or (frame.instrument != reference and frame.name != names[0]):
             return []
         rows = closes(frame.rows) if frame.instrument == reference and len(frame.rows) else NO_ROWS
@@ -151,7 +154,7 @@ def effective(watermark: int, control: Array) -> int:
     """The watermark behind the voids among control rows that begin at or below it."""
     if len(control):
         for row in sorted(control[control["kind"] == VOID].tolist()):
-            if row[2] <= watermark < void_end(row):
+            if meets(row[2], watermark) and watermark < void_end(row):
                 watermark = void_end(row)
     return watermark
 

@@ -94,6 +94,13 @@ class AsOf:
         self.last: dict[str, Array] = {}
         self.voids: dict[str, tuple[tuple[int, int], ...]] = {}
 
+    def having(self, inputs: tuple[Input, ...]) -> AsOf:
+        """The same with other inputs; what is known of those that stay is kept."""
+        out, names = AsOf(inputs), {one.name for one in inputs}
+        out.last = {name: row for name, row in self.last.items() if name in names}
+        out.voids = {name: spans for name, spans in self.voids.items() if name in names}
+        return out
+
     def advance(
         self, watermark: int, times: Array, rows: Mapping[str, Array], control: Mapping[str, Array]
     ) -> dict[str, tuple[Array, Array]]:

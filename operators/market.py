@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from events.feeds import GLOBAL, MEMBERS
 from events.frames import Array, Frame, Rows
 from events.rows import MARKET_ROW
 from events.schema import END, FOREVER, NEVER, VOID
 from events.times import MINUTE_NS
-from operators.broadcast import AVERAGE_ROW, CLOSE_ROW, GLOBAL, Fanout, Item, averages, closes, said
+from operators.broadcast import AVERAGE_ROW, CLOSE_ROW, Fanout, Item, averages, closes, said
 from operators.latest import AsOf, Input
 from operators.market_kernels import FIVES_OF_30_DAYS, RING, walk
 from operators.ordered import Ordered
@@ -40,9 +41,13 @@ def stream_of(name: str, instrument: str) -> str:
 
 
 def to_market(column: int | None) -> Any:
-    """A flat map of frames: the closes of all instruments to GLOBAL, and this column of their 30m features, if there is one."""
+    """A flat map of frames: the closes of all instruments to GLOBAL, this column of their 30m features, if there is one, and who
+    joins and leaves.
+    """
 
     def hear(frame: Frame) -> list[Item]:
+        if frame.name == MEMBERS:
+            return [(GLOBAL, frame)]
         if frame.name == BASE:
             rows = closes(frame.rows) if len(frame.rows) else frame.rows
         elif frame.name == AVERAGED and column is not None:
@@ -75,17 +80,30 @@ class Market:
     def __init__(
         self, members: Iterable[str], reference: str | None = None, averaged: bool = True, base_ns: int = MINUTE_NS
     ) -> None:
-        self.members, self.base_ns = tuple(members)[:MOST_KEYS], base_ns
-        self.bars = [stream_of(BASE, name) for name in self.members]
-        self.averages = [stream_of(AVERAGED, name) for name in self.members] if averaged else []
-        self.join = AsOf(tuple(Input(name, AVERAGE_ROW, _AVERAGE_TTL_NS) for name in self.averages))
-        self.reference = self.members.index(reference) if reference in self.members else -1
-        keys = len(self.members)
-        self.closes, self.newest, self.first = np.full((keys, RING), np.nan), np.full(keys, NEVER), np.full(keys, NEVER)
+        self.base_ns, self.averaged, self.of = base_ns, averaged, reference
+        self.members: tuple[str, ...] = ()
+        self.closes, self.newest, self.first = np.empty((0, RING)), np.empty(0, np.int64), np.empty(0, np.int64)
+        self.voids: dict[str, tuple[tuple[int, int], ...]] = {}
+        self.join = AsOf(())
+        self.follow(tuple(members)[:MOST_KEYS])
         self.memory, self.volatile = np.full(FIVES_OF_30_DAYS, np.nan), np.array([NEVER, 0])
         self.dwell = np.array([NEVER, NEVER, 0])
-        self.voids: dict[int, tuple[tuple[int, int], ...]] = {}
         self.reached = NEVER
+
+    def follow(self, members: tuple[str, ...]) -> None:
+        """Take these from now on. Of those that stay, all stays known; of those that join, bars of before are history only."""
+        before, keys = {name: k for k, name in enumerate(self.members)}, len(members)
+        closes, newest, first = np.full((keys, RING), np.nan), np.full(keys, NEVER), np.full(keys, NEVER)
+        for k, name in enumerate(members):
+            if name in before:
+                was = before[name]
+                closes[k], newest[k], first[k] = self.closes[was], self.newest[was], self.first[was]
+        self.closes, self.newest, self.first = closes, newest, first
+        self.members, self.reference = members, members.index(self.of) if self.of in members else -1
+        self.bars = [stream_of(BASE, name) for name in members]
+        self.averages = [stream_of(AVERAGED, name) for name in members] if self.averaged else []
+        self.voids = {name: self.voids[name] for name in self.bars if name in self.voids}
+        self.join = self.join.having(tuple(Input(name, AVERAGE_ROW, _AVERAGE_TTL_NS) for name in self.averages))
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -110,8 +128,8 @@ class Market:
             average_g, self.reference, self.closes, self.newest, self.first, self.memory, self.volatile, self.dwell, out, codes,
         )  # fmt: skip
         self.reached = watermark
-        kept = {k: tuple(span for span in spans if span[1] >= watermark) for k, spans in self.voids.items()}
-        self.voids = {k: spans for k, spans in kept.items() if spans}
+        kept = {name: tuple(span for span in spans if span[1] >= watermark) for name, spans in self.voids.items()}
+        self.voids = {name: spans for name, spans in kept.items() if spans}
         if len(times):
             yield TOGETHER, _rows(times, out, codes)
 
@@ -123,22 +141,22 @@ class Market:
             if name in control:
                 kind = control[name]["kind"]
                 new = control[name][kind == VOID][["since", "until"]].tolist()
-                self.voids[k] = (*self.voids.get(k, ()), *new)
+                self.voids[name] = (*self.voids.get(name, ()), *new)
                 ends = np.zeros(int(np.count_nonzero(kind == END)), CLOSE_ROW)
                 ends["available_at"] = control[name]["available_at"][kind == END]
             for part, of_end in ((rows.get(name, ends[:0]), False), (ends, True)):
                 if len(part):
                     parts.append(part)
                     keys.append(np.full(len(part), k))
-                    counts.append(np.full(len(part), -1) if of_end else self._counting(k, part["available_at"]))
+                    counts.append(np.full(len(part), -1) if of_end else self._counting(name, part["available_at"]))
         bars, key, count = np.concatenate(parts), np.concatenate(keys), np.concatenate(counts)
         order = np.lexsort((key, bars["available_at"]))  # a stable sort: of one time, an end stands behind a bar
         return bars[order], key[order], count[order]
 
-    def _counting(self, k: int, at: Array) -> Array:
+    def _counting(self, name: str, at: Array) -> Array:
         """1 for a bar of its boundary, 0 for one that is void, though it came."""
         out = (at >= self.reached).astype(np.int64)
-        for since, until in self.voids.get(k, ()):
+        for since, until in self.voids.get(name, ()):
             out[(at >= since) & (at <= until)] = 0
         return out
 
@@ -161,7 +179,7 @@ class Market:
         return tuple(a.tobytes() for a in arrays), dict(self.voids), self.reached, self.join.snapshot()
 
     def restore(self, snapshot: Any) -> None:
-        """Go on from a snapshot."""
+        """Go on from a snapshot, of the same members."""
         held, voids, self.reached, joined = snapshot
         arrays = (self.closes, self.newest, self.first, self.memory, self.volatile, self.dwell)
         for array, blob in zip(arrays, held):

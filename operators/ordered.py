@@ -43,6 +43,15 @@ def void_end(row: tuple[int, ...]) -> int:
     return row[3] + 1 if row[6] == NEVER else row[6]
 
 
+def meets(since: int, watermark: int) -> bool:
+    """Whether a void that begins there leaves nothing open behind a watermark; before 1970 there is nothing.
+
+    >>> meets(0, NEVER), meets(5, 5), meets(5, 4)
+    (True, True, False)
+    """
+    return since <= max(watermark, 0)
+
+
 class Ordered:
     """Holds back what `core` may not see yet.
 
@@ -69,6 +78,19 @@ class Ordered:
         forever = (1 << 63) - 1
         promising = [name for name in core.outputs if core.promise(name, forever) > NEVER]
         self.promised = dict.fromkeys(promising, NEVER)
+
+    def begin(self, name: str) -> None:
+        """Wait for another stream from now on."""
+        self.streams = (*self.streams, name)
+        self.watermark[name], self.handed[name] = NEVER, NEVER
+        self.waiting[name], self.controls[name], self.in_order[name] = [], [], True
+
+    def end(self, name: str) -> None:
+        """Wait for a stream no more, and forget what waits of it."""
+        self.streams = tuple(stream for stream in self.streams if stream != name)
+        for held in (self.watermark, self.handed, self.waiting, self.controls, self.in_order):
+            del held[name]
+        self.voids.pop(name, None)
 
     def push(self, frame: Frame) -> None:
         """Take a frame in; nothing is computed yet, so many small frames cost one `advance`."""
@@ -156,7 +178,8 @@ class Ordered:
             is_void = rows["kind"] == VOID
             for row in rows[is_void].tolist():
                 for output in self.promised:
-                    since, end = self.core.promise(output, row[2]), self.core.promise(output, void_end(row))
+                    since = self.core.promise(output, row[2]) if row[2] > 0 else row[2]  # nothing was promised yet
+                    end = self.core.promise(output, void_end(row))
                     if since <= row[3]:
                         void = control(VOID, since, since, row[3], id_from=row[5], id_to=end)
                         self.forward.append(Frame(self.instrument, output, NO_ROWS, NEVER, void))
@@ -174,7 +197,7 @@ class Ordered:
     def _effective(self, name: str) -> int:
         watermark = max(self.watermark[name], self.reached)  # voids that took it there are forgotten
         for since, end in sorted(self.voids.get(name, ())):
-            if since <= watermark < end:
+            if meets(since, watermark) and watermark < end:
                 watermark = end
         return watermark
 

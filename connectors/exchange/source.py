@@ -21,6 +21,7 @@ from events.errors import InputError
 from events.feeds import FEEDS, PRELOAD, TRADES, UNIVERSE
 from events.frames import Frame
 from events.identity import like
+from events.schema import NEVER
 
 Positions = dict[str, tuple[int, int, tuple[int, ...]]]
 """By symbol, the fields of its `Position`: plain data."""
@@ -87,7 +88,12 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
     @property
     def likes(self) -> tuple[str, ...]:
         """The names that stand for all that may join (`events.identity.like`)."""
-        return tuple(like(f"{exchange}:{rule.like}") for exchange, rule in self.largest.items())
+        return tuple(self.like_of.values())
+
+    @property
+    def like_of(self) -> dict[str, str]:
+        """These by exchange."""
+        return {exchange: like(f"{exchange}:{rule.like}") for exchange, rule in self.largest.items()}
 
     def list_parts(self) -> list[str]:
         """The exchanges."""
@@ -109,6 +115,7 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
     Attributes:
         feed: where they come from.
         drained: whether the last batch was all there was.
+        decided_ns: who joins or leaves does so at this time or later.
     """
 
     def __init__(self, source: ExchangeSource, exchange: str, state: Positions) -> None:
@@ -126,7 +133,7 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
             source.named[exchange],
         )
         self._awake: datetime | None = None
-        self.drained = False
+        self.drained, self.decided_ns = False, NEVER
         source.feeds[exchange] = self.feed
         source.hub.start(self.feed)
 
@@ -155,13 +162,14 @@ class ExchangePartition(StatefulSourcePartition[tuple[str, Frame], Positions]):
         """Let the feed go on with others; what is said of those that leave and join."""
         source, feed, out = self._source, self.feed, list[tuple[str, Frame]]()
         for symbol in changes.leaves:
-            instrument, known_ns = f"{self.exchange}:{symbol}", feed.known_ns(symbol)
+            instrument, known_ns = f"{self.exchange}:{symbol}", max(feed.known_ns(symbol), self.decided_ns)
             out += leaving(instrument, source.streams, known_ns, changes.turnovers.get(symbol))
             self._positions.pop(symbol, None)
+        now_ns = max(feed.clock.now(), self.decided_ns)
         for symbol in changes.joins:
             instrument = f"{self.exchange}:{symbol}"
             lacks = lacking(source.options.beside, [instrument]).get(instrument, frozenset())
-            out += joining(instrument, feed.clock.now(), changes.turnovers[symbol], lacks)
+            out += joining(instrument, now_ns, changes.turnovers[symbol], lacks)
         followed = [symbol for symbol in feed.symbols if symbol not in changes.leaves] + list(changes.joins)
         source.exchanges[self.exchange] = tuple(followed)
         feed.follow(followed, dict(self._positions))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from connectors.exchange.client import kind_of
-from connectors.exchange.venues import Market
+from connectors.exchange.venues import VENUES, Market
 from events.feeds import FEEDS, UNIVERSE
 from events.frames import Array, Frame, control
-from events.rows import UNIVERSE_ROW
+from events.rows import MEMBER_ROW, UNIVERSE_ROW
 from events.schema import FOREVER, LEAVE, NEVER
+
+_LONGEST: Final = MEMBER_ROW["member"].itemsize - 1 - max(map(len, VENUES))
+"""So many bytes a symbol may have."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Largest:
         """
         return (
             kind_of(market["symbol"]) == self.market
+            and len(market["symbol"].encode()) <= _LONGEST
             and market["quote"] == self.quote
             and market["base"] not in self.never
             and market.get("active") is not False

@@ -25,6 +25,7 @@ from events.feeds import (
     FEEDS,
     KLINES,
     LONG_SHORT,
+    MEMBERS,
     OPEN_INTEREST,
     PRELOAD,
     TRADES,
@@ -33,7 +34,7 @@ from events.feeds import (
 from events.identity import id_of
 from events.times import HOUR_NS, MINUTE_NS, SECOND_NS, iso
 
-FILED: Final = tuple(name for name in FEEDS if name not in (PRELOAD, CHECKS, UNIVERSE))
+FILED: Final = tuple(name for name in FEEDS if name not in (PRELOAD, CHECKS, UNIVERSE, MEMBERS))
 """The streams that files can hold."""
 _FULL_BLOCKS: Final = 16
 """So many instruments are read in full blocks; more of them share that memory."""

@@ -18,8 +18,7 @@ from events.frames import Array
 from events.schema import NEVER, SCHEMA_VERSION
 from events.streams import Columns
 
-BEGINNING: Final = b"\xff\xff\xff\xff"
-"""What every value begins with."""
+_BEGINNING: Final = b"\xff\xff\xff\xff"
 _END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _LARGE: Final = 64 << 10  # from so many bytes a message on, joining messages costs more than reading each
 
@@ -76,6 +75,8 @@ class ArrowRows:
             raise Undecodable(f"it is no whole stream of Arrow: {error}") from error
 
     def _one(self, value: bytes) -> pa.RecordBatch:
+        if not value.startswith(_BEGINNING):
+            raise Undecodable("it is neither rows of Arrow nor a JSON object")
         reader = pa.ipc.open_stream(value)
         found = reader.schema
         if not found.equals(self.schema, check_metadata=True):
@@ -107,10 +108,14 @@ def _schema(columns: Columns) -> pa.Schema:
     fields = []
     for name in columns.dtype.names or ():
         kind = columns.dtype[name]
-        arrow = pa.from_numpy_dtype(kind.base)
+        arrow = _arrow(kind.base)
         names = {"columns": json.dumps(columns.blocks.get(name, ()))} if kind.shape else None
         fields.append(pa.field(name, pa.list_(arrow, kind.shape[0]) if kind.shape else arrow, metadata=names))
     return pa.schema(fields, {"schema_v": str(SCHEMA_VERSION)})
+
+
+def _arrow(kind: np.dtype[Any]) -> pa.DataType:
+    return pa.binary(kind.itemsize) if kind.kind == "S" else pa.from_numpy_dtype(kind)
 
 
 def _column(column: Array) -> pa.Array:
@@ -119,7 +124,7 @@ def _column(column: Array) -> pa.Array:
     flat = values.reshape(-1)
     null = np.isnan(flat) if flat.dtype.kind == "f" else flat == NEVER if flat.dtype == np.dtype("i8") else None
     bits = None if null is None or not null.any() else pa.py_buffer(np.packbits(~null, bitorder="little"))
-    array = pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), len(flat), [bits, pa.py_buffer(flat)])
+    array = pa.Array.from_buffers(_arrow(flat.dtype), len(flat), [bits, pa.py_buffer(flat)])
     return pa.FixedSizeListArray.from_arrays(array, values.shape[1]) if values.ndim > 1 else array
 
 

@@ -69,6 +69,10 @@ class Said:
         why = self.why
         return why is not None and why.code() in (*_LOGIN, KafkaError._SSL)
 
+    def forget(self) -> None:
+        """The connections work again."""
+        self._newest.clear()
+
 
 def kafka_error(
     servers: str,

@@ -7,7 +7,7 @@ from typing import Final
 
 from connectors.tape.records import Items
 from events.errors import InputError
-from events.feeds import FEEDS, PRELOAD
+from events.feeds import FEEDS, MEMBERS, PRELOAD
 from events.frames import Frame
 from events.schema import FOREVER, LEAVE, NEVER, VOID
 
@@ -59,7 +59,9 @@ def opened(
 
 
 def _begins(frame: Frame) -> bool:
-    """Whether it says more than that nothing is known."""
+    """Whether it says more of an instrument than that nothing is known."""
+    if frame.name == MEMBERS:
+        return False
     return len(frame.rows) > 0 or frame.watermark > NEVER or bool((frame.control["kind"] != VOID).any())
 
 

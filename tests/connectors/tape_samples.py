@@ -24,6 +24,8 @@ def frame(r: np.random.Generator, instrument: str, name: str, n: int, controls: 
     for field in rows.dtype.names or ():
         if rows.dtype[field].kind == "f":
             rows[field][r.random(n) < 0.2] = -0.0
+        elif rows.dtype[field].kind == "S":
+            rows[field] = r.choice([key.encode() for key in KEYS], n)
         elif rows.dtype[field] == np.dtype("i8"):
             rows[field][r.random(n) < 0.2] = NEVER
     rows.flags.writeable = False

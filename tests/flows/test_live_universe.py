@@ -11,7 +11,8 @@ from connectors.simulator.exchange import Exchange
 from connectors.simulator.listings import Listing
 from connectors.tape import Recording
 from events.frames import concat
-from events.schema import LEAVE
+from events.schema import LEAVE, NEVER
+from events.times import MINUTE_NS
 
 BTC, ETH, SOL, LTC = (f"binance:{base}/USDT" for base in ("BTC", "ETH", "SOL", "LTC"))
 RULE = {"binance": Largest(top=2, keep=2, refresh_s=0.3)}
@@ -56,6 +57,11 @@ def test_who_joins_and_leaves_is_recorded_and_those_that_stay_miss_nothing(tmp_p
         bench.run(script)
         traded = {key: exchange.traded(key) for key in (BTC, SOL)}
     assert changes(bench.tape) == [(SOL, 1), (LTC, 1), (LTC, -1), (ETH, 1)]
+    promised = NEVER
+    for key, frame in recorded(bench.tape, "members"):
+        assert (key, *frame.rows["available_at"][frame.rows["available_at"] < promised]) == ("binance:*",)
+        promised = max(promised, frame.watermark)
+    assert promised > bench.rows(BTC, "bars.1m")["available_at"][-1] - 2 * MINUTE_NS
     assert {letter.reason for letter in bench.dead_letters()} <= {
         "BOOK_SEQ"
     }  # the books begin anew with the connection

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
-from commands import command, start
+from commands import command, environment, start
 from ingest_bench import WITHIN_S, differing, killed, make_topics, of_files, of_tape, of_topic
 
 from connectors.files import open_inputs
@@ -18,6 +21,7 @@ from connectors.kafka.universe import read_universe
 from connectors.simulator import Market, write_trades
 from connectors.simulator.exchange import Exchange
 from connectors.tape import Recording
+from events.feeds import FEEDS
 from events.times import DAY_NS
 from flows.rundir import INGEST, read_run
 
@@ -41,6 +45,12 @@ def settings(folder, broker, prefix, wire="arrow", **sections):
     lines = [f"kafka: {{servers: '{broker.bootstrap}', prefix: {prefix}, wire: {wire}, group: {prefix}}}\n"]
     path.write_text("".join([*lines, *(f"{name}: {given}\n" for name, given in sections.items())]))
     return path
+
+
+def kafka(broker, prefix):
+    """The same as variables."""
+    given = {"servers": broker.bootstrap, "prefix": prefix, "group": prefix}
+    return {f"TIDEWAX__KAFKA__{name.upper()}": value for name, value in given.items()}
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +146,49 @@ def test_exchanges_are_in_the_topic_as_they_are_on_the_tape_whenever_it_was_kill
     announced = read_universe(Connection(broker.bootstrap), topics.universe)
     assert announced.live
     assert announced.universe == tape.header.universe
+    make_topics(broker, f"{named}.again")
+    done = command("ingest", "--tape", out / "tape", "--out", tmp_path / "again", **kafka(broker, f"{named}.again"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not differing(expected, of_topic(broker.bootstrap, f"{named}.again"))
+    assert read_run(tmp_path / "again", INGEST)["rows"] == counts
+
+
+def runner(config, store):
+    """The flow under the engine's own runner."""
+    line = [sys.executable, "-m", "bytewax.run", "flows.ingest", "-r", str(store), "-s", "1", "-b", "0"]
+    more = environment(TIDEWAX_CONFIG=str(config))
+    return subprocess.Popen(line, env=more, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_brokers_may_be_away_and_the_engines_own_runner_goes_on(tmp_path, own_broker, named):
+    make_topics(own_broker, named)
+    out = tmp_path / "run"
+    tape = out / "tape"
+    with Exchange(INSTRUMENTS[:1], seed=6, speed=5, activity=20, history_days=0.1) as exchange:
+        address = exchange.url.removeprefix("http://")
+        given = f"{{preload: 0, symbols: {{binance: [BTC/USDT]}}, addresses: {{binance: '{address}'}}}}"
+        config = settings(tmp_path, own_broker, named, exchange=given, output=f"{{directory: {out}}}")
+        process = start("ingest", "--config", config, "--out", out)
+        grown(process, tape, 50_000)
+        own_broker.pause()
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=WITHIN_S)
+        assert process.returncode == 1
+        assert "goes on from its last snapshot" in err
+        assert 10 < time.monotonic() - began_s < 60  # 15 s, and what a busy machine adds
+        own_broker.resume()
+        process = runner(config, out / "recovery")
+        grown(process, tape, 50_000)
+        own_broker.pause()
+        time.sleep(3)  # a while without a broker, which nothing tells of
+        own_broker.resume()
+        grown(process, tape, 50_000)
+        stopped(process)
+    expected, written = of_tape(tape), of_topic(own_broker.bootstrap, named)
+    assert not differing(expected, written)
+    assert read_run(out, INGEST)["rows"] == {INSTRUMENTS[0]: {"trades": written[INSTRUMENTS[0], "trades"].count}}
+    ids = np.frombuffer(b"".join(written[INSTRUMENTS[0], "trades"].rows), FEEDS["trades"].dtype)["trade_id"]
+    assert (np.diff(ids) == 1).all()
+    assert len(ids) > 500

@@ -187,6 +187,22 @@ def test_who_is_silent_and_void_holds_nobody(whole, key):
     assert np.isnan(known).all() == (key == REFERENCE)
 
 
+@pytest.mark.parametrize("key", [REFERENCE, KEYS[4]])
+def test_who_is_void_from_the_beginning_holds_nobody(whole, key):
+    void = control(VOID, 0, 0, LAST, id_from=id_hash(key))
+    out = run(graph, arrive((101, 0, False, False)) | {key: [Frame(key, "klines.1m", NO_ROWS, NEVER, void)]})
+    bars = {name: digest(streams)["bars.1m"] for name, streams in out.items() if name not in (key, "GLOBAL")}
+    assert bars == {name: digest(whole[name])["bars.1m"] for name in bars}
+    rows = out["GLOBAL"]["global.1m"]
+    assert len(rows) > 1_800
+    assert rows["n"].max() == 5
+    for name in set(bars) - {REFERENCE}:
+        beta = out[name]["beta.1m"]
+        assert len(beta) == len(whole[name]["beta.1m"])
+        assert (beta["status"] == MISSING).all() == (key == REFERENCE)
+        assert out[name]["signals"][-1].ts > CUT
+
+
 def test_who_is_silent_without_a_void_is_waited_for(whole):
     out = run(graph, silent_from(REFERENCE, CUT, said=False))
     assert out[KEYS[1]]["beta.1m"]["available_at"][-1] == CUT

@@ -1,0 +1,209 @@
+"""The connection of one source partition: where its messages begin and end, the next of them, and what is committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from connectors.kafka.client import REACH_S, Connection, opened
+from connectors.kafka.faults import Said, kafka_error
+from events.errors import InputError
+
+_COUNT_S: Final = 30.0
+_AWAY_S: Final = 1.0
+_ASK_S: Final = 0.05
+_PASSING: Final = (
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError._MAX_POLL_EXCEEDED,
+)
+"""What is over when the brokers are there again."""
+_RIGHTS: Final = (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+
+
+class Reader:
+    """Reads one partition of a topic.
+
+    Args:
+        connection: to the brokers.
+        topic: the topic.
+        number: the partition.
+        count: how many partitions the topic has; it must not change.
+        tail: whether there is more to come than is there now.
+
+    Attributes:
+        low, high: the offset of the oldest message and that after the newest, when this was made.
+        ended: whether the end was reached, where there is one.
+        said: what librdkafka says of the connection.
+
+    Raises:
+        InputError: the brokers cannot be reached, or the topic is missing, may not be read or has another number of partitions.
+        SettingsError: the options do not fit, or the login is refused.
+    """
+
+    def __init__(self, connection: Connection, topic: str, number: int, count: int, tail: bool) -> None:
+        self._connection, self._topic, self._number, self._count = connection, topic, number, count
+        self._place, self.said, self.ended = TopicPartition(topic, number), Said(), False
+        self._refused: KafkaError | None = None
+        own = {"enable.partition.eof": not tail, "on_commit": self._committed}
+        self._consumer: Consumer = opened(Consumer, connection, self.said, own)
+        try:
+            self.low, self.high = self._reach()
+        except BaseException:
+            self._consumer.close()
+            raise
+        self._counted_s = time.monotonic()
+
+    def begin(self, offset: int) -> None:
+        """Read from an offset on.
+
+        Raises:
+            InputError: it is not there any more.
+        """
+        self._check(offset, self.low, self.high)
+        self._consumer.assign([TopicPartition(self._topic, self._number, offset)])
+
+    def take(self, most: int, following: int) -> list[Any]:
+        """The messages that are there, at most so many; never waits.
+
+        Args:
+            most: how many.
+            following: the offset of the first of them.
+
+        Raises:
+            InputError: messages are not there any more, or what goes wrong does not mend by waiting.
+        """
+        try:
+            messages: list[Any] = self._consumer.consume(most, 0)
+        except KafkaException as error:
+            raise self._error(error.args[0], following) from None
+        if not messages:
+            return messages
+        good = [message for message in messages if message.error() is None]
+        if len(good) < len(messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._hear(message.error(), following)
+        elif self.said.why is not None:
+            self.said.forget()
+        return good
+
+    def behind(self, following: int) -> int:
+        """How many messages wait to be read, as far as the brokers have told."""
+        _, high = self._consumer.get_watermark_offsets(self._place, cached=True)
+        return max(0, max(high, self.high) - following)
+
+    def look(self, asks: bool) -> None:
+        """See, now and then, that the brokers can be reached again if they could not, and that the topic is what it was.
+
+        Args:
+            asks: whether it is for this partition to look after the topic.
+
+        Raises:
+            InputError: the topic has other partitions than it had, or offsets may not be committed.
+            SettingsError: the login is refused.
+        """
+        why, now_s = self.said.why, time.monotonic()
+        if why is not None and self.said.final:
+            raise self._error(why)
+        if self._refused is not None:
+            raise self._error(self._refused)
+        if (why is not None or asks) and now_s - self._counted_s > (_COUNT_S if why is None else _AWAY_S):
+            self._counted_s = now_s
+            with suppress(KafkaException):
+                self._see(_ASK_S)
+                self.said.forget()
+
+    def commit(self, offset: int) -> None:
+        """Tell the group; nothing waits for it."""
+        with suppress(KafkaException):  # tools show an older lag then, until the next time
+            self._consumer.commit(offsets=[TopicPartition(self._topic, self._number, offset)], asynchronous=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+    def _reach(self) -> tuple[int, int]:
+        """The offset of the oldest message, and that after the newest."""
+        ends_s = time.monotonic() + REACH_S
+        while True:
+            try:
+                self._see(1.0)
+                low, high = self._consumer.get_watermark_offsets(self._place, timeout=REACH_S)
+                return low, high
+            except KafkaException as error:
+                self._consumer.poll(0)  # hears what is said
+                known = error.args[0]
+                if known.code() >= 0 and known.code() != KafkaError.LEADER_NOT_AVAILABLE:
+                    raise self._error(known) from None
+                if self.said.final or time.monotonic() >= ends_s:
+                    raise self._error(self.said.why or known) from None
+
+    def _see(self, within_s: float) -> None:
+        """See that the topic has as many partitions as it had.
+
+        Raises:
+            InputError: it has not.
+            KafkaException: the brokers do not answer, or do not tell.
+        """
+        found = self._consumer.list_topics(self._topic, timeout=within_s).topics[self._topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        if len(found.partitions) != self._count:
+            raise InputError(
+                f"{self._topic} has {len(found.partitions)} partitions, and had {self._count}. The number of shards is fixed when "
+                "a topic is made, since instruments would change their shards: make topics of another prefix (kafka.prefix) and "
+                "begin anew."
+            )
+
+    def _check(self, offset: int, low: int, high: int) -> None:
+        """See that an offset is there, or is the next to come.
+
+        Raises:
+            InputError: it is not.
+        """
+        if offset < low:
+            raise InputError(
+                f"{self._topic}, partition {self._number}: the run has read up to offset {offset}, and the oldest message there is "
+                f"{low}: retention has removed what comes between before it was read. Begin a new run in another directory; a "
+                "longer retention.ms of the topic keeps this from happening again."
+            )
+        if offset > high:
+            raise InputError(
+                f"{self._topic}, partition {self._number}: the run has read up to offset {offset}, and there are messages up to "
+                f"{high} only: the topic was deleted and made again, or the brokers have lost some. Begin a new run in another "
+                "directory."
+            )
+
+    def _hear(self, error: KafkaError, following: int) -> None:
+        """An event in place of a message.
+
+        Raises:
+            TidewaxError: waiting does not mend it.
+        """
+        if error.code() == KafkaError._PARTITION_EOF:
+            self.ended = True
+        elif error.retriable() or error.code() in _PASSING:
+            self.said(error)
+        else:
+            raise self._error(error, following)
+
+    def _error(self, error: KafkaError, following: int | None = None) -> Exception:
+        if following is not None and error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            try:
+                self._check(following, *self._reach())
+            except InputError as gone:
+                return gone
+        return kafka_error(
+            self._connection.servers, error, topic=self._topic, group=self._connection.group, right="READ"
+        )
+
+    def _committed(self, error: KafkaError | None, _: Sequence[TopicPartition]) -> None:
+        if error is not None and error.code() in _RIGHTS:
+            self._refused = error
