@@ -109,7 +109,7 @@ def of_topic(servers: str, prefix: str) -> Stories:
     by_partition = messages_of(servers, Topics(prefix).market)
     for partition, messages in by_partition.items():
         for message in messages:
-            part = part_of(message)
+            part = part_of(*message)
             at = part.instrument, part.position.stream
             assert shard_of(part.instrument, len(by_partition)) == partition
             story = found.setdefault(at, Story())

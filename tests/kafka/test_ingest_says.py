@@ -13,8 +13,10 @@ from connectors.files import open_inputs
 from connectors.kafka.client import Connection
 from connectors.kafka.names import Topics
 from connectors.kafka.universe import read_announcements
+from connectors.live import universe_of
 from connectors.simulator import Market, write_trades
 from connectors.simulator.exchange import Exchange
+from connectors.tape import Tape
 from events.times import DAY_NS
 from flows.__main__ import main
 from flows.rundir import INGEST, read_run
@@ -136,6 +138,14 @@ def test_without_its_recovery_store_nothing_comes_twice(ingest, tmp_path, broker
     assert "finished" in ingest(broker.bootstrap, *trades, code=0)
     assert read_run(tmp_path / "run", INGEST)["rows"] == told["rows"]
     assert not differing(of_files(open_inputs(trades)), of_topic(broker.bootstrap, named))
+
+
+def test_other_symbols_than_before(ingest, tmp_path):
+    with Tape(tmp_path / "run" / "tape", universe_of({"binance": ("BTC/USDT",)}, True, ("check.1m",))):
+        pass
+    said = ingest("nobody:9092", "binance:ETH/USDT")
+    assert "a tape is of one universe" in said
+    assert "binance:BTC/USDT" in said
 
 
 @pytest.mark.slow
