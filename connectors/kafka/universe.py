@@ -282,8 +282,8 @@ def withdraw(connection: Connection, topic: str, writer: str, run: str) -> None:
 def _other_run(topic: str, said: Announcement) -> str:
     return (
         f"{topic} says that another run ({said.run}) has written as {said.writer}, of {len(said.universe.instruments)} "
-        f"instruments: rows would come twice. Go on in the directory of that run, give this writer another name and other "
-        "instruments, or write to topics of another kafka.prefix."
+        f"instruments: rows would come twice. Go on in the directory of that run, give this one another name "
+        "(kafka.writer) and other instruments, or write to topics of another kafka.prefix."
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -130,9 +132,16 @@ def test_exchanges_are_in_the_topic_as_they_are_on_the_tape_whenever_it_was_kill
             times = r.randrange(20, 200) if where in ("queued", "sent", "recorded") else r.randrange(2, 16)
             done = killed(where, times, *INSTRUMENTS, "--config", config, "--out", out)
             assert done.returncode == -signal.SIGKILL, done.stderr + done.stdout
-        process = start("ingest", *INSTRUMENTS, "--config", config, "--out", out, "--status-every", 0.5)
+        shown = ("--status-every", 0.5, "--metrics-port", 0)
+        process = start("ingest", *INSTRUMENTS, "--config", config, "--out", out, *shown)
         grown(process, out / "tape", 200_000)
+        address = next(line for line in process.stdout if line.startswith("metrics: ")).split()[1]
+        with urllib.request.urlopen(address, timeout=WITHIN_S) as answer:
+            metrics = answer.read().decode()
         said = stopped(process)
+    for name in INSTRUMENTS:
+        assert re.search(f'tidewax_last_event_timestamp_seconds{{feed="trades",key="{name}",.*}} [1-9]', metrics)
+    assert 'tidewax_ingest_records_total{kind="book",venue="binance"}' in metrics
     assert "lag " in said
     assert "; binance " in said
     expected, written = of_tape(out / "tape"), of_topic(broker.bootstrap, named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 import time
 
 import pytest
@@ -109,6 +110,16 @@ def test_an_instrument_that_another_run_writes(ingest, tmp_path, broker, named, 
     ingest(broker.bootstrap, trades[1], code=0, out="other")
     expected = of_files(open_inputs(trades[:1])) | of_files(open_inputs(trades[1:]))
     assert not differing(expected, of_topic(broker.bootstrap, named))
+
+
+def test_a_writer_that_will_never_come_back_is_taken_out(ingest, broker, named, trades, kcat):
+    make_topics(broker, named)
+    ingest(broker.bootstrap, trades[0], code=0)
+    universe, connection = Topics(named).universe, Connection(broker.bootstrap)
+    (announced,) = read_announcements(connection, universe)
+    line = [kcat, "-P", "-b", broker.bootstrap, "-t", universe, "-K", ":", "-Z"]
+    subprocess.run(line, input=f"{announced.writer}:\n", text=True, check=True, timeout=60)
+    assert not read_announcements(connection, universe)
 
 
 def test_a_directory_of_something_else(ingest, tmp_path, broker, named, trades, capsys):
