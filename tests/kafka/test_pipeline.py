@@ -61,7 +61,7 @@ def test_all_of_it_is_once_and_the_same_whatever_is_killed(tmp_path, broker, pre
     topics = make_topics(broker, prefix.rstrip("."))
     broker.create(topics.result("global"), 1)
     r, kills, config = random.Random(7), 20 if SOAK else 3, tmp_path / "live.yaml"
-    assert {shard_of(key, SHARDS) for key in INSTRUMENTS} >= {0, 1}
+    assert len({shard_of(key, SHARDS) for key in INSTRUMENTS}) >= SHARDS - 1, "any two shards have an instrument"
     halves = ["0,2", "1,3"]
     at = ("--config", config, "--out", tmp_path / "live")
     with Exchange(INSTRUMENTS, seed=5, speed=10, activity=5, history_days=1.2) as exchange:
@@ -83,8 +83,8 @@ def test_all_of_it_is_once_and_the_same_whatever_is_killed(tmp_path, broker, pre
             writing = start("ingest", *ingest)
             for process in dying:
                 ended(process, -signal.SIGKILL)
-            writing.send_signal(signal.SIGTERM)
-            ended(writing)
+            writing.kill()
+            ended(writing, -signal.SIGKILL)
             r.shuffle(numbers := list(range(SHARDS)))
             halves = [",".join(map(str, numbers[:2])), ",".join(map(str, numbers[2:]))]
         processes = [
