@@ -27,12 +27,12 @@ from connectors.exchange import (
     voids,
     voids_beside,
 )
-from connectors.members import certain_until, changed, members_at, promised
+from connectors.members import certain_until, changed, promised
 from connectors.tape import Tape, Universe
 from connectors.tape.batches import absent, batches, opened
 from connectors.tape.records import Items
 from events.errors import InputError
-from events.feeds import GLOBAL, MEMBERS, PRELOAD, TRADES, UNIVERSE
+from events.feeds import MEMBERS, PRELOAD, TRADES, UNIVERSE
 from events.identity import id_of
 from events.schema import LEAVE, NEVER
 from events.times import MINUTE_NS, SECOND_NS
@@ -44,6 +44,7 @@ how far each of its streams beside trades)."""
 PARTITION: Final = "live"
 _IDLE: Final = timedelta(milliseconds=5)
 _LOOK_S: Final = 0.2
+_ALL: Final = "*", MEMBERS
 
 
 def universe_of(
@@ -212,7 +213,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         source.standings.update({instrument: Standing(*fields) for instrument, fields in standings.items()})
         for beside in more:  # none in states of before there were such streams
             source.beside.update({at: Standing(*fields) for at, fields in beside.items()})
-        self._members = source.beside.pop((GLOBAL, MEMBERS), Standing())
+        self._members = source.beside.pop(_ALL, Standing())
         self._positions = {
             exchange: {symbol: Position(*fields) for symbol, fields in positions.get(exchange, {}).items()}
             for exchange in source.exchange.exchanges
@@ -250,7 +251,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         out = [item for part in self._parts for item in part.next_batch()]
         self._note(out)
         self._lag(out)
-        changes, states = changed(out), Items()
+        changes, states = changed(out, self._source.exchange.like_of), Items()
         if time.monotonic() - self._looked_s > _LOOK_S:
             self._looked_s = time.monotonic()
             missing = self._voids() + ([] if changes else self._promise())
@@ -259,9 +260,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         out += changes
         if out:
             if not self._tape.end:
-                lacking, members = self._source.lacking, MEMBERS in self._source.feeds
-                said = [item for name in self._source.named for item in absent(name, lacking)]
-                out = said + members_at(0, self._source.named if members else ()) + out
+                out = [item for name in self._source.named for item in absent(name, self._source.lacking)] + out
             self._offset = self._tape.append(out)
         elif not states:
             self._awake = datetime.now(UTC) + _IDLE
@@ -277,7 +276,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         live = {part.exchange: part.snapshot() for part in self._parts}
         standings = {instrument: standing.state for instrument, standing in self._source.standings.items()}
         beside = {at: standing.state for at, standing in self._source.beside.items()}
-        beside |= {(GLOBAL, MEMBERS): self._members.state} if MEMBERS in self._source.feeds else {}
+        beside |= {_ALL: self._members.state} if MEMBERS in self._source.feeds else {}
         return self._tape.id, self._offset, live or self._recorded_positions(), standings, beside
 
     def close(self) -> None:
@@ -288,7 +287,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
     def _advance(self, items: Items) -> None:
         """Where the exchanges stand after frames of the tape; once live, their partitions know."""
         for instrument, frame in items:
-            if instrument == GLOBAL:
+            if frame.name == MEMBERS:
                 continue
             exchange, _, symbol = instrument.partition(":")
             positions = self._positions[exchange]
@@ -352,8 +351,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Any], LiveState]):
         if MEMBERS not in source.feeds:
             return []
         clocks = {part.exchange: source.now_ns(part.exchange) for part in self._parts if part.feed.timed}
-        until = certain_until(clocks, source.standings, source.exchange.largest)
-        out = promised(self._members.watermark_ns, until, source.standings)
+        until, likes = certain_until(clocks, source.standings, source.exchange.largest), source.exchange.like_of
+        out = promised(self._members.watermark_ns, until, likes, source.named, source.standings)
         for _, frame in out:
             for part in self._parts:
                 part.decided_ns = frame.watermark

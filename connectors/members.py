@@ -8,33 +8,27 @@ import numpy as np
 
 from connectors.exchange import Standing
 from connectors.tape.records import Items
-from events.feeds import FEEDS, GLOBAL, MEMBERS, UNIVERSE
+from events.feeds import FEEDS, MEMBERS, UNIVERSE
 from events.frames import Array, Frame
 from events.rows import MEMBER_ROW
 from events.schema import NEVER
 from events.times import HOUR_NS, MINUTE_NS
 
 
-def members_at(ts: int, instruments: Iterable[str], change: int = 1) -> Items:
-    """One frame that says of instruments that they join at a time, or leave.
+def changed(items: Items, likes: Mapping[str, str]) -> Items:
+    """What rows of `universe` among frames say, as frames of `members`.
 
-    >>> [(key, frame.rows["member"].tolist()) for key, frame in members_at(0, ["x:A/B"])]
-    [('GLOBAL', [b'x:A/B'])]
-    >>> members_at(0, [])
-    []
+    Args:
+        items: frames.
+        likes: the name under which it is said, by exchange.
     """
-    return _said([(ts, name, change) for name in instruments])
-
-
-def changed(items: Items) -> Items:
-    """What rows of `universe` among frames say, as a frame of `members`."""
-    rows = [
-        (row["available_at"].item(), instrument, row["change"].item())
-        for instrument, frame in items
-        if frame.name == UNIVERSE
-        for row in frame.rows
-    ]
-    return _said(rows)
+    rows: dict[str, list[tuple[int, str, int]]] = {}
+    for instrument, frame in items:
+        if frame.name == UNIVERSE:
+            said = frame.rows[["available_at", "change"]].tolist()
+            like = likes[instrument.partition(":")[0]]
+            rows.setdefault(like, []).extend((ts, instrument, change) for ts, change in said)
+    return [(like, Frame(like, MEMBERS, _rows(found), NEVER)) for like, found in rows.items() if found]
 
 
 def certain_until(clocks: Mapping[str, int], standings: Mapping[str, Standing], choosing: Collection[str]) -> int:
@@ -51,25 +45,36 @@ def certain_until(clocks: Mapping[str, int], standings: Mapping[str, Standing], 
     return min([at for exchange, at in reached.items() if exchange in choosing] or reached.values(), default=NEVER)
 
 
-def promised(before_ns: int, now_ns: int, instruments: Iterable[str]) -> Items:
-    """A promise that no change up to the newest base boundary is still to come; once an hour with all members, for those who read
-    a tape whose beginning was removed. Nothing where that is promised already.
+def promised(
+    before_ns: int, until_ns: int, likes: Mapping[str, str], named: Iterable[str], followed: Collection[str]
+) -> Items:
+    """A promise that no change up to the newest base boundary is still to come; once an hour with who is there and who of those
+    named is not, for those who read a tape whose beginning was removed. Nothing where that is promised already.
 
-    >>> minute = MINUTE_NS
-    >>> [frame.watermark for _, frame in promised(NEVER, 3 * minute + 5, []) + promised(3 * minute + 1, 4 * minute - 1, [])]
-    [180000000001]
+    >>> minute, given = MINUTE_NS, ({"x": "x:*"}, [], ["x:A/B"])
+    >>> [(key, frame.watermark, frame.rows["member"].tolist()) for key, frame in promised(NEVER, 3 * minute + 5, *given)]
+    [('x:*', 180000000001, [b'x:A/B'])]
+    >>> promised(3 * minute + 1, 4 * minute - 1, *given)
+    []
+
+    Args:
+        before_ns: what was promised before.
+        until_ns: up to when (inclusive) all is known.
+        likes: as for `changed`.
+        named: who took part at the beginning.
+        followed: who takes part now.
     """
-    boundary = now_ns // MINUTE_NS * MINUTE_NS
+    boundary = until_ns // MINUTE_NS * MINUTE_NS
     if boundary < before_ns:
         return []
-    rows: Array = FEEDS[MEMBERS].empty
-    if before_ns // HOUR_NS < boundary // HOUR_NS:
-        rows = _rows([(boundary, name, 1) for name in sorted(instruments)])
-    return [(GLOBAL, Frame(GLOBAL, MEMBERS, rows, boundary + 1))]
-
-
-def _said(rows: list[tuple[int, str, int]]) -> Items:
-    return [(GLOBAL, Frame(GLOBAL, MEMBERS, _rows(rows), NEVER))] if rows else []
+    out: Items = []
+    for exchange, like in likes.items():
+        rows: Array = FEEDS[MEMBERS].empty
+        if before_ns // HOUR_NS < boundary // HOUR_NS:
+            ours = sorted(name for name in {*named, *followed} if name.partition(":")[0] == exchange)
+            rows = _rows([(boundary, name, 1 if name in followed else -1) for name in ours])
+        out.append((like, Frame(like, MEMBERS, rows, boundary + 1)))
+    return out
 
 
 def _rows(rows: list[tuple[int, str, int]]) -> Array:

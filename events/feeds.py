@@ -40,8 +40,9 @@ CHECKS: Final = "check.1m"
 UNIVERSE: Final = "universe"
 """Which instruments join and leave a run, each under its own key."""
 MEMBERS: Final = "members"
-"""Who joins and leaves a run whose instruments change, all under the key `GLOBAL`, with a promise of its own: a watermark W says
-that no change at or before W - 1 is still to come. Those who are there at the beginning join at 0."""
+"""Who joins and leaves a run whose instruments change, under the name that stands for those of an exchange that come and go
+(`events.identity.like`). It has a promise of its own: a watermark W says that no change before W is still to come. Instruments that
+are named take part from the beginning."""
 GLOBAL: Final = "GLOBAL"
 """The key of what is of all instruments."""
 KLINE_NS: Final = MINUTE_NS

@@ -130,10 +130,11 @@ def relate(bars: Frames, plan: Plan) -> Frames | None:
     reference, lengths = plan.settings.beta.reference, dict(plan.timeframes)
     names = list(lengths)
     heard = route("to_reference", bars, to_reference(reference, names, plan.open))
-    identity = ["reference", reference, names, *["open"] * plan.open]
+    members = plan.named, plan.likes
+    identity = ["reference", reference, names, *members * plan.open]
     relay = staged(
         "reference",
-        lambda: OpenRelay(reference, lengths) if plan.open else Relay(reference, plan.named, names),
+        lambda: OpenRelay(reference, lengths, *members) if plan.open else Relay(reference, plan.named, names),
         identity,
         heard,
     )
@@ -164,10 +165,14 @@ def gather(bars: Frames, features: Iterable[Frames], plan: Plan) -> Frames | Non
     column = plan.analysis.index[AVERAGE] if plan.averaged else None
     heard = route("to_market", merge("market_in", bars, *features), to_market(column))
     reference, named = plan.settings.beta.reference, tuple(sorted(plan.named))
-    identity = ["together", "open" if plan.open else named, reference, plan.averaged]
+    identity = ["together", named, reference, plan.averaged, *plan.likes * plan.open]
     together = staged(
         "together",
-        lambda: OpenMarket(reference, plan.averaged) if plan.open else MarketStage(named, reference, plan.averaged),
+        lambda: (
+            OpenMarket(named, plan.likes, reference, plan.averaged)
+            if plan.open
+            else MarketStage(named, reference, plan.averaged)
+        ),
         identity,
         heard,
     )

@@ -140,6 +140,11 @@ class Plan:
         """The instruments of the run, without the names that stand for those that come and go."""
         return tuple(name for name in self.instruments if not name.endswith("*"))
 
+    @property
+    def likes(self) -> tuple[str, ...]:
+        """The names that stand for those that come and go."""
+        return tuple(name for name in self.instruments if name.endswith("*"))
+
     @cached_property
     def micro(self) -> MicroSettings:
         """Parameters of microstructure."""

@@ -6,6 +6,7 @@ known up to it. So whoever takes part at a time is certain, in whatever order fr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from events.frames import Frame
@@ -23,28 +24,38 @@ class Change(NamedTuple):
 class Members:
     """Changes that are known and not taken yet.
 
+    Args:
+        named: who takes part from the beginning.
+        likes: the names under which changes are said; each has a promise of its own.
+
     >>> import numpy as np
     >>> from events.rows import MEMBER_ROW
-    >>> rows = np.array([(5, b"x:A/B", 1, 0), (9, b"x:A/B", -1, 0)], MEMBER_ROW)
-    >>> members = Members()
-    >>> members.push(Frame("GLOBAL", "members", rows, 8))
+    >>> members = Members(["x:C/D"], ["x:*"])
+    >>> members.push(Frame("x:*", "members", np.array([(5, b"x:A/B", 1, 0), (9, b"x:A/B", -1, 0)], MEMBER_ROW), 8))
     >>> members.certain, members.take(6)
-    (6, [Change(ts=5, instrument='x:A/B', change=1)])
-    >>> members.certain, members.take(100)
-    (8, [])
+    (1, [Change(ts=0, instrument='x:C/D', change=1)])
+    >>> members.certain, members.take(6), members.certain
+    (6, [Change(ts=5, instrument='x:A/B', change=1)], 8)
     """
 
-    def __init__(self) -> None:
-        self.known = NEVER  # all changes before are here
-        self.waiting: list[Change] = []
+    def __init__(self, named: Iterable[str], likes: Iterable[str]) -> None:
+        self.promises = dict.fromkeys(likes, NEVER)
+        self.waiting = [Change(0, name, 1) for name in named]
+
+    @property
+    def known(self) -> int:
+        """Up to when (exclusive) all changes are here."""
+        return min(self.promises.values())
 
     def push(self, frame: Frame) -> None:
         """Take a frame of `members` in."""
         if len(frame.rows):
             said = frame.rows[["available_at", "member", "change"]].tolist()
             self.waiting += [Change(ts, member.decode(), change) for ts, member, change in said]
-            self.waiting.sort(key=lambda change: change.ts)  # a stable sort
-        self.known = max(self.known, frame.watermark)
+            self.waiting.sort(
+                key=lambda change: change.ts
+            )  # a stable sort: of an instrument all is said under one name
+        self.promises[frame.instrument] = max(self.promises[frame.instrument], frame.watermark)
 
     @property
     def certain(self) -> int:
@@ -62,12 +73,12 @@ class Members:
 
     def snapshot(self) -> Any:
         """What is known and not taken."""
-        return self.known, tuple(self.waiting)
+        return dict(self.promises), tuple(self.waiting)
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        self.known, waiting = snapshot
-        self.waiting = list(waiting)
+        promises, waiting = snapshot
+        self.promises, self.waiting = dict(promises), list(waiting)
 
 
 class Gate:

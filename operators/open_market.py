@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from events.feeds import GLOBAL, MEMBERS
@@ -22,13 +23,21 @@ class OpenMarket:
     they join, frames of instruments are kept.
 
     Args:
+        named, likes: as for `Members`.
         reference, averaged, base_ns: as for `Market`; the reference may join and leave like any other.
     """
 
-    def __init__(self, reference: str | None, averaged: bool, base_ns: int = MINUTE_NS) -> None:
+    def __init__(
+        self,
+        named: Iterable[str],
+        likes: Iterable[str],
+        reference: str | None,
+        averaged: bool,
+        base_ns: int = MINUTE_NS,
+    ) -> None:
         self.given = reference, averaged, base_ns
         self.streams = (BASE, AVERAGED) if averaged else (BASE,)
-        self.members, self.gate = Members(), Gate()
+        self.members, self.gate = Members(named, likes), Gate()
         self.told: dict[str, None] = {}  # all members, in the order in which they joined
         self.sent = NEVER
         self._wait_for((MEMBERS,))

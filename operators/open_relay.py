@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -77,13 +77,14 @@ class OpenRelay:
     Args:
         reference: the instrument.
         lengths: in ns, by the name of the timeframe.
+        named, likes: as for `Members`.
     """
 
-    def __init__(self, reference: str, lengths: Mapping[str, int]) -> None:
+    def __init__(self, reference: str, lengths: Mapping[str, int], named: Iterable[str], likes: Iterable[str]) -> None:
         self.reference = reference
         self.names = {f"bars.{name}": f"reference.{name}" for name in lengths}
         self.lines = {f"bars.{name}": _Line(length_ns) for name, length_ns in lengths.items()}
-        self.members, self.gate = Members(), Gate()
+        self.members, self.gate = Members(named, likes), Gate()
         self.followers: dict[str, None] = {}
         self.there = False
         self.left_ns = NEVER  # since when the reference is not there

@@ -88,7 +88,12 @@ class ExchangeSource(FixedPartitionedSource[tuple[str, Frame], Positions]):
     @property
     def likes(self) -> tuple[str, ...]:
         """The names that stand for all that may join (`events.identity.like`)."""
-        return tuple(like(f"{exchange}:{rule.like}") for exchange, rule in self.largest.items())
+        return tuple(self.like_of.values())
+
+    @property
+    def like_of(self) -> dict[str, str]:
+        """These by exchange."""
+        return {exchange: like(f"{exchange}:{rule.like}") for exchange, rule in self.largest.items()}
 
     def list_parts(self) -> list[str]:
         """The exchanges."""

@@ -59,7 +59,7 @@ def test_who_joins_and_leaves_is_recorded_and_those_that_stay_miss_nothing(tmp_p
     assert changes(bench.tape) == [(SOL, 1), (LTC, 1), (LTC, -1), (ETH, 1)]
     promised = NEVER
     for key, frame in recorded(bench.tape, "members"):
-        assert (key, *frame.rows["available_at"][frame.rows["available_at"] < promised]) == ("GLOBAL",)
+        assert (key, *frame.rows["available_at"][frame.rows["available_at"] < promised]) == ("binance:*",)
         promised = max(promised, frame.watermark)
     assert promised > bench.rows(BTC, "bars.1m")["available_at"][-1] - 2 * MINUTE_NS
     assert {letter.reason for letter in bench.dead_letters()} <= {

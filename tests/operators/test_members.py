@@ -19,6 +19,7 @@ from operators.open_relay import HISTORY_BARS, OpenRelay
 
 REFERENCE = "x:R/U"
 KEYS = (REFERENCE, *(f"x:{name}/U" for name in "ABCDE"))
+LIKES = ("x:*", "x:*:*")
 MINUTES = 60
 
 
@@ -67,10 +68,12 @@ def streams_of(spans, seed):
                 frames.append(Frame(key, name, NO_ROWS, leaves + 1, end))
     changes = [(joins, key, 1) for key, both in spans.items() for joins, _ in both]
     changes += [(leaves, key, -1) for key, both in spans.items() for _, leaves in both]
-    found["GLOBAL", "members"] = [
-        Frame("GLOBAL", "members", np.array([(ts, key.encode(), change, 0)], MEMBER_ROW), ts)
-        for ts, key, change in sorted(changes)
-    ] + [Frame("GLOBAL", "members", NO_ROWS, 2 * MINUTES * MINUTE_NS)]
+    for k, like in enumerate(LIKES):
+        found[like, "members"] = [
+            Frame(like, "members", np.array([(ts, key.encode(), change, 0)], MEMBER_ROW), ts)
+            for ts, key, change in sorted(changes)
+            if KEYS.index(key) % len(LIKES) == k
+        ] + [Frame(like, "members", NO_ROWS, 2 * MINUTES * MINUTE_NS)]
     return found
 
 
@@ -128,7 +131,7 @@ def test_in_any_order_of_arrival_the_same_count(seed):
     streams = streams_of(universe(seed), seed)
 
     def build():
-        return OpenMarket(REFERENCE, True)
+        return OpenMarket((), LIKES, REFERENCE, True)
 
     def told(frames):
         every = heard(frames)
@@ -148,13 +151,13 @@ def test_in_any_order_of_arrival_the_same_count(seed):
 def test_in_any_order_of_arrival_the_same_reference(seed):
     spans = universe(seed)
     every = streams_of(spans, seed)
-    streams = {at: every[at] for at in ((REFERENCE, "bars.1m"), ("GLOBAL", "members"))}
+    streams = {at: every[at] for at in ((REFERENCE, "bars.1m"), *((like, "members") for like in LIKES))}
 
     def told(frames):
         return {at: [seen(part) for part in parts] for at, parts in heard(frames).items()}
 
     def build():
-        return OpenRelay(REFERENCE, {"1m": MINUTE_NS})
+        return OpenRelay(REFERENCE, {"1m": MINUTE_NS}, (), LIKES)
 
     whole = told(driven(build, streams, 0))
     assert {key for key, _ in whole} == set(KEYS)
@@ -169,26 +172,26 @@ def test_in_any_order_of_arrival_the_same_reference(seed):
 
 def test_one_that_joins_is_given_the_past_and_that_alone():
     rows = closes(np.random.default_rng(1), 0, 3_000 * MINUTE_NS)
-    relay = OpenRelay(REFERENCE, {"1m": MINUTE_NS})
+    relay = OpenRelay(REFERENCE, {"1m": MINUTE_NS}, (), LIKES[:1])
     ts = 2_500 * MINUTE_NS + 5
     changes = np.array([(0, REFERENCE.encode(), 1, 0), (ts, KEYS[1].encode(), 1, 0)], MEMBER_ROW)
-    relay.push(Frame("GLOBAL", "members", changes[:1], 1))
+    relay.push(Frame("x:*", "members", changes[:1], 1))
     for part in np.array_split(rows[rows["available_at"] < ts], 500):
         relay.push(Frame(REFERENCE, "bars.1m", part, int(part["available_at"][-1]) + 1))
-        relay.push(Frame("GLOBAL", "members", NO_ROWS, int(part["available_at"][-1]) + 1))
+        relay.push(Frame("x:*", "members", NO_ROWS, int(part["available_at"][-1]) + 1))
         assert {frame.instrument for frame in relay.advance()} <= {REFERENCE}
     assert len(pickle.dumps(relay.snapshot())) < 40 * HISTORY_BARS, "bounded"
-    relay.push(Frame("GLOBAL", "members", changes[1:], ts + 1))
+    relay.push(Frame("x:*", "members", changes[1:], ts + 1))
     relay.push(Frame(REFERENCE, "bars.1m", rows[rows["available_at"] >= ts], int(rows["available_at"][-1]) + 1))
     given = concat([frame.rows for frame in relay.advance() if frame.instrument == KEYS[1]])
     assert given.tobytes() == rows[rows["available_at"] > ts - HISTORY_BARS * MINUTE_NS].tobytes()
 
 
 def test_while_the_reference_is_not_there_its_stream_is_void():
-    relay = OpenRelay(REFERENCE, {"1m": MINUTE_NS})
+    relay = OpenRelay(REFERENCE, {"1m": MINUTE_NS}, (), LIKES[:1])
     changes = np.array([(0, KEYS[1].encode(), 1, 0), (700, REFERENCE.encode(), 1, 0)], MEMBER_ROW)
-    relay.push(Frame("GLOBAL", "members", changes[:1], 500))
-    relay.push(Frame("GLOBAL", "members", changes[1:], 800))
+    relay.push(Frame("x:*", "members", changes[:1], 500))
+    relay.push(Frame("x:*", "members", changes[1:], 800))
     said = [frame for frame in relay.advance() if len(frame.control)]
     told = [(frame.instrument, *row[1:5]) for frame in said for row in frame.control.tolist()]
     assert told == [(KEYS[1], VOID, NEVER, 700, ABSENT), (REFERENCE, END, NEVER, NEVER, 0)]
@@ -216,7 +219,7 @@ def test_what_is_left_of_an_earlier_membership_is_dropped():
 
 
 def test_changes_of_one_time_are_taken_together():
-    members = Members()
+    members = Members((), ["x:*"])
     rows = np.array([(5, b"x:A/B", 1, 0), (5, b"x:C/D", 1, 0), (6, b"x:A/B", -1, 0)], MEMBER_ROW)
-    members.push(Frame("GLOBAL", "members", rows, 7))
+    members.push(Frame("x:*", "members", rows, 7))
     assert [len(members.take(reached)) for reached in (5, 6, 6, 7, 8)] == [0, 2, 0, 1, 0]
