@@ -102,6 +102,7 @@ def parts_of(
             alone(place)
     for (key, prefix), places in runs.items():
         together(key, prefix, places)
+    out.sort(key=lambda part: part.places[0])
     return out, bad
 
 
