@@ -31,7 +31,6 @@ from connectors.recovery import make_store, resume_state
 from connectors.tape import Recording, TapeSource, Universe
 from connectors.watch import WatchSink
 from events.errors import InputError, RunError, SettingsError, TidewaxError
-from events.feeds import GLOBAL, MEMBERS
 from events.identity import is_among, tree_hash
 from events.records import ComponentStatus
 from events.schema import SCHEMA_VERSION
@@ -152,7 +151,6 @@ class Ingest:
             self.check_same(self.stored)
         given = self.settings.kafka
         universe = self.universe
-        everybody = {GLOBAL} if MEMBERS in universe.feeds else set()
         more = isinstance(self.origin, Inputs) and any(file.instrument is None for file in self.origin.files)
         self._sink = KafkaSink(
             self.connection,
@@ -160,7 +158,7 @@ class Ingest:
             writer=f"ingest.{self.writer}",
             run=self.run_id,
             wire=given.wire,
-            own=lambda key: more or key in everybody or is_among(key, universe.instruments),
+            own=lambda instrument: more or is_among(instrument, universe.instruments),
             stopping=self.stopping,
         )
         if self.stored is None:

@@ -24,12 +24,11 @@ from connectors.kafka.routes import result_routes
 from connectors.kafka.sink import KafkaSink
 from connectors.kafka.source import Items
 from connectors.kafka.waiting import Waiting
-from connectors.members import members_at
 from connectors.recovery import identity_of, resume_state
 from connectors.tape.batches import absent
 from connectors.watch import Watcher, WatchSink
 from events.errors import InputError, RunError, SettingsError, TidewaxError
-from events.feeds import FEEDS, MEMBERS, TRADES
+from events.feeds import FEEDS, TRADES
 from events.identity import entry, id_of
 from flows.backtest import Backtest, refusal
 from flows.engine import dataflow, execute, process_of_runner, store_of_runner
@@ -126,7 +125,6 @@ class KafkaRun(Backtest):
         passing: list[Callable[[Items], Items]] = [
             self.following.follow(source),
             *opening(self.inputs.announced.unsaid),
-            *entering(self.inputs.announced.staying),
             *[Waiting(told)] * bool(told),
         ]
         to_kafka = result_sinks(self.settings, self.plan, self.store, self.stopping, self.inputs)
@@ -216,23 +214,6 @@ def opening(unsaid: Mapping[str, frozenset[str]]) -> list[Callable[[Items], Item
         return [one for name in sorted(new) for one in absent(name, {name: entry(unsaid, name, frozenset())})] + items
 
     return [opened] if unsaid else []
-
-
-def entering(staying: Collection[str]) -> list[Callable[[Items], Items]]:
-    """What says in front of all that is said of who takes part (`members`) that instruments do whose writers never change theirs.
-    To say it again after a restart changes nothing.
-    """
-    told = False
-
-    def entered(items: Items) -> Items:
-        nonlocal told
-        place = next((k for k, (_, frame) in enumerate(items) if frame.name == MEMBERS), None) if not told else None
-        if place is None:
-            return items
-        told = True
-        return [*items[:place], *members_at(0, staying), *items[place:]]
-
-    return [entered] if staying else []
 
 
 def kafka_flow(settings: Settings, path: Path) -> Dataflow:

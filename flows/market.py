@@ -38,7 +38,7 @@ from flows.backtest import refusal
 from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
 from flows.following import Following
 from flows.graph import build_market
-from flows.kafka_run import EPOCH_S, KafkaRun, check_written, connection_of, entering, kafka_inputs
+from flows.kafka_run import EPOCH_S, KafkaRun, check_written, connection_of, kafka_inputs
 from flows.metrics import RunMetrics, serving
 from flows.plan import Plan, plan_of_inputs
 from flows.recorder import stopped_by_signals, under_runner
@@ -104,8 +104,12 @@ class MarketRun(KafkaRun):
             averages = _columns(plan, AVERAGED)
             readings["features"] = common._replace(topic=inputs.topics.result("features"), streams=averages)
         if plan.open:
-            place, members = shard_of(GLOBAL, inputs.shards), {MEMBERS: MARKET_STREAMS[MEMBERS]}
-            readings[MEMBERS_PART] = common._replace(topic=inputs.topics.market, partitions=(place,), streams=members)
+            places = {shard_of(like, inputs.shards) for like in plan.likes}
+            readings[MEMBERS_PART] = common._replace(
+                topic=inputs.topics.market,
+                partitions=tuple(sorted(places)),
+                streams={MEMBERS: MARKET_STREAMS[MEMBERS]},
+            )
         source = KafkaSource(inputs.connection, readings, tail=not self.until_end)
         source.stopping = self.stopping
         return source
@@ -126,7 +130,7 @@ class MarketRun(KafkaRun):
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
         source = self.source()
-        passing = [self.following.follow(source), self.status.note, *entering(self.inputs.announced.staying)]
+        passing = [self.following.follow(source), self.status.note]
         sinks = [*self.sinks(), self.sink(), WatchSink(*self.watchers)]
         return dataflow("market", source, lambda results: build_market(results, self.plan), *sinks, passing=passing)
 

@@ -108,20 +108,12 @@ class Announced:
     unsaid: Mapping[str, frozenset[str]]
     writers: Mapping[str, Announcement]
 
-    @property
-    def staying(self) -> tuple[str, ...]:
-        """The instruments of writers whose instruments never change, where another writer says who takes part (`members`): it says
-        nothing of them.
-        """
-        fixed = [said.universe for said in self.writers.values() if MEMBERS not in said.universe.feeds]
-        return tuple(name for one in fixed for name in one.instruments) if MEMBERS in self.universe.feeds else ()
-
 
 def together(announcements: Iterable[Announcement], topic: str = "the topic") -> Announced:
     """The union of what writers announce, in the order of their names.
 
     Raises:
-        InputError: two of them claim an instrument or say who takes part, or some are live and others are not.
+        InputError: two of them claim an instrument, or some are live and others are not.
 
     >>> of_trades = Universe(("a:A/B",), frozenset({"a:A/B"}), frozenset({"trades"}))
     >>> with_books = Universe(("b:A/B",), frozenset(), frozenset({"trades", "book"}))
@@ -136,12 +128,6 @@ def together(announcements: Iterable[Announcement], topic: str = "the topic") ->
         raise InputError(
             f"{live} writes to {topic} what exchanges send, and {stored} what files hold, which have other rules of lateness. "
             "Run one of them with another kafka.prefix."
-        )
-    changing = [name for name, said in writers.items() if MEMBERS in said.universe.feeds]
-    if len(changing) > 1:
-        raise InputError(
-            f"{' and '.join(changing)} both follow the largest markets (exchange.universe) and write to {topic}, and who takes "
-            "part has to come from one of them. Ingest those exchanges in one process, or with another kafka.prefix each."
         )
     feeds = frozenset[str]().union(*(said.universe.feeds for said in writers.values()))
     unsaid = {

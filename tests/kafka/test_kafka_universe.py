@@ -73,15 +73,10 @@ def test_exchanges_and_files_do_not_go_together():
         together([BINANCE, said("files-1", "aster:A/B", live=False)])
 
 
-def test_one_writer_says_who_takes_part_and_the_instruments_of_others_stay():
+def test_who_takes_part_is_no_stream_of_an_instrument():
     changing = said("binance", "binance:BTC/USDT", "binance:*", feeds=("trades", "universe", "members"))
     both = together([changing, KRAKEN])
-    assert both.staying == ("kraken:BTC/USD",)
     assert both.unsaid == {name: {"ticker"} for name in changing.universe.instruments}
-    assert together([BINANCE, KRAKEN]).staying == ()
-    second = said("okx", "okx:*", feeds=("trades", "universe", "members"))
-    with pytest.raises(InputError, match="binance and okx both follow the largest markets"):
-        together([changing, second])
 
 
 def test_what_is_announced_is_read_until_it_is_taken_back(connection):
