@@ -104,12 +104,9 @@ class MarketRun(KafkaRun):
             averages = _columns(plan, AVERAGED)
             readings["features"] = common._replace(topic=inputs.topics.result("features"), streams=averages)
         if plan.open:
-            places = {shard_of(like, inputs.shards) for like in plan.likes}
-            readings[MEMBERS_PART] = common._replace(
-                topic=inputs.topics.market,
-                partitions=tuple(sorted(places)),
-                streams={MEMBERS: MARKET_STREAMS[MEMBERS]},
-            )
+            places, members = {shard_of(name, inputs.shards) for name in plan.likes}, {MEMBERS: MARKET_STREAMS[MEMBERS]}
+            said = common._replace(topic=inputs.topics.market, partitions=tuple(sorted(places)), streams=members)
+            readings[MEMBERS_PART] = said
         source = KafkaSource(inputs.connection, readings, tail=not self.until_end)
         source.stopping = self.stopping
         return source
