@@ -64,7 +64,7 @@ class Kafka(Section):
     market: bool = Field(
         True,
         description="Whether figures of several instruments, bitcoin beta and GLOBAL, come from `flows.market`, which must run "
-        "beside the shards; without it they are of no run on Kafka.",
+        "beside the shards; without it shards have none. A flow over all shards at once works them out itself.",
     )
     instruments: tuple[str, ...] = Field(
         (),

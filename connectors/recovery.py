@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import sqlite3
-from contextlib import closing
+import uuid
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,21 @@ def make_store(path: Path) -> None:
     part.mkdir()
     init_db_dir(part, 1)  # type: ignore[no-untyped-call]
     part.rename(path)
+
+
+def identity_of(store: Path) -> str:
+    """The id of a recovery store, given to it when it is first asked for: what its run is told from others by."""
+    path = store / "id"
+    if not path.exists():
+        part = store / f"id.{os.getpid()}.part"
+        with part.open("w", encoding="utf-8") as file:
+            file.write(uuid.uuid4().hex)
+            file.flush()
+            os.fsync(file.fileno())  # it is told to others, so it must not be another one after a power failure
+        with suppress(FileExistsError):  # of several processes one is the first
+            os.link(part, path)
+        part.unlink()
+    return path.read_text("utf-8")
 
 
 def resume_epoch(directory: Path) -> int | None:

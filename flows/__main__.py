@@ -24,6 +24,7 @@ from flows.file_options import Columns, Exchange, Feeds, Files, Instrument, Layo
 from flows.ingest_command import ingest_app
 from flows.laws import judge, print_laws
 from flows.live_commands import live_app
+from flows.market_command import market_app
 from flows.outcomes import calibrate, print_outcomes, report
 from flows.picture import mermaid
 from flows.report import refused_line
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(live_app)
 app.add_typer(ingest_app)
+app.add_typer(market_app)
 app.add_typer(fetch_app)
 app.add_typer(diagnose_app)
 app.add_typer(tape_app, name="tape")

@@ -10,6 +10,7 @@ from connectors.live import LiveSource
 from events.frames import Frame
 from events.records import Signal
 from events.times import iso
+from flows.following import Following
 from flows.reasons import because, price, threshold
 
 
@@ -20,12 +21,14 @@ class Announcer:
     say again what was said.
 
     Args:
-        source: the exchanges.
+        source: the exchanges, or what is read of Kafka.
         console: where to.
         fallback: instruments of which nothing is said unless another one's exchange is down, by that other one.
     """
 
-    def __init__(self, source: LiveSource, console: Console, fallback: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, source: LiveSource | Following, console: Console, fallback: Mapping[str, str] | None = None
+    ) -> None:
         self._source, self._console = source, console
         self._first = {stands_in: first for first, stands_in in (fallback or {}).items()}
 

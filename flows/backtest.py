@@ -15,6 +15,7 @@ from rich.console import Console
 
 from config import Settings
 from connectors.files import FileSource
+from connectors.kafka.inputs import KafkaInputs
 from connectors.live import LiveSource
 from connectors.progress import Progress
 from connectors.recovery import make_store
@@ -26,7 +27,7 @@ from events.streams import Stream
 from flows.engine import Sink, dataflow, run_flow, settings_of_runner, store_of_runner
 from flows.file_options import inputs_of_settings
 from flows.graph import build, conclude
-from flows.plan import Origin, plan_of_inputs
+from flows.plan import Origin, Plan, plan_of_inputs
 from flows.progress import watching
 from flows.provenance import run_header
 from flows.report import summarise
@@ -43,6 +44,7 @@ class Backtest:
         directory: locked, and empty or of an unfinished run.
         console: where the progress is shown, None for nowhere.
         reused: a finished run over the same files whose bars, or features too, are taken as they are.
+        plan: what the settings come to with the inputs, where that is known already.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class Backtest:
         directory: RunDirectory,
         console: Console | None = None,
         reused: Reused | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self.settings, self.inputs, self.directory, self.console = settings, inputs, directory, console
-        self.plan = plan_of_inputs(settings, inputs)
+        self.plan = plan_of_inputs(settings, inputs) if plan is None else plan
         self.failure: InputError | None = None
         _ = self.plan.signals  # what is wrong with them is said before anything is written
         self.reused, self.progress = reused, Progress(inputs.total_bytes)
@@ -85,7 +88,7 @@ class Backtest:
         return [segments, SqliteSink(self.directory.sqlite, self.streams, identity)]
 
     def _source(self) -> FileSource | TapeSource:
-        assert not isinstance(self.inputs, LiveSource), "its flow is its own"
+        assert not isinstance(self.inputs, LiveSource | KafkaInputs), "its flow is its own"
         chunk = self.settings.run.chunk
         source: FileSource | TapeSource
         if isinstance(self.inputs, Recording):
@@ -150,7 +153,7 @@ def refusal(path: Path, stored: dict[str, Any], header: dict[str, Any]) -> str |
         setting = first_difference(header["analysis"], stored["analysis"])
         return f"{path} holds an unfinished run of other settings: {setting}. Run with those, or --again"
     if stored["fingerprint"] != header["fingerprint"]:
-        return f"{path} holds an unfinished run over other files or another tape. Name the same ones, or --again"
+        return f"{path} holds an unfinished run over other files, another tape or other partitions. Name the same ones, or --again"
     if late := other_lateness(header, stored):
         return f"{path} holds an unfinished run with another allowed lateness: {late}. Set sources.lateness_s as it was, or --again"
     if changed := changed_plugins(header, stored):

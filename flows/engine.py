@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,8 @@ from bytewax.run import cli_main
 
 from config import Settings, load
 from connectors.files import FileSource
+from connectors.kafka.sink import KafkaSink
+from connectors.kafka.source import Items, KafkaSource
 from connectors.live import LiveSource
 from connectors.recovery import forget_what_was_not_reached
 from connectors.segments import SegmentSink, StoredSource
@@ -29,7 +31,7 @@ from connectors.watch import WatchSink
 from events.errors import SettingsError, TidewaxError
 from operators.keyed import Frames
 
-Sink = SegmentSink | SqliteSink | WatchSink
+Sink = SegmentSink | SqliteSink | WatchSink | KafkaSink
 
 _ONE = threading.Lock()
 """Held while the engine runs: what it redirects is the process's, so its runs take turns."""
@@ -37,18 +39,37 @@ _ONE = threading.Lock()
 
 def dataflow(
     name: str,
-    source: FileSource | TapeSource | StoredSource | LiveSource,
+    source: FileSource | TapeSource | StoredSource | LiveSource | KafkaSource,
     graph: Callable[[Frames], Frames],
     *sinks: Sink,
+    passing: Sequence[Callable[[Items], Items]] = (),
 ) -> Dataflow:
-    """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them."""
+    """A flow from a source through `graph` to sinks. Step ids are constants: stored state is found by them.
+
+    Args:
+        name: of the flow.
+        source: where frames come from.
+        graph: what becomes of them.
+        sinks: where the results go, all of them to each.
+        passing: what batches of the source pass on their way.
+    """
     flow = Dataflow(name)
-    steps = {FileSource: "files", TapeSource: "tape", StoredSource: "stored", LiveSource: "live"}
+    steps = {
+        FileSource: "files",
+        TapeSource: "tape",
+        StoredSource: "stored",
+        LiveSource: "live",
+        KafkaSource: "kafka",
+    }
     step = next(step for kind, step in steps.items() if isinstance(source, kind))
-    out = graph(op.input(step, flow, source))
-    outputs = {SegmentSink: "segments", SqliteSink: "sqlite", WatchSink: "watch"}
+    market = op.input(step, flow, source)
+    for place, passed in enumerate(passing):
+        market = op.flat_map_batch(f"passing_{place}", market, passed)
+    out = graph(market)
+    outputs = {SegmentSink: "segments", SqliteSink: "sqlite", WatchSink: "watch", KafkaSink: "kafka_out"}
     for sink in sinks:
-        op.output(next(step for kind, step in outputs.items() if isinstance(sink, kind)), out, sink)
+        taken = op.filter("to_kafka", out, sink.takes) if isinstance(sink, KafkaSink) else out
+        op.output(next(step for kind, step in outputs.items() if isinstance(sink, kind)), taken, sink)
     return flow
 
 
@@ -64,15 +85,33 @@ def run_flow(
     Raises:
         TidewaxError: what a user can do something about, dug out of what the engine wrapped it in.
     """
+    with engine_alone(beside):
+        execute(flow, workers, epoch_s, store)
+
+
+@contextmanager
+def engine_alone(beside: AbstractContextManager[None] | None = None) -> Iterator[None]:
+    """Keep other runs of the process waiting, and what the engine prints back, while flows are executed; `beside` is open too."""
+    with _ONE, _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
+        yield
+
+
+def execute(flow: Dataflow, workers: int, epoch_s: float, store: Path | None) -> None:
+    """Run a flow inside `engine_alone`; flows with one worker each may run side by side, in threads.
+
+    With more workers, a failure of one flow would end another as if it were done: the engine has one mark for that in a process.
+
+    Raises:
+        TidewaxError: what a user can do something about, dug out of what the engine wrapped it in.
+    """
     recovery: dict[str, Any] = {}
     if store is not None:
         forget_what_was_not_reached(store)
         recovery["recovery_config"] = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
     try:
-        with _ONE, _engine_noise(), beside or nullcontext():  # what was held back is shown after `beside` is closed
-            cli_main(  # type: ignore[no-untyped-call]
-                flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
-            )
+        cli_main(  # type: ignore[no-untyped-call]
+            flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s), **recovery
+        )
     except Exception as error:
         for cause in _causes(error):
             if isinstance(cause, TidewaxError):
@@ -100,13 +139,33 @@ def settings_of_runner(needed: str, given: Callable[[Settings], Any]) -> tuple[S
 
 
 def store_of_runner() -> Path | None:
-    """The recovery store given to the engine's own runner by `-r`, made ready for a start; None without one."""
-    runner = argparse.ArgumentParser(add_help=False)
-    runner.add_argument("-r", "--recovery-directory", type=Path)
-    store: Path | None = runner.parse_known_args(sys.argv[1:])[0].recovery_directory
-    if store is not None:
-        forget_what_was_not_reached(store)
-    return store
+    """The recovery store given to the engine's own runner by `-r`, made ready for a start; None without one.
+
+    Where the run has several processes, the first one does that: the others wait for it, and open the store afterwards.
+    """
+    store = _of_runner("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY")
+    if store is None:
+        return None
+    if process_of_runner() == 0:
+        forget_what_was_not_reached(Path(store))
+    return Path(store)
+
+
+def process_of_runner() -> int:
+    """The number of this process among those of a cluster (`-i`), 0 where it is the only one."""
+    given = _of_runner("-i", "--process-id", "BYTEWAX_PROCESS_ID")
+    pod, pods = (os.environ.get(f"BYTEWAX_{name}_NAME") for name in ("POD", "STATEFULSET"))
+    if given is None and pod and pods:
+        given = pod.removeprefix(f"{pods}-")
+    return int(given or 0)
+
+
+def _of_runner(short: str, long: str, variable: str) -> str | None:
+    """An option of the engine's own runner, from its command line or from the environment."""
+    runner = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    runner.add_argument(short, long, dest="given", default=os.environ.get(variable))
+    given: str | None = runner.parse_known_args(sys.argv[1:])[0].given
+    return given
 
 
 @contextmanager

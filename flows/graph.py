@@ -10,10 +10,10 @@ market ─> intake and bars ─┬─> features, one step per timeframe ──�
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from events.feeds import BOOKS, CHECKS, DRIVING, FEEDS, KLINES, LENT, MEMBERS, PRELOAD, RATES, TICKERS, TOPS, TRADES
-from events.records import ComponentStatus
+from events.records import ComponentStatus, DeadLetter
 from events.times import MINUTE_NS
 from flows.plan import Plan
 from operators.bars import Bars
@@ -123,10 +123,10 @@ def lend(bars: Frames, plan: Plan) -> Frames:
     return merge("lent", route("without_own", bars, without_own(links)), lent)
 
 
-def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
-    """How each instrument moves with the reference, by stream and timeframe; nothing where there is none to compare with."""
+def relate(bars: Frames, plan: Plan) -> Frames | None:
+    """The closes of the reference, for each instrument that is compared with it; None where there is none to compare with."""
     if not plan.followers:
-        return {}
+        return None
     reference, lengths = plan.settings.beta.reference, dict(plan.timeframes)
     names = list(lengths)
     heard = route("to_reference", bars, to_reference(reference, names, plan.open))
@@ -138,7 +138,13 @@ def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
         identity,
         heard,
     )
-    told = home("to_followers", relay)
+    return home("to_followers", relay)
+
+
+def compare(bars: Frames, told: Frames | None, plan: Plan) -> dict[str, Frames]:
+    """How each instrument moves with the reference, of which it is told the closes, by stream and timeframe."""
+    if told is None or not plan.followers:
+        return {}
     return {
         f"beta.{name}": keyed(
             f"beta_{name}",
@@ -152,12 +158,12 @@ def compare(bars: Frames, plan: Plan) -> dict[str, Frames]:
     }
 
 
-def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frames, ...]:
-    """The figures of all instruments together, under the key GLOBAL, and what each instrument gets of them; nothing of too few."""
+def gather(bars: Frames, features: Iterable[Frames], plan: Plan) -> Frames | None:
+    """The figures of all instruments together, under the key GLOBAL, and what each instrument gets of them; None of too few."""
     if not plan.compared:
-        return ()
+        return None
     column = plan.analysis.index[AVERAGE] if plan.averaged else None
-    heard = route("to_market", merge("market_in", bars, *features.values()), to_market(column))
+    heard = route("to_market", merge("market_in", bars, *features), to_market(column))
     reference, named = plan.settings.beta.reference, tuple(sorted(plan.named))
     identity = ["together", named, reference, plan.averaged, *plan.likes * plan.open]
     together = staged(
@@ -170,30 +176,55 @@ def gather(bars: Frames, features: dict[str, Frames], plan: Plan) -> tuple[Frame
         identity,
         heard,
     )
-    return (home("from_market", together),)
+    return home("from_market", together)
 
 
 def build(market: Frames, plan: Plan) -> Frames:
-    """From all that the sources give to all that the sinks get."""
+    """From all that the sources give to all that the sinks get. What `build_market` makes elsewhere of the bars of all instruments
+    comes with what sources give, and goes past the intake.
+    """
+    told = None
+    if plan.cross == "apart":
+        told, market = part("cross", market, *plan.told)
     bars = enter(market, plan)
     if CHECKS not in plan.feeds:
-        return conclude(bars, plan)
+        return conclude(bars, plan, told=told)
     taken = (CHECKS, f"bars.{plan.timeframes[0][0]}")
     found = keyed("reconcile", Reconciliation, (plan.ticks,), taken, pick("checked", bars, *taken))
-    return merge("reconciled", conclude(bars, plan), found)
+    return merge("reconciled", conclude(bars, plan, told=told), found)
 
 
 def build_live(market: Frames, plan: Plan) -> Frames:
-    """What `build` gives, and the states of components, which go past it: they are not of the market, and wait for nothing."""
-    components, market = part("components", market, ComponentStatus.stream)
+    """What `build` gives, and what goes past it, as it is not of the market and waits for nothing: the states of components, and
+    what a source itself could not read.
+    """
+    components, market = part("components", market, ComponentStatus.stream, DeadLetter.stream)
     return merge("told", build(market, plan), components)
 
 
-def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
-    """From bars to all that the sinks get; where `studied`, the features come with the bars and are not computed again."""
+def build_market(results: Frames, plan: Plan) -> Frames:
+    """From the bars and features that graphs over some instruments each have made, to what these are told of each other: closes of
+    the reference and the figures of all together, under their keys, and those figures under GLOBAL. What `conclude` makes of it
+    is the same as in a graph over all of them. What is not of the market goes past it, as in `build_live`.
+    """
+    components, results = part("components", results, ComponentStatus.stream, DeadLetter.stream)
+    made = [frames for frames in (relate(results, plan), gather(results, (), plan)) if frames is not None]
+    return merge("across", *made, components)
+
+
+def conclude(bars: Frames, plan: Plan, studied: bool = False, told: Frames | None = None) -> Frames:
+    """From bars to all that the sinks get.
+
+    Args:
+        bars: and all else that `enter` gives.
+        plan: the parameters.
+        studied: whether the features come with the bars and are not computed again.
+        told: what instruments are told of others, if not computed here.
+    """
     names = [name for name, _ in plan.timeframes]
     features = study(bars, plan, () if studied else names)
-    beside = watch(bars, plan) | compare(bars, plan)
+    here = plan.cross == "here"
+    beside = watch(bars, plan) | compare(bars, relate(bars, plan) if here else told, plan)
     base = f"bars.{names[0]}"
     given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.electorate.joined)
     waited = Confluence(*given).streams
@@ -207,11 +238,13 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False) -> Frames:
         *(pick(f"{name.replace('.', '_')}_rows", rows, name) for name, rows in beside.items() if name in waited),
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
-    together = gather(bars, features, plan)
+    together = gather(bars, features.values(), plan) if here else None
     asked = (plan.signals, plan.funding, plan.preloaded, plan.compared)
     taken = Signals(*asked).streams
     scores = pick("scores", confluence, *taken)
-    earlier = (pick("market_rows", rows, EARLIER) for rows in together)
+    market = together if here else told
+    earlier = (pick("market_rows", market, EARLIER),) if market is not None and plan.compared else ()
     signals = keyed("signals", Signals, asked, taken, scores, *rates, *earlier)
-    made = merge("all", bars, *features.values(), *beside.values(), confluence, *together, signals)
+    shown = () if together is None else (together,)
+    made = merge("all", bars, *features.values(), *beside.values(), confluence, *shown, signals)
     return omit("results", made, "votes", EARLIER, *MINUTES, *FEEDS)

@@ -158,7 +158,7 @@ class Ingest:
             writer=f"ingest.{self.writer}",
             run=self.run_id,
             wire=given.wire,
-            own=lambda instrument: more or is_among(instrument, universe.instruments),
+            own=lambda key: more or is_among(key, universe.instruments),
             stopping=self.stopping,
         )
         if self.stored is None:

@@ -1,7 +1,8 @@
 """Live: the graph on exchanges, into a run directory, recorded on a tape as it goes.
 
 `tidewax live` is the command; `python -m bytewax.run flows.live` runs the same flow under the engine's own runner, configured by
-the settings file named in TIDEWAX_CONFIG (its `exchange.symbols` and `output.directory`).
+the settings file named in TIDEWAX_CONFIG (its `exchange.symbols` and `output.directory`). With `kafka.servers`, the runner's is a
+flow over what `tidewax ingest` writes, all of it or the shard of TIDEWAX_SHARD; then it may have several processes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from flows.announce import Announcer
 from flows.backtest import Backtest
 from flows.engine import dataflow, settings_of_runner, store_of_runner
 from flows.graph import build_live
+from flows.kafka_run import kafka_flow, on_kafka, result_sinks
 from flows.metrics import RunMetrics
 from flows.recorder import Recorder, under_runner
 from flows.rundir import RunDirectory
@@ -47,7 +49,7 @@ class LiveRun(Backtest):
     def __init__(
         self, settings: Settings, directory: RunDirectory, console: Console | None = None, *, store: Path | None
     ) -> None:
-        self.recorder = Recorder(settings, directory, store)
+        self.recorder, self.store = Recorder(settings, directory, store), store
         super().__init__(settings, self.recorder.source, directory, console)
         self.tally = Tally()
         self.metrics = RunMetrics(self.inputs, self.tally, self.plan.analysis_hash, settings.metrics.per_key)
@@ -55,8 +57,9 @@ class LiveRun(Backtest):
 
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
-        watch = WatchSink(*self.watchers)
-        return dataflow("backtest", self.inputs, lambda market: build_live(market, self.plan), *self.sinks(), watch)
+        to_kafka = result_sinks(self.settings, self.plan, self.store, self.inputs.stopping)
+        sinks = [*self.sinks(), *to_kafka, WatchSink(*self.watchers)]
+        return dataflow("backtest", self.inputs, lambda market: build_live(market, self.plan), *sinks)
 
     def announce(self) -> None:
         """Print signals as they come."""
@@ -105,8 +108,11 @@ def get_flow() -> Dataflow:
         SettingsError: TIDEWAX_CONFIG is not set, or the settings lack `exchange.symbols` or `output.directory`.
     """
     settings, path = settings_of_runner(
-        "exchange.symbols", lambda settings: settings.exchange.symbols or settings.exchange.universe
+        "exchange.symbols or kafka.servers",
+        lambda settings: settings.exchange.symbols or settings.exchange.universe or on_kafka(settings),
     )
+    if on_kafka(settings):
+        return kafka_flow(settings, path)
     directory = RunDirectory(path)
     store = store_of_runner()
     live = LiveRun(settings, directory, store=store)

@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from config import load
+from config import Settings, load
 from connectors.simulator.faults import EVENTS, KNOBS
 from events.errors import SettingsError
 from events.times import SECOND_NS, iso
 from flows.command_line import Config, run_backtest, terminal
+from flows.kafka_run import kafka_inputs, on_kafka
 from flows.live import LiveRun
 from flows.recorder import exchanges_of
 from flows.replay import recorded
 from flows.report import print_report
 from flows.rundir import RunDirectory
+from flows.shards import Shards
 
 live_app = typer.Typer()
 
@@ -39,8 +42,18 @@ def live(
         bool | None, typer.Option(help="Print signals as they come, with their reasons; so it is on a terminal.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Compute all that is on the tape afresh, then go on.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="On Kafka: the shards of this process, such as 0,1,4; all of them, if not given.")
+    ] = None,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="On Kafka: end when all is read that was in the topics at the start.")
+    ] = False,
 ) -> None:
-    """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed."""
+    """Run the graph on exchanges until Ctrl-C or SIGTERM, recording a tape; goes on where it was stopped or killed.
+
+    With kafka.servers in the settings it runs on what `tidewax ingest` writes, each shard in a directory shard-NN of its own: other
+    commands take that as a run, and `tidewax verify` all of them together.
+    """
     run_settings = {
         name: value for name, value in (("workers", workers), ("status_s", status_every)) if value is not None
     }
@@ -50,6 +63,18 @@ def live(
     if instruments:
         given["exchange"] = {"symbols": exchanges_of(instruments)}
     settings, console = load(config, given or None), terminal()
+    told = console.is_terminal if signals is None else signals
+    if on_kafka(settings):
+        if instruments:
+            raise SettingsError(
+                "a run on Kafka is of all that is ingested: name no instruments, or set kafka.source to exchange"
+            )
+        _live_on_kafka(settings, console, out, _numbers(shard), until_end, told, again)
+        return
+    if shard is not None or until_end:
+        raise SettingsError(
+            "--shard and --until-end are for runs on Kafka: set kafka.servers, and kafka.source to kafka"
+        )
     if not settings.exchange.symbols and not settings.exchange.universe:
         raise SettingsError(
             "name what to run live, such as binance:BTC/USDT, or give exchange.symbols or "
@@ -59,7 +84,7 @@ def live(
         run = LiveRun(settings, directory, console, store=directory.recovery)
         if again:
             directory.clear()
-        if console.is_terminal if signals is None else signals:
+        if told:
             run.announce()
         names = ", ".join(run.inputs.instruments)
         console.print(
@@ -67,6 +92,39 @@ def live(
             soft_wrap=True,
         )
         print_report(run.run(), out, run.plan, console)
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    """The shards that a value of --shard names; none stands for all."""
+    words = [word.strip() for word in text.split(",")] if text is not None else []
+    if not all(word.isdecimal() for word in words):
+        raise SettingsError(f"--shard is {text!r}, it must be numbers such as 0,1,4")
+    return tuple(map(int, words))
+
+
+def _live_on_kafka(
+    settings: Settings, console: Console, out: Path, numbers: tuple[int, ...], until_end: bool, told: bool, again: bool
+) -> None:
+    with Shards(settings, kafka_inputs(settings), out, numbers, console, until_end) as shards:
+        if again:
+            shards.clear()
+        if told:
+            shards.announce()
+        names = ", ".join(map(str, shards.runs))
+        console.print(
+            f"live: shards {names} of {shards.inputs.shards} of {shards.inputs.topics.market}, in {out}; Ctrl-C stops, the same "
+            "command goes on",
+            soft_wrap=True,
+        )
+        if shards.plan.cross == "nowhere":
+            console.print("kafka.market is false: no bitcoin beta, and no figures of all instruments", soft_wrap=True)
+        for number, run in shards.run().items():
+            shard = shards.runs[number]
+            if run["results"]:
+                console.print(f"\nshard {number}", soft_wrap=True)
+                print_report(run, shard.directory.path, shard.plan, console)
+            else:
+                console.print(f"\nshard {number}: nothing was read of any instrument", soft_wrap=True)
 
 
 @live_app.command()

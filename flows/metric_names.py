@@ -29,6 +29,7 @@ METRICS: Final[dict[str, Described]] = {
     ),
     "connection_up": Described("gauge", "1 where a feed is up", ("venue", "feed")),
     "reconnects": Described("counter", "Connections made anew", ("venue", "feed")),
+    "kafka_lag": Described("gauge", "Messages that wait to be read, of a run on Kafka", ("topic", "partition")),
     "component_changes": Described("counter", "Changes of the states of components", ("component", "state")),
     "bars": Described(
         "counter",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
+import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +26,7 @@ from events.frames import Frame
 from events.records import Signal
 from events.schema import BOOK_SEQUENCE, GAP_REASON_NAMES, NEVER, SCHEMA_VERSION
 from events.times import SECOND_NS
+from flows.following import Following
 from flows.metric_names import BUCKETS_S, METRICS, PREFIX
 from flows.provenance import version_of
 from flows.tally import Tally
@@ -34,13 +37,15 @@ OTHER: Final = "other"
 Labels = tuple[str, ...]
 
 _ENGINE_S: Final = 2.0
+_SERVER: Final = "BYTEWAX_DATAFLOW_API_"
+_SERVED_S: Final = 30.0
 
 
 class RunMetrics(Collector):
     """All metrics of one live run. It is also a watcher: of the latencies of what leaves the graph.
 
     Args:
-        source: the exchanges.
+        source: the exchanges, or what is read of Kafka.
         tally: what has left the graph.
         analysis_hash: of the run.
         per_key: up to so many instruments each has metrics of its own; of more, the one farthest behind is told, as `other`.
@@ -49,7 +54,7 @@ class RunMetrics(Collector):
         registry: where they are, with those of the process.
     """
 
-    def __init__(self, source: LiveSource, tally: Tally, analysis_hash: str, per_key: int = 200) -> None:
+    def __init__(self, source: LiveSource | Following, tally: Tally, analysis_hash: str, per_key: int = 200) -> None:
         self._source, self._tally, self._analysis_hash = source, tally, analysis_hash
         self._each = len(source.standings) <= per_key
         self.registry = CollectorRegistry()
@@ -82,7 +87,11 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics now."""
         yield from self._of_instruments()
-        yield from self._of_exchanges()
+        if isinstance(self._source, LiveSource):
+            yield from self._of_exchanges(self._source)
+        else:
+            behind = {(topic, str(number)): n for (topic, number), n in dict(self._source.behind).items()}
+            yield _told("kafka_lag", behind)
         yield from self._of_tally()
         yield _told("build_info", {(version_of("tidewax"), self._analysis_hash, str(SCHEMA_VERSION)): 1})
 
@@ -108,14 +117,14 @@ class RunMetrics(Collector):
         yield _told("watermark_lag_seconds", behind)
         yield _told("void", voids)
 
-    def _of_exchanges(self) -> Iterator[Metric]:
+    def _of_exchanges(self, source: LiveSource) -> Iterator[Metric]:
         up: dict[Labels, float] = {}
         again: dict[Labels, float] = {}
-        for exchange, feed in list(self._source.exchange.feeds.items()):
-            health = self._source.health.get(exchange)
+        for exchange, feed in list(source.exchange.feeds.items()):
+            health = source.health.get(exchange)
             up[exchange, TRADES] = float(health is not None and health.state == "up")
             again[exchange, TRADES] = max(0, feed.counts["connected"] - 1)
-        for stream in list(self._source.streams):
+        for stream in list(source.streams):
             up[stream.exchange, stream.stream] = float(stream.state == "up")
         yield _told("connection_up", up)
         yield _told("reconnects", again)
@@ -216,7 +225,7 @@ def _engine_server() -> Iterator[int]:
         port: int = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         given = {"ENABLED": "1", "PORT": str(port), "CACHE_PATH": folder}  # it writes a picture of the flow there
-        names = {f"BYTEWAX_DATAFLOW_API_{name}": value for name, value in given.items()}
+        names = {f"{_SERVER}{name}": value for name, value in given.items()}
         before = {name: os.environ.get(name) for name in names}
         os.environ.update(names)
         try:
@@ -224,6 +233,24 @@ def _engine_server() -> Iterator[int]:
         finally:
             for name, value in before.items():
                 if value is None:
-                    del os.environ[name]
+                    os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def served_once(flow: threading.Thread) -> None:
+    """Let the engine open its server for a flow that was begun, and not again for flows that are begun after it in the process.
+
+    Args:
+        flow: the thread that runs it.
+    """
+    if f"{_SERVER}ENABLED" not in os.environ:
+        return
+    at, ends_s = (_LOOPBACK, int(os.environ.get(f"{_SERVER}PORT", "3030"))), time.monotonic() + _SERVED_S
+    while flow.is_alive() and time.monotonic() < ends_s:
+        try:
+            socket.create_connection(at, _ENGINE_S).close()
+            break
+        except OSError:
+            time.sleep(0.01)
+    del os.environ[f"{_SERVER}ENABLED"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from config.problems import dotted
 from config.settings import ONLY_TRADES, THETA_BASE, Settings
 from connectors.files import Inputs
+from connectors.kafka.inputs import KafkaInputs
 from connectors.live import LiveSource
 from connectors.tape import Recording
 from events.errors import SettingsError
@@ -25,10 +26,11 @@ from flows.voters import Electorate
 from operators.analysis import Analysis, completed
 from operators.ballot import BesideFeatures
 from operators.beta import BETA_COLUMNS, BETA_SCORES
+from operators.broadcast import CLOSE_ROW
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
-from operators.market import AVERAGE, AVERAGED, TOGETHER
+from operators.market import AVERAGE, AVERAGED, EARLIER, TOGETHER
 from operators.market_kernels import LEAST_KEYS
 from operators.microstructure.book import BOOK_GAPS, BookSettings
 from operators.microstructure.micro import MICRO_COLUMNS, micro_streams
@@ -38,8 +40,11 @@ from operators.risk import RiskSettings
 from operators.rules import Rule
 from operators.signals import SignalSettings
 
-Origin = Inputs | Recording | LiveSource
+Origin = Inputs | Recording | LiveSource | KafkaInputs
 """Where the market data of a run comes from."""
+
+Cross = Literal["here", "apart", "nowhere"]
+"""Where instruments are compared with each other: in the graph itself, in that of `flows.market`, or in none."""
 
 EXCHANGE_LATENESS_S: Final = 2.0
 """Allowed lateness of trades of exchanges that do not number them, and of what is beside trades, if the settings do not say; not of
@@ -63,6 +68,7 @@ class Plan:
             it, rather than missing.
         instruments: those of the run that are known before it begins; what compares instruments takes them alone, unless `feeds`
             say who joins and leaves.
+        cross: where they are compared; changes no result, but where it is nowhere.
 
     Attributes:
         settings: with all decided that hangs on the feeds.
@@ -82,8 +88,9 @@ class Plan:
         live: bool = False,
         lacking: Mapping[str, frozenset[str]] | None = None,
         instruments: Collection[str] = (),
+        cross: Cross = "here",
     ) -> None:
-        self._plugins = plugins
+        self._plugins, self.cross = plugins, cross
         self.sequenced, self.feeds, self.instruments = sequenced, feeds, tuple(instruments)
         self.lacking = dict(sorted((lacking or {}).items()))
         self.settings = settings.for_feeds(feeds, self.instruments, self.lacking)
@@ -165,7 +172,8 @@ class Plan:
         the names that stand for those that come and go, where it is known who they are.
         """
         reference, instruments = self.settings.beta.reference, self.instruments if self.open else self.named
-        if not is_among(reference, instruments) or "bitcoin_beta" in self.settings.dimensions.disabled:
+        off = self.cross == "nowhere" or "bitcoin_beta" in self.settings.dimensions.disabled
+        if off or not is_among(reference, instruments):
             return ()
         return tuple(sorted(name for name in instruments if name != reference))
 
@@ -182,12 +190,24 @@ class Plan:
     @cached_property
     def compared(self) -> bool:
         """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
-        return self.open or len(self.named) >= LEAST_KEYS
+        return self.cross != "nowhere" and (self.open or len(self.named) >= LEAST_KEYS)
 
     @cached_property
     def averaged(self) -> bool:
         """Whether these figures have averages to hold closes against."""
         return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
+
+    @cached_property
+    def told(self) -> dict[str, Columns]:
+        """The streams in which instruments are told of others."""
+        names = [f"reference.{name}" for name, _ in self.timeframes] if self.followers else []
+        references = {name: Columns(name, CLOSE_ROW) for name in names}
+        return references | ({EARLIER: Columns(EARLIER, MARKET_ROW)} if self.compared else {})
+
+    @cached_property
+    def together(self) -> dict[str, Columns]:
+        """The stream of the figures of all instruments together, if there are any."""
+        return {TOGETHER: Columns(TOGETHER, MARKET_ROW)} if self.compared else {}
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -338,8 +358,8 @@ class Plan:
         others = {name: stream for name, stream in base.items() if name not in bars}
         if BOOKS in self.feeds:
             others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
-        if self.compared:
-            confluence |= {TOGETHER: Columns(TOGETHER, MARKET_ROW)}
+        if self.cross == "here":
+            confluence |= self.together
         return bars | features | confluence | others
 
 
@@ -357,7 +377,7 @@ def configured_indicators(settings: Settings) -> tuple[Indicator, ...]:
 
 
 def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
-    """The plan of a run over these files, over this tape, or of these exchanges.
+    """The plan of a run over these files, this tape or these topics, or of these exchanges.
 
     Raises:
         SettingsError: as `Plan`.
@@ -366,8 +386,11 @@ def plan_of_inputs(settings: Settings, inputs: Origin) -> Plan:
     if isinstance(inputs, Inputs):
         inputs.check_driven()
     sequenced = frozenset(name for name in inputs.instruments if inputs.sequenced(name))
-    live = not isinstance(inputs, Inputs)
-    return Plan(settings, sequenced, inputs.feeds, None, live, inputs.lacking, inputs.instruments)
+    live = inputs.live if isinstance(inputs, KafkaInputs) else not isinstance(inputs, Inputs)
+    cross: Cross = "here"
+    if isinstance(inputs, KafkaInputs) and inputs.sharded:
+        cross = "apart" if settings.kafka.market else "nowhere"
+    return Plan(settings, sequenced, inputs.feeds, None, live, inputs.lacking, inputs.instruments, cross)
 
 
 def plan_of_run(run: Mapping[str, Any]) -> Plan:
@@ -381,5 +404,7 @@ def plan_of_run(run: Mapping[str, Any]) -> Plan:
     signals = settings.signals.model_copy(update={"calibration": None})
     settings = settings.model_copy(update={"signals": signals})
     lacking = {name: frozenset(feeds) for name, feeds in run["lacking"].items()}
-    feeds, instruments = frozenset(run["feeds"]), sorted(run["presets"])
-    return Plan(settings, feeds=feeds, plugins=stored_plugins(run), lacking=lacking, instruments=instruments)
+    feeds, instruments, cross = frozenset(run["feeds"]), sorted(run["presets"]), run.get("cross", "here")
+    return Plan(
+        settings, feeds=feeds, plugins=stored_plugins(run), lacking=lacking, instruments=instruments, cross=cross
+    )

@@ -23,7 +23,7 @@ from flows.report_components import component_lines, read_outages, summary
 from flows.report_dimensions import dimensions, dimensions_line
 from flows.report_failures import FAILURES, dead_letters, failures_table
 from flows.report_figures import FEWEST, between, figures, percent, rate_between, signed, synthetic_note
-from flows.report_market import shut_by_market
+from flows.report_market import market_of, shut_by_market
 from flows.report_reconcile import reconcile_lines, reconciled
 from flows.report_runs import lived, read_records
 from flows.report_yardsticks import buy_and_hold, coin_flip
@@ -125,7 +125,7 @@ def _entries(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
     scored = ~np.isnan(reach)
     farthest = int(np.nanargmax(reach)) if scored.any() else None
     blocked = {gate: int((wanted & (rows["gates"][:, k] == 0)).sum()) for k, gate in enumerate(GATES)}
-    if plan.compared:
+    if plan.compared and market_of(directory) is not None:
         blocked["market"] = int(np.count_nonzero(shut_by_market(directory, plan, rows)))
     return {
         "base_bars": len(rows),

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from connectors.segments import read_stream
+from connectors.segments import parquet_path, read_stream
 from events.feeds import GLOBAL
 from events.frames import Array, missing
 from events.rows import MARKET_ROW
@@ -15,6 +15,7 @@ from events.schema import MARKET_REGIME_NAMES
 from events.streams import Columns
 from events.times import iso
 from flows.plan import Plan
+from flows.rundir import MARKET, SHARD
 from operators.market import TOGETHER
 
 _FIGURES: Final = {
@@ -25,6 +26,14 @@ _FIGURES: Final = {
 }
 
 
+def market_of(directory: Path) -> Path | None:
+    """The run directory with the rows of the whole market: that beside a shard, else the run itself; None beside no shard."""
+    if not directory.name.startswith(SHARD):
+        return directory
+    beside = directory.parent / MARKET
+    return beside if parquet_path(beside, TOGETHER).exists() else None
+
+
 def market_before(directory: Path, plan: Plan, times: Array) -> Array:
     """The newest row of the whole market before each time, if it is younger than two base bars; else one that says nothing.
 
@@ -32,8 +41,8 @@ def market_before(directory: Path, plan: Plan, times: Array) -> Array:
         RunError: the file is missing or of other settings.
     """
     nothing = missing(MARKET_ROW)
-    stream = plan.streams.get(TOGETHER)
-    rows = read_stream(directory, stream, GLOBAL) if isinstance(stream, Columns) else nothing[:0]
+    home = market_of(directory) if plan.compared else None
+    rows = read_stream(home, Columns(TOGETHER, MARKET_ROW), GLOBAL) if home is not None else nothing[:0]
     known = np.append(nothing, rows)
     place = np.searchsorted(rows["available_at"], times, side="left")
     fresh = times - known["available_at"][place] < 2 * plan.timeframes[0][1]

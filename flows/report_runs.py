@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from connectors.segments import read_stream
 from events.errors import RunError
 from events.frames import Array
-from events.records import Record
+from events.records import Record, Signal
 from events.schema import FROM_OHLCV, SCHEMA_VERSION
 from events.streams import Columns, Records
 from flows.plan import Plan, plan_of_run
-from flows.rundir import WHOLE, read_run
+from flows.rundir import WHOLE, read_run, shard_directory
 
 R = TypeVar("R", bound=Record)
 
@@ -75,6 +75,11 @@ class FinishedRun:
             raise RunError(
                 f"{path} was written with schema version {self.run.get('schema_v')}, this one reads {SCHEMA_VERSION}: "
                 "read it with the version that wrote it"
+            )
+        if Signal.stream not in self.run["streams"]:
+            raise RunError(
+                f"{path} compares the instruments of shards and has no signals of its own: name a shard, such as "
+                f"{shard_directory(path.parent, 0)}"
             )
         try:
             self.plan = plan_of_run(self.run)

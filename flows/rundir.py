@@ -6,6 +6,8 @@ tidewax.sqlite     the same streams for queries
 recovery/ segments/ lock    only while the run is not finished
 tape/              what a live run recorded, unless it is elsewhere
 markets/           lists of markets of exchanges
+
+A run on Kafka in shards is a directory of such directories: shard-00, shard-01, ..., and market, of what compares instruments.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ RUN_FILE: Final = "run.json"
 WHOLE: Final = ("finished", "stopped")
 """States of runs whose files are whole: a live run that was stopped can be read, and goes on when it is started again."""
 
+SHARD: Final = "shard-"
+"""What the names of run directories of shards begin with."""
+MARKET: Final = "market"
+"""The run directory, beside those of the shards, of what compares the instruments of all."""
 ANALYSIS: Final = "analysis"
 INGEST: Final = "ingest"
 """Kinds of runs."""
@@ -37,23 +43,25 @@ class RunDirectory:
 
     Args:
         path: of the directory; it is made if it is not there.
+        process: the number of the process, where a run has several; each is there once.
 
     Raises:
         RunError: it holds something else, cannot be written, or another process runs in it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, process: int = 0) -> None:
+        self.path, self._name = path, f"lock.{process}" if process else "lock"
         self.made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            foreign = [] if (path / RUN_FILE).exists() else [f.name for f in path.iterdir() if f.name not in _OURS]
+            names = [] if (path / RUN_FILE).exists() else [file.name for file in path.iterdir()]
+            foreign = [name for name in names if name not in _OURS and not name.startswith("lock.")]
             if foreign:
                 raise RunError(
                     f"{path} holds other files ({foreign[0]}) and no {RUN_FILE}: "
                     "give --out an empty directory, or one of a former run"
                 )
-            self._lock = (path / "lock").open("w")
+            self._lock = (path / self._name).open("w")
         except OSError as error:
             raise RunError(f"the run directory {path} cannot be used: {error.strerror or error}") from None
         try:
@@ -67,7 +75,7 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         """Unlock; a directory that was made for a run that came to nothing goes again."""
-        (self.path / "lock").unlink(missing_ok=True)
+        (self.path / self._name).unlink(missing_ok=True)
         self._lock.close()
         if self.made:
             with suppress(OSError):  # it stays unless nothing is in it
@@ -140,6 +148,34 @@ def read_run(path: Path, kind: str = ANALYSIS) -> dict[str, Any]:
     if (held := run.get("kind", ANALYSIS)) != kind:
         raise RunError(f"{path} holds an {held}, not an {kind}: name another directory")
     return run
+
+
+def shard_directory(path: Path, shard: int) -> Path:
+    """The run directory of a shard of a run.
+
+    >>> shard_directory(Path("live"), 3).as_posix()
+    'live/shard-03'
+    """
+    return path / f"{SHARD}{shard:02d}"
+
+
+def directories_of(path: Path) -> list[Path]:
+    """The run directories of a run: itself, or where it ran in shards, those of its shards and of what compares them.
+
+    Raises:
+        RunError: there is no run, or shards of it are elsewhere.
+    """
+    shards = [file.parent for file in path.glob(f"{SHARD}*/{RUN_FILE}")]
+    if (path / RUN_FILE).exists() or not shards:
+        return [path]
+    told = [one for shard in shards for one in read_run(shard)["inputs"] if "shards" in one]
+    wanted, found = max(one["shards"] for one in told), {number for one in told for number in one["partitions"]}
+    if missing := [shard_directory(path, number).name for number in range(wanted) if number not in found]:
+        raise RunError(
+            f"{path} holds {len(found)} of {wanted} shards: bring {', '.join(missing)} beside them, from where they ran"
+        )
+    market = [path / MARKET] if (path / MARKET / RUN_FILE).exists() else []
+    return sorted(shards) + market
 
 
 def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:

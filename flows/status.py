@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -20,6 +20,14 @@ from flows.tally import Tally
 _REDRAWS_A_SECOND: Final = 2
 _OVER_S: Final = 2.0
 _REASON_CHARACTERS: Final = 60
+
+
+class Line(Protocol):
+    """What is shown of a run."""
+
+    def line(self) -> str:
+        """How it is going, now."""
+        ...
 
 
 class SourceStatus:
@@ -119,7 +127,7 @@ class Status(SourceStatus):
 
 
 @contextmanager
-def showing(status: SourceStatus, console: Console, every_s: float) -> Iterator[None]:
+def showing(status: Line, console: Console, every_s: float) -> Iterator[None]:
     """Show how the run is going until the block ends: in a line on a terminal; else in a line more every so many seconds.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ BAR_KINDS: Final = {
 
 
 class Tally:
-    """A watcher of a live run.
+    """A watcher of a live run, or of several shards of one, each in a thread.
 
     Attributes:
         bars: how many, by (timeframe, kind).
@@ -35,6 +36,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
+        self._one = threading.Lock()
         self.bars: Counter[tuple[str, str]] = Counter()
         self.gaps: Counter[tuple[str, str]] = Counter()
         self.gap_seconds: dict[tuple[str, str], float] = {}
@@ -46,6 +48,10 @@ class Tally:
 
     def __call__(self, frame: Frame) -> None:
         """Count the rows of a frame."""
+        with self._one:
+            self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
         name, rows = frame.name, frame.rows
         if name.startswith("bars.") and not name.startswith("bars.open."):
             self._count_bars(name.removeprefix("bars."), rows["flags"])

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from events.feeds import MEMBERS
-from events.frames import NO_CONTROL, NO_ROWS, Frame, concat, control
+from events.frames import NO_CONTROL, NO_ROWS, Array, Frame, concat, control
 from events.schema import ABSENT, END, FOREVER, LEAVE, NEVER, VOID
 from operators.broadcast import CLOSE_ROW, effective
 from operators.members import Change, Gate, Members
@@ -22,31 +22,39 @@ class _Line:
 
     def __init__(self, length_ns: int) -> None:
         self.past_ns = HISTORY_BARS * length_ns
+        self.waiting = np.empty(0, CLOSE_ROW)  # until it is certain whom they go to
         self.past, self.voids = [np.empty(0, CLOSE_ROW)], [NO_CONTROL]
-        self.sent = self.known = NEVER  # up to where all is out; and is out or void
+        self.heard = self.sent = self.known = NEVER  # up to where all is here; is out; and is out or void
 
-    def take(self, frame: Frame) -> Frame:
-        """The frame as it goes to those who are there: of what was sent before (of an earlier membership) nothing is said again."""
-        rows, said = frame.rows, frame.control[frame.control["kind"] == VOID]
-        if len(said) and self.sent > NEVER:
+    def take(self, frame: Frame) -> Array:
+        """Keep the rows of a frame, and give what is said of it, which goes out at once; of what was heard before (of an earlier
+        membership) nothing is taken again.
+        """
+        said: Array = frame.control[frame.control["kind"] == VOID]
+        if len(said) and self.heard > NEVER:
             said["since"], said["available_at"] = (
-                np.maximum(said[name], self.sent) for name in ("since", "available_at")
+                np.maximum(said[name], self.heard) for name in ("since", "available_at")
             )
             said = said[said["since"] <= said["until"]]
-        if len(rows):
-            rows = rows[rows["available_at"] >= self.sent]
-            self.past.append(rows)
+        if len(frame.rows):
+            self.waiting = concat([self.waiting, frame.rows[frame.rows["available_at"] >= self.heard]])
         if len(said):
             self.voids.append(said)
-        self.sent = max(self.sent, frame.watermark)
-        self.reach(self.sent)
-        return frame._replace(rows=rows, watermark=self.sent, control=said)
+            self.known = effective(self.known, said)
+        self.heard = max(self.heard, frame.watermark)
+        return said
 
-    def reach(self, at: int) -> None:
-        """All is known up to a time, and behind it as far as voids go, some of which come before what they begin behind."""
-        self.known = max(self.known, at)
-        voids = concat(self.voids)
-        self.known = effective(self.known, voids[np.maximum(voids["until"], voids["id_to"]) >= self.known])
+    def send(self, certain: int) -> Array | None:
+        """The rows before a time, which are sent now; None where nothing is new."""
+        until = min(certain, self.heard)
+        if until <= self.sent:
+            return None
+        n = int(self.waiting["available_at"].searchsorted(until))
+        rows, self.waiting = self.waiting[:n], self.waiting[n:]
+        self.past.append(rows)
+        self.sent = until
+        self.known = effective(max(self.known, until), concat(self.voids))
+        return rows
 
     def history(self, ts: int) -> Frame:
         """What one that joins at a time is given, without whose it is."""
@@ -90,15 +98,17 @@ class OpenRelay:
             self.members.push(frame)
         elif frame.instrument == self.reference and frame.name in self.lines:
             for through in self.gate.push(frame.name, frame):
-                self._send(frame.name, self.lines[frame.name].take(through))
+                self._take(frame.name, through)
 
     def advance(self) -> list[Frame]:
-        """What was to be sent, and what those get who join."""
+        """What is certain to go to those who are there, and what those get who join."""
+        self._send()
         while changes := self.members.take(self._reached()):
             for change in sorted(
                 changes, key=lambda change: change.instrument != self.reference
             ):  # the reference first
                 self._change(change)
+            self._send()
         if not self.there:
             self._absent(self.members.known)
         if self.members.certain > self.forgot_ns:  # nobody joins before that any more
@@ -112,8 +122,21 @@ class OpenRelay:
         """Up to when (exclusive) all that goes out is known."""
         return min(line.known for line in self.lines.values()) if self.there else FOREVER
 
-    def _send(self, name: str, frame: Frame) -> None:
-        self.out += [frame._replace(instrument=follower, name=self.names[name]) for follower in self.followers]
+    def _take(self, name: str, frame: Frame) -> None:
+        said = self.lines[name].take(frame)
+        if len(said):
+            self._tell(name, NO_ROWS, NEVER, said)
+
+    def _send(self) -> None:
+        """The closes that are certain to be of who is there now, so that how frames came decides nothing about who gets which."""
+        for name, line in self.lines.items():
+            rows = line.send(self.members.certain)
+            if rows is not None:
+                self._tell(name, rows, line.sent)
+
+    def _tell(self, name: str, rows: Array, watermark: int, said: Array = NO_CONTROL) -> None:
+        stream = self.names[name]
+        self.out += [Frame(follower, stream, rows, watermark, said) for follower in self.followers]
 
     def _change(self, change: Change) -> None:
         ts, instrument, joins = change.ts, change.instrument, change.change > 0
@@ -134,10 +157,10 @@ class OpenRelay:
         self._absent(ts + 1)
         self.there = True
         for name, line in self.lines.items():
-            line.reach(ts + 1)
+            line.known = max(line.known, ts + 1)
             self.out.append(Frame(self.reference, self.names[name], NO_ROWS, FOREVER, control(END, NEVER)))
             for through in self.gate.begin(name):
-                self._send(name, line.take(through))
+                self._take(name, through)
 
     def _depart(self, ts: int) -> None:
         self.there, self.left_ns, self.told_ns = False, ts + 1, ts + 1
@@ -169,15 +192,18 @@ class OpenRelay:
 
     def snapshot(self) -> Any:
         """Who takes part, and what the next to join is given."""
-        lines = tuple((concat(x.past), concat(x.voids), x.sent, x.known) for x in self.lines.values())
+        lines = tuple(
+            (x.waiting, concat(x.past), concat(x.voids), x.heard, x.sent, x.known) for x in self.lines.values()
+        )
         where = self.there, self.left_ns, self.told_ns, self.forgot_ns
         return lines, where, self.members.snapshot(), self.gate.snapshot(), tuple(self.followers)
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
         lines, (self.there, self.left_ns, self.told_ns, self.forgot_ns), members, gate, followers = snapshot
-        for line, (past, voids, sent, known) in zip(self.lines.values(), lines):
-            line.past, line.voids, line.sent, line.known = [past], [voids], sent, known
+        for line, (waiting, past, voids, *marks) in zip(self.lines.values(), lines):
+            line.waiting, line.past, line.voids = waiting, [past], [voids]
+            line.heard, line.sent, line.known = marks
         self.members.restore(members)
         self.gate.restore(gate)
         self.followers = dict.fromkeys(followers)

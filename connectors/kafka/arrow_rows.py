@@ -108,13 +108,13 @@ def _schema(columns: Columns) -> pa.Schema:
     fields = []
     for name in columns.dtype.names or ():
         kind = columns.dtype[name]
-        arrow = _type(kind.base)
+        arrow = _arrow(kind.base)
         names = {"columns": json.dumps(columns.blocks.get(name, ()))} if kind.shape else None
         fields.append(pa.field(name, pa.list_(arrow, kind.shape[0]) if kind.shape else arrow, metadata=names))
     return pa.schema(fields, {"schema_v": str(SCHEMA_VERSION)})
 
 
-def _type(kind: np.dtype[Any]) -> pa.DataType:
+def _arrow(kind: np.dtype[Any]) -> pa.DataType:
     return pa.binary(kind.itemsize) if kind.kind == "S" else pa.from_numpy_dtype(kind)
 
 
@@ -124,7 +124,7 @@ def _column(column: Array) -> pa.Array:
     flat = values.reshape(-1)
     null = np.isnan(flat) if flat.dtype.kind == "f" else flat == NEVER if flat.dtype == np.dtype("i8") else None
     bits = None if null is None or not null.any() else pa.py_buffer(np.packbits(~null, bitorder="little"))
-    array = pa.Array.from_buffers(_type(flat.dtype), len(flat), [bits, pa.py_buffer(flat)])
+    array = pa.Array.from_buffers(_arrow(flat.dtype), len(flat), [bits, pa.py_buffer(flat)])
     return pa.FixedSizeListArray.from_arrays(array, values.shape[1]) if values.ndim > 1 else array
 
 

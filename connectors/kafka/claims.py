@@ -8,7 +8,7 @@ from typing import NamedTuple
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from connectors.kafka.client import REACH_S, Connection
+from connectors.kafka.client import REACH_S, Connection, patiently
 from connectors.kafka.faults import kafka_errors
 from events.errors import RunError
 
@@ -75,9 +75,15 @@ def _kept(
 ) -> dict[At, tuple[int, str | None]]:
     """The offsets of a group, with what stands beside them; negative where there is none."""
     asked = [TopicPartition(*at) for at in places]
-    with kafka_errors(connection.servers, group=group, kind=RunError):
+    if not asked:
+        return {}
+
+    def ask() -> list[TopicPartition]:
         told = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)], request_timeout=REACH_S)
-        kept = told[group].result(REACH_S + 1).topic_partitions
+        return told[group].result(REACH_S + 1).topic_partitions  # type: ignore[no-any-return]
+
+    with kafka_errors(connection.servers, group=group, kind=RunError):
+        kept = patiently(ask)
     return {(at.topic, at.partition): (at.offset, at.metadata) for at in kept}
 
 
@@ -91,10 +97,14 @@ def claim(connection: Connection, admin: AdminClient, group: str, claims: Mappin
         TopicPartition(topic, partition, made.begin if made.end is None else made.end, made.text)
         for (topic, partition), made in claims.items()
     ]
-    with kafka_errors(connection.servers, group=group, kind=RunError):
+
+    def ask() -> None:
         told = admin.alter_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=REACH_S
         )
         for at in told[group].result(REACH_S + 1).topic_partitions:
             if at.error is not None:
                 raise KafkaException(at.error)
+
+    with kafka_errors(connection.servers, group=group, kind=RunError):
+        patiently(ask)

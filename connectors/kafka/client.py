@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -25,8 +25,19 @@ _silent = logging.getLogger(f"{__name__}.librdkafka")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False  # a library's lines on the terminal are of no use to anybody, and who knows what is in them
 
+Answer = TypeVar("Answer")
 _Client = TypeVar("_Client", AdminClient, Producer, Consumer)
 
+_SOON: Final = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._NOENT,
+)
+"""What brokers say that have not caught up with each other yet."""
 _COMMON: Final[dict[str, Any]] = {
     "client.id": "tidewax",
     "log_level": 0,  # errors are told as sentences
@@ -224,6 +235,22 @@ def settings_of(
         told = None if isinstance(answer, KafkaError) else {name: entry.value for name, entry in answer.items()}
         found[resource.name] = told
     return found
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returns, asked again while the brokers say that they are not ready yet, as after a start of theirs.
+
+    Raises:
+        KafkaException: they say something else, or are not ready for too long.
+    """
+    ends_s = time.monotonic() + REACH_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _SOON or time.monotonic() > ends_s:
+                raise
+            time.sleep(0.1)
 
 
 def _answer(connection: Connection, future: Future[Any]) -> Any:

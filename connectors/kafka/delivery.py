@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connectors.kafka.client import Connection, opened
 from connectors.kafka.faults import Said, kafka_error
-from connectors.kafka.wire import Message
+from connectors.kafka.wire import Message, position_of
 from events.errors import RunError, TidewaxError
 
 PATIENCE_S: Final = 120.0
@@ -161,11 +161,9 @@ class Delivery:
         )
 
     def _too_large(self, topic: str, message: Message, size: int) -> RunError:
-        headers = dict(message.headers)
-        stream, name = (headers.get(part, b"").decode() for part in ("stream", "id"))
-        limit = self._limits[topic]
+        position, limit = position_of(message.headers), self._limits[topic]
         return RunError(
-            f"A message of {size:,} bytes (stream {stream} of {message.key.decode()}, id {name or 'none'}) is larger than topic "
-            f"{topic} takes. Raise max.message.bytes of the topic, which is {limit:,}, then start again: the run goes on from "
-            "its last snapshot."
+            f"A message of {size:,} bytes (stream {position.stream} of {message.key.decode()}, id {position.id or 'none'}) is "
+            f"larger than topic {topic} takes. Raise max.message.bytes of the topic, which is {limit:,}, then start again: the run "
+            "goes on from its last snapshot."
         )

@@ -45,6 +45,10 @@ _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
 """Names of ccxt in place of those of columns, by stream; `timestamp` is in place of `available_at` where no other column is."""
 
 
+_TYPES: Final[Mapping[str, Any]] = {"f": float | None, "S": str}
+"""What columns are in objects; integers, if it does not say."""
+
+
 class _Field(NamedTuple):
     """A column as one value of an object: its name there, the column, and its place in a block of columns."""
 
@@ -55,10 +59,6 @@ class _Field(NamedTuple):
     def of(self, rows: Array) -> Array:
         """The column."""
         return rows[self.column] if self.place is None else rows[self.column][:, self.place]
-
-
-_TYPES: Final = {"f": float | None, "S": str}
-"""Of fields by the kind of their dtype; else whole numbers, or null."""
 
 
 class JsonRows:
@@ -84,7 +84,7 @@ class JsonRows:
         else:
             fields = [_Field(*field) for field in columns.flat]
         self._fields = fields
-        kinds: list[tuple[Any, ...]] = [
+        kinds: list[Any] = [
             (f"f{i}", _TYPES.get(field.of(np.empty(0, columns.dtype)).dtype.kind, int | None))
             for i, field in enumerate(fields)
         ]
@@ -145,7 +145,7 @@ def plain(column: Array) -> list[Any]:
     """The values of a column; None for NaN and the null integer."""
     values: list[Any] = column.tolist()
     if column.dtype.kind == "S":
-        return [value.decode() for value in values]
+        return [value.decode(errors="replace") for value in values]
     if column.dtype.kind == "f":
         return [None if value != value else value for value in values] if np.isnan(column).any() else values  # noqa: PLR0124
     if column.dtype == np.dtype("i8") and (column == NEVER).any():
@@ -160,7 +160,10 @@ def numbers(values: Sequence[Any], kind: np.dtype[Any]) -> Array:
         ValueError, OverflowError: one is out of range.
     """
     if kind.kind == "S":
-        return np.array([value.encode() for value in values], kind)
+        texts = [value.encode() for value in values]
+        if max(map(len, texts), default=0) > kind.itemsize:
+            raise ValueError("too long")
+        return np.array(texts, kind)
     if kind.kind != "f" and None in values:
         if kind != np.dtype("i8"):
             raise ValueError("null")
@@ -209,9 +212,14 @@ def decoded(decoder: Any, values: Sequence[bytes], stream: str) -> list[Any]:
 
 
 def inexact(rows: Array) -> Array:
-    """Which rows have a number that JSON has no word for: infinite, or NaN of other bits than numpy's."""
+    """Which rows have what JSON has no word for: a number that is infinite, or NaN of other bits than numpy's; bytes that are no
+    text.
+    """
     found = np.zeros(len(rows), bool)
     for name in rows.dtype.names or ():
+        if rows.dtype[name].kind == "S":
+            values = rows[name].tolist()
+            found |= np.array([value.decode(errors="replace").encode() != value for value in values], bool)
         if rows.dtype[name].base.kind == "f":
             values = np.ascontiguousarray(rows[name])
             if not np.isfinite(values).all():

@@ -86,9 +86,14 @@ class JsonTrades:
         Raises:
             Undecodable: one has a number out of range, or a side that is none.
         """
-        _, ids, ms, sides, prices, amounts, ns, received, seqs, flags, texts, *_ = zip(
-            *map(msgspec.structs.astuple, trades)
+        ids, sides = [one.id for one in trades], [one.side for one in trades]
+        prices, amounts = [one.price for one in trades], [one.amount for one in trades]
+        ms, ns, received = (
+            [one.timestamp for one in trades],
+            [one.ns for one in trades],
+            [one.ts_recv for one in trades],
         )
+        seqs, flags, texts = [one.seq for one in trades], [one.flags for one in trades], [one.row for one in trades]
         rows, n = np.empty(len(ids), TRADE), len(ids)
         try:
             rows["available_at"] = at = times(ms, ns)

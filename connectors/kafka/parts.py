@@ -56,8 +56,8 @@ def parts_of(
 ) -> tuple[list[Part], list[tuple[int, Undecodable]]]:
     """The parts of messages, and which of them are not ours, and why.
 
-    Nearly all messages of the JSON wire hold one row and have the headers `stream` and `id` alone. Those of an instrument and
-    stream with nothing said between them are taken together, since looking at each for itself takes longer than decoding it.
+    Nearly all messages of the JSON wire hold one row and have the header `id` alone. Those of an instrument and stream with
+    nothing said between them are taken together, since looking at each for itself takes longer than decoding it.
     """
     out, bad = list[Part](), list[tuple[int, Undecodable]]()
     runs: dict[tuple[bytes | None, bytes], list[int]] = {}
@@ -68,17 +68,15 @@ def parts_of(
         except Undecodable as why:
             bad.append((place, why))
 
-    def together(key: bytes | None, stream: bytes, places: list[int]) -> None:
+    def together(key: bytes | None, prefix: bytes, places: list[int]) -> None:
         try:
-            start = len(stream) + 1
-            (one, _), (other, name) = headers[places[0]]  # type: ignore[misc]
-            if (one, other, name[:start]) != ("stream", "id", stream + b":"):
+            ids = [headers[place][0][1] for place in places]  # type: ignore[index]
+            if headers[places[0]][0][0] != "id":  # type: ignore[index]
                 raise ValueError
-            said = b",".join([headers[place][1][1] for place in places])  # type: ignore[index]
-            numbers = _numbers.decode(b"[%b]" % said.replace(name[:start], b""))
+            numbers = _numbers.decode(b"[%b]" % b",".join(ids).replace(prefix, b""))
             first = numbers[0]
             if first >= 0 and numbers == list(range(first, first + len(places))):
-                position = Position(stream.decode(), name.decode(), first, len(places))
+                position = Position(prefix[:-1].decode(), ids[0].decode(), first, len(places))
                 held = [values[place] or b"" for place in places]
                 out.append(Part(_instrument(key), position, held, [1] * len(held), places))
                 return
@@ -87,22 +85,31 @@ def parts_of(
         for place in places:
             alone(place)
 
-    at: tuple[bytes | None, bytes]
-    at, run = (None, b""), list[int]()  # of the message before: most are of the same
-    for place, head in enumerate(headers):
-        if head and len(head) == 2:
-            if keys[place] != at[0] or head[0][1] != at[1] or not run:
-                at = keys[place], head[0][1]
-                run = runs.setdefault(at, [])
+    before: bytes | None = None
+    prefix, run = b"", list[int]()  # of the message before: most are of the same
+    for place, (key, head) in enumerate(zip(keys, headers)):
+        if head and len(head) == 1 and head[0][1]:
+            name = head[0][1]
+            if key != before or not prefix or not name.startswith(prefix):
+                before, prefix = key, name[: name.rfind(b":") + 1]
+                run = runs.setdefault((key, prefix), [])
             run.append(place)
         else:
-            at, run = (keys[place], dict(head or ()).get("stream", b"")), []
-            if at in runs:
-                together(*at, runs.pop(at))
+            before, prefix = None, _prefix(head)
+            if (key, prefix) in runs:
+                together(key, prefix, runs.pop((key, prefix)))
+            prefix = b""
             alone(place)
-    for at, places in runs.items():
-        together(*at, places)
+    for (key, prefix), places in runs.items():
+        together(key, prefix, places)
     return out, bad
+
+
+def _prefix(headers: Sequence[Header] | None) -> bytes:
+    """What the ids of rows of the stream begin with."""
+    found = dict(headers or ())
+    name = found.get("id") or b""
+    return name[: name.rfind(b":") + 1] if name else b"%b:" % (found.get("stream") or b"")
 
 
 def apart(part: Part) -> list[Part]:
@@ -212,18 +219,26 @@ def _fill(groups: Iterable[_Group], streams: Mapping[str, Columns]) -> None:
 
 
 def _decoded(parts: Sequence[Part], columns: Columns) -> Array:
-    """All rows of parts; a writer may have gone over from one wire to the other."""
+    """All rows of parts."""
     values = [value for part in parts for value in part.values]
     counts = [count for part in parts for count in part.counts]
-    found, in_json = list[Array](), [value[:1] == b"{" for value in values]
-    places = [k for k in range(1, len(values)) if in_json[k] != in_json[k - 1]] if len(set(in_json)) > 1 else []
-    for a, b in pairwise((0, *places, len(values))):
-        rows, known = (json_of(columns) if in_json[a] else arrow_of(columns)).decode(values[a:b])
-        if known != counts[a:b]:
-            raise Undecodable("it has more or fewer rows than its headers say")
-        found.append(rows)
-    rows = concat(found)
+    try:
+        rows = _of_one_wire(values, counts, columns)
+    except Undecodable:
+        in_json = [value[:1] == b"{" for value in values]
+        places = [k for k in range(1, len(values)) if in_json[k] != in_json[k - 1]]
+        if not places:
+            raise
+        ends = [*places, len(values)]  # the writer went over from one wire to the other
+        rows = concat([_of_one_wire(values[a:b], counts[a:b], columns) for a, b in pairwise((0, *ends))])
     rows.flags.writeable = False
+    return rows
+
+
+def _of_one_wire(values: list[bytes], counts: list[int], columns: Columns) -> Array:
+    rows, known = (json_of(columns) if values[0].startswith(b"{") else arrow_of(columns)).decode(values)
+    if known != counts:
+        raise Undecodable("it has more or fewer rows than its headers say")
     return rows
 
 

@@ -92,6 +92,13 @@ class KafkaSink(FixedPartitionedSink[Frame, SinkState]):
             lambda: Delivery(connection, limits, stopping, patience_s),
         )
 
+    def takes(self, item: tuple[str, Frame]) -> bool:
+        """Whether an item is of a stream that has a topic, and of a shard that this flow writes: not all that a flow says is of an
+        instrument.
+        """
+        instrument, frame = item
+        return frame.name in self._shared.routes and shard_of(instrument, self.partitions) in self._index
+
     def list_parts(self) -> list[str]:
         """One for each shard that this flow writes, by its number."""
         return [f"{shard:03}" for shard in self._index]

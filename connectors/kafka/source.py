@@ -45,6 +45,7 @@ class Reading(NamedTuple):
         shards: how many partitions it has.
         partitions: those that are read.
         streams: what rows its streams have.
+        others: whether it has streams beside these, which are passed over unread.
         lacking: the streams of the run that an instrument does not have, where there are any.
         preloaded: whether instruments begin with a preload.
         foreign: the instruments of a topic that another program writes: its messages are trades in ccxt's unified JSON.
@@ -54,6 +55,7 @@ class Reading(NamedTuple):
     shards: int
     partitions: tuple[int, ...]
     streams: Mapping[str, Columns] = MARKET
+    others: bool = False
     lacking: Mapping[str, frozenset[str]] = {}
     preloaded: bool = False
     foreign: tuple[str, ...] = ()
@@ -188,6 +190,8 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
             keys, headers = [message.key() for message in messages], [message.headers() for message in messages]
             found, bad = parts_of(keys, values, headers)
             letters += [self._letter(messages[place], why) for place, why in bad]
+            if self._reading.others:
+                found = [part for part in found if part.position.stream in self._reading.streams]
             parts = [self._placed(part, messages) for part in found]
             try:
                 items = joined(parts, self._reading.streams)

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from connectors.kafka.claims import At
-from connectors.kafka.client import REACH_S, Connection, opened
+from connectors.kafka.client import REACH_S, Connection, opened, patiently
 from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.kafka.undecodable import Undecodable
 from connectors.kafka.wire import position_of
@@ -150,9 +150,12 @@ def ends_of(connection: Connection, admin: AdminClient, places: Collection[At]) 
     Raises:
         RunError: the brokers do not answer.
     """
-    found = list[dict[At, int]]()
-    for end in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
-        with kafka_errors(connection.servers, kind=RunError):
-            told = admin.list_offsets({TopicPartition(*at): end for at in places}, request_timeout=REACH_S)
-            found.append({(at.topic, at.partition): told[at].result(REACH_S + 1).offset for at in told})
-    return {at: (found[0][at], found[1][at]) for at in places}
+
+    def ask(end: OffsetSpec) -> dict[At, int]:
+        told = admin.list_offsets({TopicPartition(*at): end for at in places}, request_timeout=REACH_S)
+        return {(at.topic, at.partition): told[at].result(REACH_S + 1).offset for at in told}
+
+    with kafka_errors(connection.servers, kind=RunError):
+        low = patiently(lambda: ask(OffsetSpec.earliest()))  # type: ignore[no-untyped-call]
+        high = patiently(lambda: ask(OffsetSpec.latest()))  # type: ignore[no-untyped-call]
+    return {at: (low[at], high[at]) for at in places}

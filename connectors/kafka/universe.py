@@ -18,7 +18,7 @@ from connectors.kafka.client import REACH_S, Connection, opened
 from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.tape import Universe
 from events.errors import InputError, RunError
-from events.feeds import DRIVING, FEEDS
+from events.feeds import DRIVING, FEEDS, MEMBERS, UNIVERSE
 from events.identity import like
 from events.schema import SCHEMA_VERSION
 
@@ -133,7 +133,7 @@ def together(announcements: Iterable[Announcement], topic: str = "the topic") ->
     unsaid = {
         instrument: missing
         for said in writers.values()
-        if (missing := feeds - said.universe.feeds - set(DRIVING))
+        if (missing := feeds - said.universe.feeds - {*DRIVING, UNIVERSE, MEMBERS})
         for instrument in said.universe.instruments
     }
     lacking = {name: streams for said in writers.values() for name, streams in said.universe.lacking.items()}

@@ -69,7 +69,7 @@ def encode(frame: Frame, stream: Stream, first: int, wire: str, most_bytes: int)
     if len(frame.rows):
         flag = [("in_order", b"1")] if frame.in_order and wire == "arrow" else []
         for value, count in _values(frame, stream, wire, most_bytes):
-            headers = [("stream", name), ("id", b"%b:%d" % (name, first)), *flag]
+            headers = [("id", b"%b:%d" % (name, first)), *flag]
             if count != 1:
                 headers.append(("count", b"%d" % count))
             out.append(Message(key, value, headers))

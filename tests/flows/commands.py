@@ -32,13 +32,19 @@ def start(*arguments: object, **more: str) -> subprocess.Popen[str]:
 
 
 def start_killed(
-    how: signal.Signals, rows: int, *arguments: object, soon: int = 0, delay_s: float = 0.0, within: str = ""
+    how: signal.Signals,
+    rows: int,
+    *arguments: object,
+    soon: int = 0,
+    delay_s: float = 0.0,
+    within: str = "",
+    **more: str,
 ) -> subprocess.Popen[str]:
     """A command that gets a signal amid the write in which what it has written becomes so many `rows`, or, if that is earlier,
     `delay_s` after it has written rows `soon`. It counts by itself, so that it never ends before: rows of run directories whose
     path has `within` in it.
     """
-    return _python(KILLED, int(how), soon, rows, delay_s, within, *arguments)
+    return _python(KILLED, int(how), soon, rows, delay_s, within, *arguments, **more)
 
 
 def killed(rows: int, *arguments: object, soon: int = 0, delay_s: float = 0.0, within: str = "") -> None:
@@ -93,6 +99,11 @@ def rows_written(run: Path) -> int:
     """How many rows of all streams a finished run has written."""
     kept = json.loads((run / "run.json").read_text())["rows"]
     return sum(sum(rows.values()) for rows in kept.values())
+
+
+def start_runner(*arguments: object, **more: str) -> subprocess.Popen[str]:
+    """The engine's own runner, beside the test."""
+    return _python("-m", "bytewax.run", *arguments, **more)
 
 
 def _python(*words: object, **more: str) -> subprocess.Popen[str]:

@@ -1,4 +1,5 @@
-"""The command line in a process that kills itself: `killed.py SIGNAL SOON MOST DELAY_S WITHIN COMMAND...`.
+"""The command line in a process that kills itself: `killed.py SIGNAL SOON MOST DELAY_S WITHIN COMMAND...`; as COMMAND
+`bytewax.run ...` stands for the engine's own runner.
 
 It gets the signal DELAY_S after it has written SOON rows to segments or to a file of its own, wherever it is then; at the latest
 amid the write in which they become MOST. Rows count in run directories whose path has WITHIN in it. It counts by itself: on no
@@ -8,6 +9,7 @@ machine, fast or slow, does it come to an end before.
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -59,4 +61,8 @@ def kill_by_rows(how: signal.Signals, soon: int, most: int, delay_s: float, with
 if __name__ == "__main__":
     _how, _soon, _most, _delay_s, _within, *_command = sys.argv[1:]
     kill_by_rows(signal.Signals(int(_how)), int(_soon), int(_most), float(_delay_s), _within)
-    main(_command)
+    if _command[0] == "bytewax.run":
+        sys.argv = _command
+        runpy.run_module("bytewax.run", run_name="__main__")
+    else:
+        main(_command)

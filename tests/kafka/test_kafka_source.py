@@ -38,7 +38,7 @@ from connectors.kafka.names import shard_of
 from connectors.kafka.source import KafkaSource, Reading
 from connectors.kafka.wire import MARKET, Message, encode, frames_of
 from events.errors import InputError, RunError, SettingsError
-from events.feeds import FEEDS, PRELOAD, TRADES
+from events.feeds import BOOKS, FEEDS, PRELOAD, TRADES
 from events.frames import NO_ROWS, Frame, control
 from events.rows import TRADE
 from events.schema import END, FOREVER, NEVER
@@ -229,6 +229,16 @@ def test_rows_that_a_writer_repeated_are_left_out(local, prefix):
     assert max(frame.watermark for _, frame in market(got)) == AT
 
 
+def test_streams_that_nobody_asked_for_are_passed_over_unread(local, prefix):
+    writer = Writer(local, prefix + "market", "json")
+    writer.frames(trades(5), sample(np.random.default_rng(1), KEY, BOOKS, 30), trades(5, 5, watermark=AT))
+    only = {TRADES: MARKET[TRADES]}
+    got = read(source(local, writer.topic, tail=False, streams=only, others=True).build_part("in", "market/0", None))
+    assert story(got).keys() == {(KEY, TRADES)}
+    assert rows_of(got) == 10
+    assert letters(got) == []
+
+
 @pytest.mark.parametrize("wire", ["arrow", "json"])
 def test_rows_that_are_missing_stop_the_run(local, prefix, wire):
     writer = Writer(local, prefix + "market", wire)
@@ -257,8 +267,8 @@ def test_messages_that_cannot_be_read_become_dead_letters_and_the_rest_goes_on(l
             value=b"\xff\xff\xff\xff?"
         ),  # its headers hold: row 3 is lost, and how far trades are complete is not
         Message(b"\xfe", b"?", []),
-        Message(b"", b"{}", [("stream", b"trades"), ("id", b"trades:4")]),
-        Message(KEY.encode(), b"{}", [("stream", b"odd"), ("id", b"odd:0")]),
+        Message(b"", b"{}", [("id", b"trades:4")]),
+        Message(KEY.encode(), b"{}", [("id", b"odd:0")]),
         made[0]._replace(headers=[*made[0].headers[:-1], ("schema", b"99")]),
     )
     writer.first[KEY, TRADES] = 4
@@ -291,7 +301,7 @@ def test_a_topic_of_something_else_is_refused(local, prefix, n):
         InputError, match=r"None of the .* messages of .*market, partition 0.*kafka.instruments"
     ) as caught:
         read(part, lambda items: False)
-    assert "no header 'stream'" in str(caught.value)
+    assert "say no stream" in str(caught.value)
     part.close()
 
 

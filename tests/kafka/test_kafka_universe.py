@@ -73,6 +73,14 @@ def test_exchanges_and_files_do_not_go_together():
         together([BINANCE, said("files-1", "aster:A/B", live=False)])
 
 
+def test_instruments_may_come_and_go_of_several_writers_beside_some_that_stay():
+    feeds = ("trades", "universe", "members")
+    changing, second = said("binance", "binance:BTC/USDT", "binance:*", feeds=feeds), said("okx", "okx:*", feeds=feeds)
+    every = together([changing, KRAKEN, second])
+    assert every.unsaid == {name: {"ticker"} for name in (*changing.universe.instruments, "okx:*")}
+    assert {"binance:*", "okx:*", "kraken:BTC/USD"} <= {*every.universe.instruments}
+
+
 def test_what_is_announced_is_read_until_it_is_taken_back(connection):
     with pytest.raises(InputError, match="Start `tidewax ingest`"):
         read_universe(connection, TOPIC)

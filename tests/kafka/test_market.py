@@ -1,0 +1,183 @@
+"""`tidewax market` on a real broker: shards that are told of each other are the backtest of the same trades, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections import Counter
+
+import pytest
+from commands import command, start, start_killed
+from shards_bench import DAY, WITHIN_S, ingested, make_topics, messages_of, told
+
+from connectors.kafka.names import shard_of
+from connectors.kafka.wire import position_of
+from connectors.simulator import Market, write_trades
+from flows.rundir import MARKET, shard_directory
+from flows.verify import verify
+
+SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
+SHARDS = 2
+REFERENCE = "binance:BTC/USDT"
+KEYS = (REFERENCE, *(f"synthetic:{base}/USDT" for base in ("ETH", "SOL", "ADA", "DOT", "XRP", "LTC")))
+SETTINGS = """
+bars: {{time: [1m, 5m, 30m]}}
+confluence: {{theta: 10.0, blend: {{1m: 0.7, 5m: 0.3}}}}
+signals: {{tf: 1m}}
+dimensions: {{weights: {{bitcoin_beta: 0.2}}}}
+run: {{epoch_s: 0.2, chunk: 2000, status_s: 0}}
+kafka: {{servers: "{servers}", prefix: "{prefix}", group: "{prefix}", wire: {wire}, market: {market}, results: [{results}]}}
+"""
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+
+
+def settings(folder, servers, prefix, wire="arrow", market="true", results="bars, features, confluence, signals"):
+    path = folder / "live.yaml"
+    path.write_text(SETTINGS.format(servers=servers, prefix=prefix, wire=wire, market=market, results=results))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A file of trades and its backtest."""
+    folder = tmp_path_factory.mktemp("made")
+    file = folder / "trades.parquet"
+    write_trades(
+        file, [Market(key, 10.0 * 3**k, seed=k, trades_per_minute=1.5) for k, key in enumerate(KEYS)], DAY, 1.1
+    )
+    done = command("backtest", file, "--out", folder / "run", "--config", settings(folder, "nowhere:1", "none"))
+    assert done.returncode == 0, done.stderr
+    rows = told(folder / "run")["rows"]
+    assert rows["global.1m"]["GLOBAL"] > 1_500
+    assert set(rows["beta.1m"]) == set(KEYS)
+    assert {shard_of(key, SHARDS) for key in KEYS} == {0, 1}
+    return folder
+
+
+@pytest.fixture
+def deployed(made, broker, prefix, tmp_path):
+    """The trades in a market topic; makes its topics and a settings file."""
+
+    def deploy(**more):
+        topics = make_topics(broker, prefix.rstrip("."), SHARDS)
+        broker.create(topics.result("global"), 1)
+        config = settings(tmp_path, broker.bootstrap, topics.prefix, **more)
+        ingested(made / "trades.parquet", tmp_path / "ingest", config)
+        return topics, config
+
+    return deploy
+
+
+def ended(process, code=0):
+    """Wait until a process has ended as it should."""
+    out, err = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == code, out + err
+    return out
+
+
+def check_told(broker, topics, made):
+    """Each instrument was told every row once and in order, in the partition of its shard; GLOBAL stands in a topic of its own."""
+    found = Counter()
+    for message in [*messages_of(broker, topics.cross), *messages_of(broker, topics.result("global"))]:
+        key, position = message.key().decode(), position_of(message.headers())
+        assert message.partition() == (0 if key == "GLOBAL" else shard_of(key, SHARDS))
+        if position.rows:
+            assert position.first == found[key, position.stream], "lost, twice, or out of order"
+        found[key, position.stream] += position.rows
+    rows = told(made / "run")["rows"]
+    assert found["GLOBAL", "global.1m"] == rows["global.1m"]["GLOBAL"]
+    for key in KEYS:
+        assert found[key, "market.1m"] == rows["global.1m"]["GLOBAL"]
+        assert (found[key, "reference.1m"] > 1_500) == (key != REFERENCE)
+
+
+def same(made, live):
+    """Whether the shards and what compared them are the backtest."""
+    verdict = verify(live, made / "run")
+    assert verdict.differences == []
+    assert verdict.rows > 50_000
+    run = told(live / MARKET)
+    assert run["rows"]["global.1m"] == told(made / "run")["rows"]["global.1m"]
+    assert run["state"] == "stopped"
+
+
+@pytest.mark.parametrize("wire", ["arrow", "json"])
+def test_shards_that_are_told_of_each_other_are_the_backtest(made, deployed, broker, tmp_path, wire):
+    topics, config = deployed(wire=wire)
+    at = ("--config", config, "--out", tmp_path / "live", "--until-end")
+    waiting = [start("live", *at, "--shard", number) for number in range(SHARDS)]
+    for process in waiting:
+        ended(process)
+    for number in range(SHARDS):
+        rows = told(shard_directory(tmp_path / "live", number))["rows"]
+        assert sum(rows["features.1m"].values()) > 1_000, "features wait for nobody"
+        assert not rows.get("beta.1m"), "what is compared waits for who compares"
+        assert not rows.get("signals")
+    out = ended(start("market", *at))
+    assert "rows of global.1m" in out
+    ended(start("live", *at))
+    same(made, tmp_path / "live")
+    check_told(broker, topics, made)
+    refused = command("outcomes", tmp_path / "live" / MARKET)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "has no signals of its own: name a shard" in refused.stderr
+    shard = shard_directory(tmp_path / "live", shard_of(KEYS[1], SHARDS))
+    signal_id = (
+        sqlite3.connect(shard / "tidewax.sqlite").execute("SELECT id FROM signals ORDER BY ts DESC").fetchone()[0]
+    )
+    assert "market at " in command("explain", shard, signal_id).stdout
+
+
+def whole(made, live):
+    """Wait until all rows of scores are there."""
+    ends_s = time.monotonic() + 2 * WITHIN_S
+    wanted = told(made / "run")["rows"]["confluence"]
+    found = {}
+    while time.monotonic() < ends_s:
+        for number in range(SHARDS):
+            path = shard_directory(live, number) / "tidewax.sqlite"
+            if path.exists():
+                with sqlite3.connect(path, timeout=10) as tables:
+                    tables.execute("PRAGMA query_only = ON")
+                    found |= dict(tables.execute("SELECT key, COUNT(*) FROM confluence GROUP BY key").fetchall())
+        if found == wanted:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{found}, and not {wanted}")
+
+
+def test_all_killed_again_and_again_and_stopped_at_last(made, deployed, broker, tmp_path):
+    """Each of the three processes is killed amid its writes, again and again, while the others go on."""
+    topics, config = deployed()
+    r, kills, at = random.Random("market"), 20 if SOAK else 3, ("--config", config, "--out", tmp_path / "live")
+    rows = told(made / "run")["rows"]
+    shares = [
+        sum(
+            n for counts in rows.values() for key, n in counts.items() if key != "GLOBAL" and shard_of(key, SHARDS) == k
+        )
+        for k in range(SHARDS)
+    ]
+    for _ in range(kills):
+        killed = []
+        for number, share in enumerate(shares):
+            most = r.randrange(100, share // 2 // kills)  # half of it waits until all are compared
+            soon, delay_s = r.randint(1, most), 0.3 * r.random()
+            live = ("live", *at, "--shard", number)
+            killed.append(start_killed(signal.SIGKILL, most, *live, soon=soon, delay_s=delay_s))
+        most = r.randrange(1, rows["global.1m"]["GLOBAL"] // 4 // kills)
+        market = start_killed(signal.SIGKILL, most, "market", *at, soon=r.randint(1, most), delay_s=0.1 * r.random())
+        for process in (*killed, market):
+            ended(process, -signal.SIGKILL)
+    processes = [start("live", *at), start("market", *at)]
+    whole(made, tmp_path / "live")
+    refused = command("market", *at)
+    assert refused.returncode == 1
+    assert "another process runs in" in refused.stderr
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+        ended(process)
+    same(made, tmp_path / "live")
+    check_told(broker, topics, made)
