@@ -181,9 +181,8 @@ def test_one_that_joins_is_given_the_past_and_that_alone():
         relay.push(Frame("x:*", "members", NO_ROWS, int(part["available_at"][-1]) + 1))
         assert {frame.instrument for frame in relay.advance()} <= {REFERENCE}
     assert len(pickle.dumps(relay.snapshot())) < 40 * HISTORY_BARS, "bounded"
-    end = int(rows["available_at"][-1]) + 1
-    relay.push(Frame("x:*", "members", changes[1:], end))  # whom closes go to has to be certain
-    relay.push(Frame(REFERENCE, "bars.1m", rows[rows["available_at"] >= ts], end))
+    relay.push(Frame("x:*", "members", changes[1:], int(rows["available_at"][-1]) + 1))
+    relay.push(Frame(REFERENCE, "bars.1m", rows[rows["available_at"] >= ts], int(rows["available_at"][-1]) + 1))
     given = concat([frame.rows for frame in relay.advance() if frame.instrument == KEYS[1]])
     assert given.tobytes() == rows[rows["available_at"] > ts - HISTORY_BARS * MINUTE_NS].tobytes()
 
