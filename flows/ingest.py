@@ -34,6 +34,7 @@ from events.identity import is_among, tree_hash
 from events.records import ComponentStatus
 from events.schema import SCHEMA_VERSION
 from events.times import SECOND_NS
+from flows.connection import connection_of
 from flows.engine import run_flow, settings_of_runner, store_of_runner
 from flows.file_options import inputs_of_settings
 from flows.metrics import RunMetrics
@@ -80,10 +81,9 @@ class Ingest:
     def __init__(
         self, settings: Settings, origin: Origin, directory: RunDirectory, console: Console | None, store: Path | None
     ) -> None:
-        given = settings.kafka
+        given, self.connection = settings.kafka, connection_of(settings)
         self.settings, self.origin, self.directory = settings, origin, directory
         self.console, self.store, self.stored = console, store, directory.read(INGEST)
-        self.connection = connection_of(settings)
         self.topics, self.writer = Topics(given.prefix), given.writer or writer_of(origin)
         self.run_id: str = secrets.token_hex(8) if self.stored is None else self.stored["run"]
         self.stopping = threading.Event()
