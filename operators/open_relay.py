@@ -40,7 +40,7 @@ class _Line:
             self.waiting = concat([self.waiting, frame.rows[frame.rows["available_at"] >= self.heard]])
         if len(said):
             self.voids.append(said)
-            self.known = effective(self.known, said)
+            self.reach(self.known)
         self.heard = max(self.heard, frame.watermark)
         return said
 
@@ -53,8 +53,14 @@ class _Line:
         rows, self.waiting = self.waiting[:n], self.waiting[n:]
         self.past.append(rows)
         self.sent = until
-        self.known = effective(max(self.known, until), concat(self.voids))
+        self.reach(until)
         return rows
+
+    def reach(self, at: int) -> None:
+        """All is known up to a time, and behind it as far as voids go, some of which come before what they begin behind."""
+        self.known = max(self.known, at)
+        voids = concat(self.voids)
+        self.known = effective(self.known, voids[np.maximum(voids["until"], voids["id_to"]) >= self.known])
 
     def history(self, ts: int) -> Frame:
         """What one that joins at a time is given, without whose it is."""
@@ -157,7 +163,7 @@ class OpenRelay:
         self._absent(ts + 1)
         self.there = True
         for name, line in self.lines.items():
-            line.known = max(line.known, ts + 1)
+            line.reach(ts + 1)
             self.out.append(Frame(self.reference, self.names[name], NO_ROWS, FOREVER, control(END, NEVER)))
             for through in self.gate.begin(name):
                 self._take(name, through)
