@@ -88,3 +88,18 @@ def paths(root: type[BaseModel]) -> Iterator[str]:
         section = section_of(field.annotation)
         if section is not None:
             yield from (dotted((name, inner)) for inner in paths(section))
+
+
+def is_kept_back(root: type[BaseModel], path: Path) -> bool:
+    """Whether a setting, or what it stands in, is never shown, whatever its name (a field that is not part of `repr`).
+
+    >>> from config.settings import Settings
+    >>> is_kept_back(Settings, ("kafka", "options", "sasl.username")), is_kept_back(Settings, ("kafka", "servers"))
+    (True, False)
+    """
+    for place, name in enumerate(path):
+        section = section_of(at(root, path[:place]))
+        field = section.model_fields.get(str(name)) if section is not None else None
+        if field is not None and not field.repr:
+            return True
+    return False

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from config.document import Document
 from config.problems import HIDDEN, Origin, Path, Problem, dotted, meant, related
-from config.shape import at, is_secret, section_of
+from config.shape import at, is_kept_back, is_secret, section_of
 from config.sources import unknown
 
 Tree = TypeVar("Tree", bound=BaseModel)
@@ -132,7 +132,7 @@ class Validation(Generic[Tree]):
                 choices = meant(str(given), re.findall(r"'([^']*)'", str(context["expected"])))
         if "" in wanted:
             return "; ".join(str(detail["msg"]).removeprefix("Value error, ") for detail in details)
-        secret = is_secret(at(self.root, path)) or self.origin(path).secret
+        secret = is_secret(at(self.root, path)) or is_kept_back(self.root, path) or self.origin(path).secret
         return f"must be {' or '.join(dict.fromkeys(wanted))}{'' if secret else _is(given)}{choices}"
 
 

@@ -21,7 +21,6 @@ from rich.console import Console
 
 from config import Settings
 from connectors.files import FileSource, Inputs
-from connectors.kafka.client import Connection
 from connectors.kafka.names import Topics
 from connectors.kafka.routes import market_routes
 from connectors.kafka.sink import KafkaSink
@@ -30,11 +29,12 @@ from connectors.live import LiveSource
 from connectors.recovery import make_store, resume_state
 from connectors.tape import Recording, TapeSource, Universe
 from connectors.watch import WatchSink
-from events.errors import InputError, RunError, SettingsError, TidewaxError
+from events.errors import InputError, RunError, TidewaxError
 from events.identity import is_among, tree_hash
 from events.records import ComponentStatus
 from events.schema import SCHEMA_VERSION
 from events.times import SECOND_NS
+from flows.connection import connection_of
 from flows.engine import run_flow, settings_of_runner, store_of_runner
 from flows.file_options import inputs_of_settings
 from flows.metrics import RunMetrics
@@ -45,6 +45,7 @@ from flows.recorder import Recorder, stopped_by_signals, under_runner
 from flows.rundir import INGEST, RunDirectory
 from flows.status import SourceStatus
 from flows.tally import Tally
+from flows.topics_command import connection_of
 from operators.keyed import part
 
 SINK: Final = "kafka"
@@ -80,14 +81,9 @@ class Ingest:
     def __init__(
         self, settings: Settings, origin: Origin, directory: RunDirectory, console: Console | None, store: Path | None
     ) -> None:
-        given = settings.kafka
-        if given.servers is None:
-            raise SettingsError(
-                "name the brokers to write to: kafka.servers in the settings, or TIDEWAX__KAFKA__SERVERS=localhost:9092"
-            )
+        given, self.connection = settings.kafka, connection_of(settings)
         self.settings, self.origin, self.directory = settings, origin, directory
         self.console, self.store, self.stored = console, store, directory.read(INGEST)
-        self.connection = Connection(given.servers, given.options, given.group)
         self.topics, self.writer = Topics(given.prefix), given.writer or writer_of(origin)
         self.run_id: str = secrets.token_hex(8) if self.stored is None else self.stored["run"]
         self.stopping = threading.Event()

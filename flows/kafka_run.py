@@ -17,7 +17,6 @@ from typing import Any, Final
 from bytewax.dataflow import Dataflow
 
 from config import Settings
-from connectors.kafka.client import Connection
 from connectors.kafka.inputs import MARKET, KafkaInputs, open_kafka
 from connectors.kafka.names import Topics
 from connectors.kafka.routes import result_routes
@@ -31,6 +30,7 @@ from events.errors import InputError, RunError, SettingsError, TidewaxError
 from events.feeds import FEEDS, TRADES
 from events.identity import entry, id_of
 from flows.backtest import Backtest, refusal
+from flows.connection import connection_of
 from flows.engine import dataflow, execute, process_of_runner, store_of_runner
 from flows.following import Following
 from flows.graph import build_live
@@ -47,13 +47,6 @@ WRITER: Final = "live"
 def on_kafka(settings: Settings) -> bool:
     """Whether a live run of these settings takes its market data from Kafka."""
     return settings.kafka.servers is not None and settings.kafka.source == "kafka"
-
-
-def connection_of(settings: Settings) -> Connection:
-    """Where the brokers of these settings are."""
-    given = settings.kafka
-    assert given.servers is not None, "asked for where the settings name brokers"
-    return Connection(given.servers, given.options, given.group)
 
 
 def kafka_inputs(settings: Settings) -> KafkaInputs:
@@ -86,6 +79,9 @@ class KafkaRun(Backtest):
         watchers: are told what leaves the graph.
         store: the recovery store, None for a run that reads everything again when it is started again.
         until_end: end when all is read that was in the topics at the start.
+
+    Raises:
+        SettingsError: it is a shard that does not write what shards are compared by.
     """
 
     inputs: KafkaInputs
@@ -103,6 +99,8 @@ class KafkaRun(Backtest):
         store: Path | None,
         until_end: bool = False,
     ) -> None:
+        if plan.cross == "apart":
+            check_written(settings, plan)
         super().__init__(settings, inputs, directory, plan=plan)
         self.following, self.stopping, self.watchers = following, stopping, watchers
         self.store, self.until_end = store, until_end

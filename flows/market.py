@@ -35,10 +35,11 @@ from events.schema import NEVER
 from events.streams import Columns, Stream
 from events.times import iso
 from flows.backtest import refusal
+from flows.connection import connection_of
 from flows.engine import dataflow, run_flow, settings_of_runner, store_of_runner
 from flows.following import Following
 from flows.graph import build_market
-from flows.kafka_run import EPOCH_S, KafkaRun, check_written, connection_of, kafka_inputs
+from flows.kafka_run import EPOCH_S, KafkaRun, check_written, kafka_inputs
 from flows.metrics import RunMetrics, serving
 from flows.plan import Plan, plan_of_inputs
 from flows.recorder import stopped_by_signals, under_runner

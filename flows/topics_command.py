@@ -8,32 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from config import Settings, load
-from connectors.kafka.client import Connection, connect_admin
+from config import load
+from connectors.kafka.client import connect_admin
 from connectors.kafka.names import Topics
 from connectors.kafka.topics import Found, check_partitions, contents, found, make, specs
-from events.errors import SettingsError
 from flows.command_line import Config, terminal
+from flows.connection import connection_of
 from flows.report import narrow_table
 from flows.schemas import write_schemas
 
 topics_app = typer.Typer(no_args_is_help=True, help="The topics of Kafka that `kafka` of the settings is about.")
 
 _WIDE = 130
-
-Prefix = Annotated[str | None, typer.Option(help="In place of kafka.prefix.")]
-
-
-def connection_of(settings: Settings) -> Connection:
-    """The brokers that the settings name.
-
-    Raises:
-        SettingsError: they name none.
-    """
-    given = settings.kafka
-    if given.servers is None:
-        raise SettingsError("kafka.servers is not set: name the brokers, such as localhost:9092")
-    return Connection(given.servers, given.options, given.group)
 
 
 @topics_app.command()

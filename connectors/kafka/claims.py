@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from connectors.kafka.client import REACH_S, Connection, patiently
+from connectors.kafka.client import REACH_S, Connection, opened, patiently
 from connectors.kafka.faults import kafka_errors
 from events.errors import RunError
 
@@ -78,12 +78,22 @@ def _kept(
     if not asked:
         return {}
 
-    def ask() -> list[TopicPartition]:
-        told = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)], request_timeout=REACH_S)
-        return told[group].result(REACH_S + 1).topic_partitions  # type: ignore[no-any-return]
+    def may_ask() -> None:
+        told = admin.describe_consumer_groups([group], request_timeout=REACH_S)
+        try:
+            told[group].result(REACH_S + 1)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise
 
     with kafka_errors(connection.servers, group=group, kind=RunError):
-        kept = patiently(ask)
+        patiently(may_ask)  # a consumer without the right only waits
+        # Not by `admin`: where the coordinator is not ready, librdkafka 2.16 reads through a null pointer there.
+        consumer = opened(Consumer, connection, None, {"group.id": group})
+        try:
+            kept = consumer.committed(asked, REACH_S)
+        finally:
+            consumer.close()
     return {(at.topic, at.partition): (at.offset, at.metadata) for at in kept}
 
 

@@ -162,6 +162,15 @@ def test_problems_do_not_tell_secrets(tmp_path, text):
     assert "hunter" not in problem
 
 
+@pytest.mark.parametrize(
+    "options", ["hunter2", "[hunter2]", "{sasl.password: [hunter2]}", "{sasl.password: {x: hunter2}}"]
+)
+def test_problems_do_not_tell_options_of_kafka(tmp_path, options):
+    (problem,) = problems(tmp_path, f"kafka:\n  options: {options}")
+    assert "kafka.options" in problem
+    assert "hunter" not in problem
+
+
 @given(
     st.recursive(
         st.none()

@@ -39,6 +39,7 @@ def run(tmp_path_factory):
     return FinishedRun(folder / "run")
 
 
+@pytest.mark.slow
 def test_every_record_of_a_run_is_as_its_schema_says(run):
     checked = {}
     schemas = schemas_of(run.plan.streams)
@@ -51,6 +52,7 @@ def test_every_record_of_a_run_is_as_its_schema_says(run):
     assert min(checked.values()) > 0, checked
 
 
+@pytest.mark.slow
 def test_the_newest_rows_of_a_run_are_as_their_schema_says(run):
     schemas, checked = schemas_of(run.plan.streams), set()
     routes = result_routes(Topics("t"), run.plan.streams, KINDS)

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, A
 from confluent_kafka.admin import ResourcePatternType as Pattern
 from test_kafka_sink import connection, messages
 
+from connectors.kafka import delivery
 from connectors.kafka.client import Connection
 from connectors.kafka.names import shard_of
 from connectors.kafka.routes import Route
@@ -311,3 +312,43 @@ def test_logins_and_rights_that_lack_are_sentences_without_passwords(guarded_bro
     again.snapshot()
     again.close()
     assert numbers(broker, prefix) == list(range(5))
+
+
+def test_certificates_that_are_not_trusted_and_logins_without_encryption_are_sentences(encrypted_broker, prefix):
+    broker, topic, routes = encrypted_broker, prefix + "bars", {"bars.1m": Route(prefix + "bars", BARS)}
+    broker.create(topic, 1)
+    writer = part(broker, prefix)
+    writer.write_batch([bars(0, 5)])
+    writer.snapshot()
+    writer.close()
+    right = dict(connection(broker, prefix).options)
+    doubtful = {name: value for name, value in right.items() if name != "ssl.ca.location"}
+    with pytest.raises(SettingsError, match=r"TLS fails, as one side does not accept .* Check ssl.ca.location"):
+        KafkaSink(Connection(broker.bootstrap, doubtful, prefix), routes, writer="live", run="run-1")
+    open_ = {**right, "security.protocol": "SASL_PLAINTEXT"}
+    with pytest.raises(InputError, match="cannot be reached"):
+        KafkaSink(Connection(broker.bootstrap, open_, prefix), routes, writer="live", run="run-1")
+    elsewhere = {**right, "ssl.ca.location": "/nowhere/secret.pem"}
+    with pytest.raises(SettingsError, match=r"kafka.options: ssl.ca.location cannot be used as it is") as told:
+        KafkaSink(Connection(broker.bootstrap, elsewhere, prefix), routes, writer="live", run="run-1")
+    assert "nowhere" not in str(told.value)
+
+
+def test_a_quota_that_is_full_holds_the_run_up_and_nothing_is_lost(broker, prefix, monkeypatch):
+    broker.create(prefix + "bars", 1)
+    name, held_s, opened = f"{prefix}quota", [], delivery.opened
+    quota = ("--entity-type", "clients", "--entity-name", name, "--alter", "--add-config", "producer_byte_rate=5000")
+    assert "Completed" in broker.tool("kafka-configs", *quota)
+    told = {"throttle_cb": lambda event: held_s.append(event.throttle_time)}
+    monkeypatch.setattr(delivery, "opened", lambda kind, to, said, own: opened(kind, to, said, own | told))
+    writer = part(broker, prefix, wire="json", options={"client.id": name, "compression.type": "none"})
+    ends_s, number = time.monotonic() + 60, 0
+    while not any(held_s):
+        assert time.monotonic() < ends_s, "nothing held it up"
+        writer.write_batch([bars(number, 40)])
+        writer.snapshot()
+        number += 40
+    writer.write_batch([bars(number, 40)])
+    writer.snapshot()
+    writer.close()
+    assert numbers(broker, prefix) == list(range(number + 40))

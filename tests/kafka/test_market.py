@@ -9,15 +9,25 @@ import sqlite3
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
-from commands import command, start, start_killed
+from commands import command, start, start_killed, start_runner
 from shards_bench import DAY, WITHIN_S, ingested, make_topics, messages_of, told
 
-from connectors.kafka.names import shard_of
+from connectors.kafka.client import Connection
+from connectors.kafka.names import Topics, shard_of
+from connectors.kafka.routes import cross_routes
+from connectors.kafka.sink import KafkaSink
 from connectors.kafka.wire import position_of
+from connectors.recovery import make_store
 from connectors.simulator import Market, write_trades
+from events.feeds import GLOBAL
+from events.frames import Frame
+from events.rows import MARKET_ROW
+from events.streams import Columns
 from flows.rundir import MARKET, shard_directory
 from flows.verify import verify
+from operators.market import EARLIER, TOGETHER
 
 SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 SHARDS = 2
@@ -28,6 +38,7 @@ bars: {{time: [1m, 5m, 30m]}}
 confluence: {{theta: 10.0, blend: {{1m: 0.7, 5m: 0.3}}}}
 signals: {{tf: 1m}}
 dimensions: {{weights: {{bitcoin_beta: 0.2}}}}
+output: {{directory: "{out}"}}
 run: {{epoch_s: 0.2, chunk: 2000, status_s: 0}}
 kafka: {{servers: "{servers}", prefix: "{prefix}", group: "{prefix}", wire: {wire}, market: {market}, results: [{results}]}}
 """
@@ -36,7 +47,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
 def settings(folder, servers, prefix, wire="arrow", market="true", results="bars, features, confluence, signals"):
     path = folder / "live.yaml"
-    path.write_text(SETTINGS.format(servers=servers, prefix=prefix, wire=wire, market=market, results=results))
+    given = {"servers": servers, "prefix": prefix, "wire": wire, "market": market, "results": results}
+    path.write_text(SETTINGS.format(out=folder / "live", **given))
     return path
 
 
@@ -104,18 +116,40 @@ def same(made, live):
     assert run["state"] == "stopped"
 
 
-@pytest.mark.parametrize("wire", ["arrow", "json"])
-def test_shards_that_are_told_of_each_other_are_the_backtest(made, deployed, broker, tmp_path, wire):
-    topics, config = deployed(wire=wire)
-    at = ("--config", config, "--out", tmp_path / "live", "--until-end")
-    waiting = [start("live", *at, "--shard", number) for number in range(SHARDS)]
-    for process in waiting:
+def test_what_a_killed_run_wrote_of_all_together_is_not_written_again(broker, prefix):
+    """It is in a topic of one partition, which is opened when the first row comes."""
+    topics = Topics(prefix.rstrip("."))
+    broker.create(topics.cross, SHARDS)
+    broker.create(topics.result("global"), 1)
+    rows = np.zeros(5, MARKET_ROW)
+    rows["available_at"] = np.arange(1, 6)
+    routes = cross_routes(topics, {name: Columns(name, MARKET_ROW) for name in (EARLIER, TOGETHER)}, TOGETHER)
+    parts = []
+    for n in (3, 5):
+        sink = KafkaSink(Connection(broker.bootstrap), routes, writer=prefix, run="a1")
+        parts.append(sink.build_part("market", sink.list_parts()[sink.part_fn(GLOBAL)], None))
+        parts[-1].write_batch([Frame(GLOBAL, TOGETHER, rows[:n], n + 1)])
+        parts[-1].snapshot()
+    for part in parts:
+        part.close()
+    found = [position_of(message.headers()) for message in messages_of(broker, topics.result("global"))]
+    assert [(position.first, position.rows) for position in found] == [(0, 3), (3, 2)]
+
+
+def shards_wait(tmp_path, *at):
+    """Run shards to the end of their topics: features wait for nobody, and what is compared waits for who compares."""
+    for process in [start("live", *at, "--shard", number) for number in range(SHARDS)]:
         ended(process)
     for number in range(SHARDS):
         rows = told(shard_directory(tmp_path / "live", number))["rows"]
-        assert sum(rows["features.1m"].values()) > 1_000, "features wait for nobody"
-        assert not rows.get("beta.1m"), "what is compared waits for who compares"
-        assert not rows.get("signals")
+        assert sum(rows["features.1m"].values()) > 1_000
+        assert not {name for name in ("beta.1m", "confluence", "signals") if rows.get(name)}
+
+
+def test_shards_that_are_told_of_each_other_are_the_backtest(made, deployed, broker, tmp_path):
+    topics, config = deployed()
+    at = ("--config", config, "--out", tmp_path / "live", "--until-end")
+    shards_wait(tmp_path, *at)
     out = ended(start("market", *at))
     assert "rows of global.1m" in out
     ended(start("live", *at))
@@ -125,10 +159,30 @@ def test_shards_that_are_told_of_each_other_are_the_backtest(made, deployed, bro
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "has no signals of its own: name a shard" in refused.stderr
     shard = shard_directory(tmp_path / "live", shard_of(KEYS[1], SHARDS))
-    signal_id = (
-        sqlite3.connect(shard / "tidewax.sqlite").execute("SELECT id FROM signals ORDER BY ts DESC").fetchone()[0]
-    )
+    with sqlite3.connect(shard / "tidewax.sqlite") as tables:
+        (signal_id,) = tables.execute("SELECT id FROM signals ORDER BY ts DESC").fetchone()
     assert "market at " in command("explain", shard, signal_id).stdout
+
+
+def test_under_the_engines_own_runner(made, deployed, broker, tmp_path):
+    topics, config = deployed(wire="json")
+    at = ("--config", config, "--out", tmp_path / "live", "--until-end")
+    shards_wait(tmp_path, *at)
+    make_store(tmp_path / "store")
+    process = start_runner("flows.market", "-r", tmp_path / "store", "-s", 1, "-b", 0, TIDEWAX_CONFIG=str(config))
+    ends_s, wanted = time.monotonic() + WITHIN_S, told(made / "run")["rows"]["global.1m"]["GLOBAL"]
+    before, found, rows = -1, 0, 0
+    while rows < wanted or found > before:  # all is told, and nothing more comes
+        assert time.monotonic() < ends_s
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.5)
+        before, found = found, len(messages_of(broker, topics.cross))
+        rows = sum(position_of(message.headers()).rows for message in messages_of(broker, topics.result("global")))
+    process.send_signal(signal.SIGTERM)
+    ended(process)
+    ended(start("live", *at))
+    same(made, tmp_path / "live")
+    check_told(broker, topics, made)
 
 
 def whole(made, live):
