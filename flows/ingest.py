@@ -80,9 +80,10 @@ class Ingest:
     def __init__(
         self, settings: Settings, origin: Origin, directory: RunDirectory, console: Console | None, store: Path | None
     ) -> None:
-        given, self.connection = settings.kafka, connection_of(settings)
+        given = settings.kafka
         self.settings, self.origin, self.directory = settings, origin, directory
         self.console, self.store, self.stored = console, store, directory.read(INGEST)
+        self.connection = connection_of(settings)
         self.topics, self.writer = Topics(given.prefix), given.writer or writer_of(origin)
         self.run_id: str = secrets.token_hex(8) if self.stored is None else self.stored["run"]
         self.stopping = threading.Event()

@@ -79,6 +79,9 @@ class KafkaRun(Backtest):
         watchers: are told what leaves the graph.
         store: the recovery store, None for a run that reads everything again when it is started again.
         until_end: end when all is read that was in the topics at the start.
+
+    Raises:
+        SettingsError: it is a shard that does not write what shards are compared by.
     """
 
     inputs: KafkaInputs
@@ -96,6 +99,8 @@ class KafkaRun(Backtest):
         store: Path | None,
         until_end: bool = False,
     ) -> None:
+        if plan.cross == "apart":
+            check_written(settings, plan)
         super().__init__(settings, inputs, directory, plan=plan)
         self.following, self.stopping, self.watchers = following, stopping, watchers
         self.store, self.until_end = store, until_end

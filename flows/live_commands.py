@@ -118,6 +118,11 @@ def _live_on_kafka(
         )
         if shards.plan.cross == "nowhere":
             console.print("kafka.market is false: no bitcoin beta, and no figures of all instruments", soft_wrap=True)
+        elif shards.plan.told:
+            console.print(
+                "scores wait for what `tidewax market` tells of other instruments: it runs once beside all shards",
+                soft_wrap=True,
+            )
         for number, run in shards.run().items():
             shard = shards.runs[number]
             if run["results"]:

@@ -22,7 +22,7 @@ from events.errors import RunError, SettingsError, TidewaxError
 from flows.announce import Announcer
 from flows.engine import engine_alone
 from flows.following import Following, KafkaStatus
-from flows.kafka_run import KafkaRun, check_written
+from flows.kafka_run import KafkaRun
 from flows.metrics import RunMetrics, served_once, serving
 from flows.plan import plan_of_inputs
 from flows.recorder import stopped_by_signals
@@ -80,8 +80,6 @@ class Shards:
                     f"{shards[1]}, and shards share nothing: leave the link out, or run all in one flow "
                     "(python -m bytewax.run flows.live)"
                 )
-        if self.plan.cross == "apart":
-            check_written(settings, self.plan)
         self.stopping, self.tally, self.following = threading.Event(), Tally(), Following(mine)
         self.metrics = RunMetrics(self.following, self.tally, self.plan.analysis_hash, settings.metrics.per_key)
         self.watchers: list[Watcher] = [self.tally, self.metrics]

@@ -1,6 +1,7 @@
 """Fixtures of all tests. Kernels run with bounds checks on, compiled into a cache of their own."""
 
 import os
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,13 @@ def _no_settings_from_outside(monkeypatch):
     for name in list(os.environ):
         if name.upper().startswith("TIDEWAX__"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_command_outlives_its_test():
+    yield
+    if commands := sys.modules.get("commands"):
+        commands.end_all()
 
 
 @pytest.fixture(scope="session")

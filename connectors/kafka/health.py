@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from connectors.kafka.faults import Said, kafka_error
 from events.frames import Frame
 from events.records import ALL, ComponentStatus, State
 from events.schema import NEVER
+
+DEGRADED_AFTER_S: Final = 3.0
+"""Seconds without a word from the brokers, after one of them was said to be away."""
 
 
 class Component:
@@ -53,22 +57,31 @@ class Component:
 
 
 class KafkaHealth(Component):
-    """Looks after the connection of one source partition.
+    """Looks after the connection of one source partition. One of several brokers may come and go unnoticed: the connection is
+    degraded when nothing has come, and nobody has answered, for a while.
 
     Args:
         name: of the partition, such as "market/3".
         servers: of the connection.
         said: what librdkafka says of it.
         clock_ns: the time, in ns since 1970.
+        clock_s: seconds that only grow.
 
     Attributes:
         read: messages handed out.
         unread: messages that could not be read.
     """
 
-    def __init__(self, name: str, servers: str, said: Said, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        name: str,
+        servers: str,
+        said: Said,
+        clock_ns: Callable[[], int] = time.time_ns,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(f"kafka.{name}", clock_ns)
-        self._servers, self._said = servers, said
+        self._servers, self._said, self._clock_s, self._well_s = servers, said, clock_s, clock_s()
         self.read = self.unread = 0
 
     @property
@@ -78,8 +91,13 @@ class KafkaHealth(Component):
 
     def look(self) -> list[tuple[str, Frame]]:
         """The row of what has changed since the last look."""
-        why = self._said.why
-        return self.become("up") if why is None else self.become("degraded", str(kafka_error(self._servers, why)))
+        why, now_s = self._said.why, self._clock_s()
+        if why is None:
+            self._well_s = now_s
+            return self.become("up")
+        if now_s - self._well_s < DEGRADED_AFTER_S:
+            return []
+        return self.become("degraded", str(kafka_error(self._servers, why)))
 
     def stop(self) -> list[tuple[str, Frame]]:
         """The row that says that it is stopped."""

@@ -158,6 +158,7 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
 
     def _write(self, frame: Frame, route: Route) -> None:
         at = frame.instrument, frame.name
+        lane = self._lanes.get(route.topic) or self._open([route.topic])[route.topic]  # knows what was written before
         standing = self._standings.get(at)
         if standing is None:
             standing = self._standings[at] = Standing()
@@ -169,7 +170,6 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
             self._fresh[at] = standing
         if rest is None:
             return
-        lane = self._lanes.get(route.topic) or self._open([route.topic])[route.topic]
         self._sent = True
         for message in encode(rest, route.stream, first, self._shared.wire, self._most[route.topic]):
             self._delivery.send(route.topic, lane.partition, message, lane.delivered)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from events.frames import NO_CONTROL, NO_ROWS, Array, Frame, concat
 from events.schema import NEVER
 from events.streams import Columns
 
+_MANY = 8  # messages behind each other that are worth a look whether they are all of one stream
 _numbers = msgspec.json.Decoder(list[int])
 
 
@@ -68,40 +69,47 @@ def parts_of(
         except Undecodable as why:
             bad.append((place, why))
 
-    def together(key: bytes | None, prefix: bytes, places: list[int]) -> None:
+    def together(key: bytes | None, prefix: bytes, ids: list[bytes], places: list[int]) -> bool:
+        """Whether they are rows that follow on each other."""
+        if not prefix or headers[places[0]][0][0] != "id":  # type: ignore[index]
+            return False
         try:
-            ids = [headers[place][0][1] for place in places]  # type: ignore[index]
-            if headers[places[0]][0][0] != "id":  # type: ignore[index]
-                raise ValueError
             numbers = _numbers.decode(b"[%b]" % b",".join(ids).replace(prefix, b""))
-            first = numbers[0]
-            if first >= 0 and numbers == list(range(first, first + len(places))):
-                position = Position(prefix[:-1].decode(), ids[0].decode(), first, len(places))
-                held = [values[place] or b"" for place in places]
-                out.append(Part(_instrument(key), position, held, [1] * len(held), places))
-                return
+            if numbers != list(range(numbers[0], numbers[0] + len(ids))) or numbers[0] < 0:
+                return False
+            position = Position(prefix[:-1].decode(), ids[0].decode(), numbers[0], len(ids))
+            part = Part(_instrument(key), position, [values[k] or b"" for k in places], [1] * len(ids), places)
         except (ValueError, msgspec.MsgspecError):  # of any kind: each for itself tells
-            pass
-        for place in places:
-            alone(place)
+            return False
+        out.append(part)
+        return True
 
-    before: bytes | None = None
-    prefix, run = b"", list[int]()  # of the message before: most are of the same
-    for place, (key, head) in enumerate(zip(keys, headers)):
-        if head and len(head) == 1 and head[0][1]:
-            name = head[0][1]
-            if key != before or not prefix or not name.startswith(prefix):
-                before, prefix = key, name[: name.rfind(b":") + 1]
-                run = runs.setdefault((key, prefix), [])
-            run.append(place)
-        else:
-            before, prefix = None, _prefix(head)
-            if (key, prefix) in runs:
-                together(key, prefix, runs.pop((key, prefix)))
-            prefix = b""
-            alone(place)
-    for (key, prefix), places in runs.items():
-        together(key, prefix, places)
+    def end(at: tuple[bytes | None, bytes]) -> None:
+        places = runs.pop(at, [])
+        if places and not together(*at, [headers[place][0][1] for place in places], places):  # type: ignore[index]
+            for place in places:
+                alone(place)
+
+    marks = [key if head and len(head) == 1 and head[0][1] else None for key, head in zip(keys, headers)]
+    place = 0
+    for key, alike in groupby(marks):
+        first, place = place, place + sum(1 for _ in alike)
+        if key is None:
+            for one in range(first, place):
+                end((keys[one], _prefix(headers[one])))
+                alone(one)
+            continue
+        ids: list[bytes] = [head[0][1] for head in headers[first:place]]  # type: ignore[index]
+        prefix = ids[0][: ids[0].rfind(b":") + 1]
+        if len(ids) >= _MANY:
+            end((key, prefix))
+            if together(key, prefix, ids, list(range(first, place))):
+                continue
+        for one, name in enumerate(ids, first):
+            runs.setdefault((key, name[: name.rfind(b":") + 1]), []).append(one)
+    for at in list(runs):
+        end(at)
+    out.sort(key=lambda part: part.places[0])
     return out, bad
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Thread
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -14,6 +15,7 @@ from connectors.kafka.faults import Said, kafka_error
 from events.errors import InputError
 
 _COUNT_S: Final = 30.0
+_CLOSE_S: Final = 5.0
 _AWAY_S: Final = 1.0
 _ASK_S: Final = 0.05
 _PASSING: Final = (
@@ -126,8 +128,11 @@ class Reader:
             self._consumer.commit(offsets=[TopicPartition(self._topic, self._number, offset)], asynchronous=True)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._consumer.close()
+        """Close the connection, once the group knows what was committed; brokers that are away are not waited for long."""
+        # librdkafka waits for what was committed, a minute where nobody answers, or longer; a stop must not
+        closing = Thread(target=self._consumer.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
 
     def _reach(self) -> tuple[int, int]:
         """The offset of the oldest message, and that after the newest."""
@@ -161,6 +166,8 @@ class Reader:
                 "a topic is made, since instruments would change their shards: make topics of another prefix (kafka.prefix) and "
                 "begin anew."
             )
+        if found.partitions[self._number].error is not None:
+            raise KafkaException(found.partitions[self._number].error)
 
     def _check(self, offset: int, low: int, high: int) -> None:
         """See that an offset is there, or is the next to come.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from connectors.kafka.client import REACH_S, Connection, opened
 from connectors.kafka.faults import Said, kafka_error, kafka_errors
@@ -24,6 +24,8 @@ from events.schema import SCHEMA_VERSION
 
 _CONSUME: Final = 500
 _POLL_S: Final = 0.2
+_NEW: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_NEW_S: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def read_announcements(connection: Connection, topic: str, wait_s: float = 0.0) 
     consumer = opened(Consumer, connection, said, {"enable.partition.eof": True})
     try:
         with kafka_errors(connection.servers, topic=topic, right="READ"):
-            first, _ = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=REACH_S)
+            first = _first_offset(consumer, topic)
             consumer.assign([TopicPartition(topic, 0, first)])
             reached_s, waits_s = time.monotonic() + REACH_S, time.monotonic() + wait_s
             ended = False
@@ -208,6 +210,22 @@ def read_announcements(connection: Connection, topic: str, wait_s: float = 0.0) 
     finally:
         consumer.close()
     return tuple(found.values())
+
+
+def _first_offset(consumer: Consumer, topic: str) -> int:
+    """The first offset of the universe topic; one that was made a moment ago may not be known to every broker yet.
+
+    Raises:
+        KafkaException: the brokers do not say it.
+    """
+    ends_s = time.monotonic() + _NEW_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=REACH_S)[0])
+        except KafkaException as error:
+            if error.args[0].code() not in _NEW or time.monotonic() > ends_s:
+                raise
+            time.sleep(_POLL_S)
 
 
 def _took(connection: Connection, topic: str, message: Message, found: dict[str, Announcement]) -> bool:
@@ -264,8 +282,8 @@ def withdraw(connection: Connection, topic: str, writer: str, run: str) -> None:
 def _other_run(topic: str, said: Announcement) -> str:
     return (
         f"{topic} says that another run ({said.run}) has written as {said.writer}, of {len(said.universe.instruments)} "
-        f"instruments: rows would come twice. Go on in the directory of that run, give this writer another name and other "
-        "instruments, or write to topics of another kafka.prefix."
+        f"instruments: rows would come twice. Go on in the directory of that run, give this one another name "
+        "(kafka.writer) and other instruments, or write to topics of another kafka.prefix."
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from connectors.kafka.codecs import arrow_of, json_of
 from connectors.kafka.headers import Header, Position, position_of, says
-from connectors.kafka.parts import joined, part_of
+from connectors.kafka.parts import joined, parts_of
 from connectors.kafka.undecodable import Undecodable
 from events.feeds import BOOKS, FEEDS
 from events.frames import Array, Frame
@@ -114,4 +114,8 @@ def frames_of(messages: Sequence[Message], streams: Mapping[str, Columns]) -> li
     Raises:
         Undecodable: one of them cannot be read.
     """
-    return joined([part_of(*message) for message in messages], streams)
+    keys, values, headers = zip(*messages) if messages else ((), (), ())
+    parts, bad = parts_of(keys, values, headers)
+    for _, why in bad:
+        raise why
+    return joined(parts, streams)

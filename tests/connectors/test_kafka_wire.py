@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tape_samples import KEYS, frame, told
 
 from connectors.kafka.foreign import ForeignTrades
-from connectors.kafka.parts import joined, parts_of
 from connectors.kafka.wire import MARKET, Message, Undecodable, encode, frames_of, position_of
 from events.feeds import BOOKS, FEEDS, TRADES
 from events.frames import NO_ROWS, Frame, concat, control
@@ -256,18 +255,8 @@ def test_wherever_messages_are_cut_the_same_is_said(seed, cuts):
         first[key, name] = first.get((key, name), 0) + len(sent.rows)
     places = np.unique(np.clip(np.cumsum(cuts, dtype=int), 0, len(messages))).tolist()
     whole = story(frames_of(messages, MARKET))
-    parted = [one for a, b in zip([0, *places], [*places, len(messages)]) for one in taken(messages[a:b])]
+    parted = [one for a, b in zip([0, *places], [*places, len(messages)]) for one in frames_of(messages[a:b], MARKET)]
     assert story(parted) == whole
-
-
-def taken(messages: list[Message]) -> list[tuple[str, Frame]]:
-    parts, bad = parts_of(
-        [message.key for message in messages],
-        [message.value for message in messages],
-        [message.headers for message in messages],
-    )
-    assert not bad
-    return joined(parts, MARKET)
 
 
 def story(items: list[tuple[str, Frame]]) -> dict[tuple[str, str], list[object]]:

@@ -18,6 +18,7 @@ from flows.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLED = Path(__file__).with_name("killed.py")
+_STARTED: list[subprocess.Popen[str]] = []
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -109,6 +110,17 @@ def start_runner(*arguments: object, **more: str) -> subprocess.Popen[str]:
 def _python(*words: object, **more: str) -> subprocess.Popen[str]:
     """A process that leads a group."""
     line = [sys.executable, *map(str, words)]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         line, env=environment(**more), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
+    _STARTED.append(process)
+    return process
+
+
+def end_all() -> None:
+    """Kill what a test has started and left running, as one does that fails."""
+    while _STARTED:
+        process = _STARTED.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

@@ -17,7 +17,7 @@ from connectors.tape import Recording, Tape, TapeSource
 from connectors.watch import WatchSink
 from events.frames import concat
 from events.records import ComponentStatus
-from events.schema import VOID
+from events.schema import COVERAGE, VOID
 from events.times import MINUTE_NS, SECOND_NS
 from flows.engine import dataflow, run_flow
 from flows.graph import enter
@@ -28,6 +28,8 @@ MINUTE = 1_750_000_080 * SECOND_NS  # a whole minute
 FIELDS = ["trade_id", "available_at", "price", "qty", "side"]
 WITHIN_S = 300.0
 COMPONENTS = ComponentStatus.stream
+PATIENT = {"mute_s": 30.0, "keep_alive_s": 30.0, "void_after_s": 30.0, "down_after_s": 30.0}
+"""For what is no reason to connect again or to do without: neither is a machine that stands still for seconds."""
 FAST = {"grid_s": 60.0, "settle_s": 0.3, "mute_s": 0.5, "keep_alive_s": 1.0, "contact_s": 60.0, "down_after_s": 4.0}
 
 
@@ -35,6 +37,10 @@ def to_the_bars(market, plan):
     """The graph up to the bars, and states of components past it."""
     components, market = part("components", market, COMPONENTS)
     return merge("told", enter(market, plan), components)
+
+
+def end_of_minute(at_ns):
+    return at_ns // MINUTE_NS * MINUTE_NS + MINUTE_NS
 
 
 class Heard:
@@ -113,6 +119,22 @@ class Bench(Heard):
     def until_market(self, at_ns):
         """Wait until it is so late at the exchange."""
         self.until(lambda: self.exchange.now_ns >= at_ns, f"never {at_ns}")
+
+    def until_minute_has(self, seconds):
+        """Wait until so many seconds of a minute are left at the exchange."""
+        left_ns = round(seconds * SECOND_NS)
+        self.until(lambda: end_of_minute(self.exchange.now_ns) - self.exchange.now_ns > left_ns, "no minute begins")
+
+    def trade(self, instrument, price, qty, side):
+        """Trade once; the end of the minute in which that was."""
+        self.exchange.trade(instrument, price, qty, side)
+        return end_of_minute(int(self.exchange.traded(instrument)["available_at"][-1]))
+
+    def began_ns(self, instrument):
+        """The time from which on the tape has all trades of an instrument."""
+        said = [frame.control for _, items in Recording(self.tape).read(0) for key, frame in items if key == instrument]
+        (covered,) = [row for rows in said for row in rows[rows["kind"] == COVERAGE]]
+        return int(covered["since"])
 
     def recorded(self, instrument):
         """(rows, watermarks, voids) of an instrument on the tape."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from commands import called, start
-from live_bench import MINUTE, Bench, Heard, market
+from live_bench import MINUTE, PATIENT, Bench, Heard, market
 
 from connectors.simulator.exchange import Exchange
 from connectors.tape import Recording, Tape, TapeSource, Universe
@@ -61,20 +61,36 @@ def counts(tape):
     return {at: len(rows) for at, rows in rows_of(tape).items()} if any(tape.glob("*.tape")) else {}
 
 
+def promises(tape):
+    """Up to when all is said, by instrument and stream."""
+    promised = {}
+    for key, frame in frames_of(tape):
+        promised[key, frame.name] = max(promised.get((key, frame.name), NEVER), frame.watermark)
+    return promised
+
+
+def closed(tape):
+    """How many bars of one and of five minutes have ended between the first trade and the newest, where they are fewest."""
+    times = {key: rows["available_at"].tolist() for (key, name), rows in rows_of(tape).items() if name == TRADES}
+    lengths = (MINUTE_NS, 5 * MINUTE_NS)
+    return min(sum(times[key][-1] // n - times[key][0] // n for n in lengths) if key in times else 0 for key in HAS)
+
+
 def wait(process, reached, what):
     """Wait until something is so; the deadline is only there to end a test that has failed."""
     ends = time.monotonic() + WITHIN_S
     while not reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < ends, what
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 @pytest.mark.slow
 def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path):
     run, tape, config = tmp_path / "run", tmp_path / "run" / "tape", tmp_path / "live.yaml"
     wanted = {(key, stream) for key, streams in HAS.items() for stream in streams}
-    begin = MINUTE + MINUTE_NS - 12 * SECOND_NS
+    boundary = MINUTE + MINUTE_NS
+    begin = boundary - 12 * SECOND_NS
     with Exchange(tuple(HAS), seed=5, start_ns=begin, speed=1, activity=60, history_days=2) as exchange:
         config.write_text(SETTINGS.format(address=exchange.url.removeprefix("http://")))
         process = start("live", *HAS, "--config", config, "--out", run)
@@ -87,6 +103,8 @@ def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path
         again = {at for at in wanted if at[1] not in ("long_short", "funding")}  # those have news every few minutes
         wait(process, lambda: all(counts(tape)[at] > before[at] for at in again), "no news")
         wait(process, lambda: exchange.now_ns > begin + 80 * SECOND_NS, "the market stands still")
+        wait(process, lambda: all(promises(tape)[at] > boundary for at in wanted), lambda: promises(tape))
+        wait(process, lambda: closed(tape) >= 2, "too few bars")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=WITHIN_S)
         assert (process.returncode, err) == (0, ""), out
@@ -94,6 +112,7 @@ def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path
     for key, frame in frames_of(tape):
         assert frame.watermark in (NEVER, FOREVER) or frame.watermark >= promised.get((key, frame.name), NEVER)
         promised[key, frame.name] = max(promised.get((key, frame.name), NEVER), frame.watermark)
+    assert promised == promises(tape)
     for (key, stream), found in rows.items():
         assert stream in {*HAS[key], TRADES, PRELOAD}
         if stream in HAS[key]:
@@ -109,7 +128,6 @@ def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path
         (key, frame.name) for key, frame in frames_of(tape) if frame.watermark == FOREVER and frame.name != PRELOAD
     ]
     assert sorted(lacking) == sorted((key, name) for key in (SPOT, KRAKEN) for name in STREAMS - QUOTES)
-    boundary = MINUTE + MINUTE_NS
     assert all(promised[at] > boundary for at in wanted), promised
     assert len({*rows[SWAP, "liquidations"]["liq_id"].tolist()}) == len(rows[SWAP, "liquidations"])
     holes = [
@@ -149,23 +167,33 @@ def told(heard, key):
     }
 
 
+def after(bench, key, at_ns):
+    """What was said of an instrument at the ends of minutes after a time."""
+    return [row for row in bench.rows(key, "confluence") if row["available_at"] > at_ns]
+
+
 @pytest.mark.slow
 def test_where_one_exchange_of_two_dies_the_rows_of_the_other_are_those_of_a_run_without_it(tmp_path):
     def script(bench):
         bench.until(
             lambda: all(bench.source.beside[at].rows for at in bench.source.beside if at[1] == "top"), "no quotes"
         )
+        bench.until_minute_has(5)
         for fault in ("refuse", "rest-429"):
             bench.exchange.fault(fault, 1e9, "binance")
         bench.exchange.fault("reset", None, "binance")
-        bench.until(lambda: len(bench.rows(KRAKEN, "confluence")) == 2, "kraken waits")
-        assert not len(bench.rows(SWAP, "confluence"))
+        died_ns = bench.exchange.now_ns
+        bench.until(lambda: after(bench, KRAKEN, died_ns), "kraken waits")
+        lost = [bench.source.standings[SWAP], *(bench.source.beside[SWAP, name] for name in ("ticker", "funding"))]
+        bench.until(lambda: all(stream.voids for stream in lost), "nothing is said to be missing")
+        assert not after(bench, SWAP, died_ns)
         assert bench.source.health["kraken"].state == "up"
         assert {health.state for health in bench.source.streams if health.exchange == "kraken"} == {"up"}
         assert "degraded" in {health.state for health in bench.source.streams if health.exchange == "binance"}
 
     with market(SWAP, KRAKEN, begins_s=14, trading=[SWAP, KRAKEN]) as exchange:
-        bench = Bench(tmp_path, exchange, [SWAP, KRAKEN], beside=("top", "ticker", "funding"), poll_s=5.0)
+        options = PATIENT | {"void_after_s": 8.0, "poll_s": 5.0}
+        bench = Bench(tmp_path, exchange, [SWAP, KRAKEN], beside=("top", "ticker", "funding"), **options)
         bench.run(script, build_live)
     voids = {(key, frame.name) for key, frame in frames_of(bench.tape) if (frame.control["kind"] == VOID).any()}
     assert {(SWAP, TRADES), (SWAP, "ticker"), (SWAP, "funding")} <= voids

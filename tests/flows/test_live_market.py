@@ -82,13 +82,17 @@ def test_killed_and_restarted_a_replay_says_the_same_of_the_whole_market(tmp_pat
     assert RunDirectory(run).read()["state"] == "stopped"
 
 
-def traded_for(process, tape, instruments, minutes):
-    """Wait until the tape holds trades of so many minutes of these; the deadline is only there to end a test that has failed."""
+def traded_for(process, tape, joined, minutes):
+    """Wait until the tape holds trades of so many minutes since these began, of all; the deadline ends a test that has failed."""
     ends = time.monotonic() + WITHIN_S
     while True:
         found = contents(Recording(tape)) if bytes_of(tape) else {}
-        spans = [found.get((name, "trades"), Rows(0, 0, 0)) for name in instruments]
-        if all(span.last_ns - span.first_ns > minutes * MINUTE_NS for span in spans):
+        spans = {name: found.get((name, "trades"), Rows(0, 0, 0)) for name in (*INSTRUMENTS, *joined)}
+        begun_ns, reached_ns = (
+            max(spans[name].first_ns for name in joined),
+            min(span.last_ns for span in spans.values()),
+        )
+        if all(spans[name].n for name in joined) and reached_ns - begun_ns > minutes * MINUTE_NS:
             return
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < ends, spans

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bytewax.operators as op
 import pytest
 from lab import Joined
-from live_bench import FIELDS, MINUTE, Bench, bars_of, market, to_the_bars
+from live_bench import FIELDS, PATIENT, Bench, bars_of, end_of_minute, market, to_the_bars
 
 from events.rows import BAR
 from events.schema import NEVER, PARTIAL, SYNTHETIC
@@ -14,7 +14,6 @@ from operators.keyed import keyed, merge, omit, pick
 from operators.latest import Input
 
 BTC, ETH, KRAKEN = "binance:BTC/USDT", "binance:ETH/USDT", "kraken:BTC/USD"
-FIRST = MINUTE + MINUTE_NS  # the end of the minute in which everything begins
 
 
 def begun(bench, *instruments):
@@ -26,63 +25,71 @@ def begun(bench, *instruments):
 
 @pytest.mark.slow
 def test_the_bars_of_a_quiet_instrument_close_on_heartbeats(tmp_path):
+    ends = []
+
     def script(bench):
         bench.until(lambda: bench.source.standings[BTC].rows, "nothing comes")
-        bench.exchange.trade(ETH, 3_000.0, 2.0, 1)
+        ends.append(bench.trade(ETH, 3_000.0, 2.0, 1))
         begun(bench, ETH)
         bench.until(lambda: len(bench.rows(ETH, "bars.1m")) == 2, "the quiet bars do not close")
 
     with market(BTC, ETH, begins_s=8, trading=[BTC]) as exchange:
-        bench = Bench(tmp_path, exchange, [BTC, ETH])
+        bench = Bench(tmp_path, exchange, [BTC, ETH], **PATIENT)
         bench.run(script)
     first, second = bench.rows(ETH, "bars.1m")[["ts_close", "close", "n_trades", "flags"]].tolist()
-    assert first == (FIRST, 3_000.0, 1, PARTIAL)
-    assert second == (FIRST + MINUTE_NS, 3_000.0, 0, SYNTHETIC)
+    assert first == (ends[0], 3_000.0, 1, PARTIAL)
+    assert second == (ends[0] + MINUTE_NS, 3_000.0, 0, SYNTHETIC)
     rows, watermarks, voids = bench.recorded(ETH)
     assert len(rows) == 1
-    assert {FIRST, FIRST + MINUTE_NS} <= set(watermarks)
-    assert [void for void in voids if void[1] > FIRST] == []  # by the first one nothing may be proven yet
+    assert {ends[0], ends[0] + MINUTE_NS} <= set(watermarks)
+    assert voids == []
     assert bench.states() == [("starting", "it is not connected yet"), ("up", ""), ("stopped", "")]
     assert not bench.dead_letters()
 
 
 @pytest.mark.slow
 def test_on_a_dead_connection_no_bar_closes_which_is_said_and_after_it_the_bars_are_those_of_what_was_traded(tmp_path):
-    during = []
+    ends = []
+
+    def bars(name):
+        """Those of the minute in which the connection died, or a later one."""
+        return [bar for bar in bench.rows(name, "bars.1m") if bar["ts_close"] >= ends[0]]
 
     def script(bench):
         bench.until(lambda: bench.source.standings[BTC].rows, "nothing comes")
         bench.exchange.trade(ETH, 3_000.0, 2.0, 1)
         begun(bench, BTC, ETH)
+        bench.until_minute_has(5)
         for fault in ("refuse", "rest-429"):
             bench.exchange.fault(fault, 1e9)
         bench.exchange.fault("reset")
-        bench.exchange.trade(ETH, 3_001.0, 1.0, -1)
+        ends.append(bench.trade(ETH, 3_001.0, 1.0, -1))
         bench.until(lambda: bench.source.standings[ETH].voids, "no void")
         bench.until(lambda: bench.states()[-1][0] == "down", "not down")
-        during.append([len(bench.rows(name, "bars.1m")) for name in (BTC, ETH)])
+        assert not bars(BTC)
+        assert not bars(ETH)
         for fault in ("refuse", "rest-429"):
             bench.exchange.clear(fault)
         bench.until(lambda: bench.states()[-1][0] == "up", "not up again")
-        bench.until(lambda: len(bench.rows(ETH, "bars.1m")) and len(bench.rows(BTC, "bars.1m")), "no bar closes")
+        bench.until(lambda: bars(ETH) and bars(BTC), "no bar closes")
 
     with market(BTC, ETH, begins_s=12, trading=[BTC]) as exchange:
-        bench = Bench(tmp_path, exchange, [BTC, ETH])
+        bench = Bench(tmp_path, exchange, [BTC, ETH], **PATIENT | {"void_after_s": 2.0, "down_after_s": 8.0})
         bench.run(script)
         traded = {name: exchange.traded(name)[FIELDS].tolist() for name in (BTC, ETH)}
-    assert during == [[0, 0]]
     states = bench.states()
     assert [state for state, _ in states] == ["starting", "up", "degraded", "down", "up", "stopped"]
     assert states[2][1].startswith("connection lost")
-    assert states[3][1].startswith("nothing was pushed for 4 s: connection lost")
+    assert states[3][1].startswith("nothing was pushed for 8 s: connection lost")
     for name in (BTC, ETH):
         rows, _, voids = bench.recorded(name)
         assert rows == traded[name][traded[name].index(rows[0]) :][: len(rows)]
-        assert [until for _, until in voids] == [FIRST]
-        assert voids[0][0] < FIRST
-        ((start, open_, close, volume, n),) = bars_of([row for row in rows if row[1] < FIRST], FIRST - MINUTE_NS, FIRST)
-        bar = bench.rows(name, "bars.1m")[0]
-        assert bar[["ts_open", "open", "close", "n_trades", "flags"]].item() == (start, open_, close, n, PARTIAL)
+        assert [until for _, until in voids] == ends
+        assert voids[0][0] < ends[0]
+        begin = ends[0] - MINUTE_NS
+        ((start, open_, close, volume, n),) = bars_of([row for row in rows if row[1] < ends[0]], begin, ends[0])
+        bar, flags = bars(name)[0], PARTIAL if bench.began_ns(name) > begin else 0
+        assert bar[["ts_open", "open", "close", "n_trades", "flags"]].item() == (start, open_, close, n, flags)
         assert bar["volume"] == pytest.approx(volume)
     assert traded[ETH][-1] in bench.recorded(ETH)[0]  # made while nobody listened
     assert not bench.dead_letters()
@@ -149,30 +156,35 @@ def with_reference(market_, plan):
 
 @pytest.mark.slow
 def test_joins_of_other_instruments_go_on_without_one_that_is_void_and_its_own_wait_for_it(tmp_path):
+    ends = []
+
+    def ages(bench, name):
+        """How old the reference was, by when bars were joined to it since the connection died."""
+        found = {int(row["available_at"]): int(row["reference.age"]) for row in bench.rows(name, "joined")}
+        return {at: age for at, age in found.items() if at >= ends[0]}
+
     def script(bench):
         begun(bench, BTC, KRAKEN)
         bench.until(lambda: all(health.state == "up" for health in bench.source.health.values()), "not all up")
+        bench.until_minute_has(5)
         for fault in ("refuse", "rest-429"):
             bench.exchange.fault(fault, 1e9, "binance")
         bench.exchange.fault("reset", None, "binance")
-        bench.until(lambda: len(bench.rows(KRAKEN, "joined")), "the join does not go on")
-        assert not len(bench.rows(BTC, "bars.1m"))
+        ends.append(end_of_minute(bench.exchange.now_ns))
+        bench.until(lambda: ages(bench, KRAKEN), "the join does not go on")
+        assert not ages(bench, BTC)
         for fault in ("refuse", "rest-429"):
             bench.exchange.clear(fault, "binance")
-        bench.until(lambda: len(bench.rows(BTC, "joined")), "its own join does not go on")
-        bench.until(lambda: len(bench.rows(KRAKEN, "joined")) == 2, "the next boundary does not come")
+        bench.until(lambda: ages(bench, BTC), "its own join does not go on")
+        bench.until(lambda: len(ages(bench, KRAKEN)) == 2, "the next boundary does not come")
 
     with market(BTC, KRAKEN, begins_s=14, trading=[BTC, KRAKEN]) as exchange:
-        bench = Bench(tmp_path, exchange, [BTC, KRAKEN])
+        bench = Bench(tmp_path, exchange, [BTC, KRAKEN], **PATIENT | {"void_after_s": 10.0})
         bench.run(script, with_reference)
-    found = {}
-    for name in (BTC, KRAKEN):
-        found[name] = bench.rows(name, "joined")[["available_at", "reference.age"]].tolist()
-    assert found[KRAKEN][:2] == [
-        (FIRST, NEVER),
-        (FIRST + MINUTE_NS, 0),
-    ]  # missing for good at the first, though it came later
-    assert found[BTC][0] == (FIRST, 0)
+    first, second = sorted(ages(bench, KRAKEN).items())
+    assert first == (ends[0], NEVER), "missing for good, though it came later"
+    assert second == (ends[0] + MINUTE_NS, 0)
+    assert ages(bench, BTC)[ends[0]] == 0
     replayed = bench.replayed(with_reference)
     for name in (BTC, KRAKEN):
         assert replayed.rows(name, "joined").tobytes() == bench.rows(name, "joined").tobytes()

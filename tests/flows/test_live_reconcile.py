@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from live_bench import MINUTE, Bench
+from live_bench import MINUTE, PATIENT, Bench
 from simulator_clients import loopback_only  # noqa: F401
 
 from connectors.simulator.exchange import Exchange
@@ -36,7 +36,7 @@ def test_a_kline_that_differs_is_reported_live_and_in_the_replay(tmp_path, monke
         bench.until(lambda: bench.rows(SPOT, "reconcile"), "a difference")
 
     with Exchange((SPOT, KRAKEN), **given) as exchange:
-        bench = Bench(tmp_path, exchange, [SPOT, KRAKEN], beside=(CHECKS,), reconcile_s=2.0)
+        bench = Bench(tmp_path, exchange, [SPOT, KRAKEN], beside=(CHECKS,), reconcile_s=2.0, **PATIENT)
         bench.run(script, build_live)
     (found,) = bench.rows(SPOT, "reconcile")
     assert (found.field, found.ts_open, found.venue) == ("volume", MINUTE, pytest.approx(1.5 * found.ours))

@@ -41,18 +41,21 @@ def lead(exchange, instrument, notional):
 @pytest.mark.slow
 def test_who_joins_and_leaves_is_recorded_and_those_that_stay_miss_nothing(tmp_path):
     beside = ("book", "top")
-    with Exchange((BTC, ETH, SOL, LTC), seed=3, start_ns=MINUTE, speed=10, activity=20, history_days=0.1) as exchange:
+    with Exchange((BTC, ETH, SOL, LTC), seed=3, start_ns=MINUTE, speed=20, activity=10, history_days=0.1) as exchange:
         lead(exchange, SOL, 1e12)
         lead(exchange, LTC, 1e11)
         bench = Bench(tmp_path, exchange, [BTC], RULE, beside=beside)
 
         def script(run):
             run.until(lambda: {SOL, LTC} <= run.source.standings.keys(), "the largest join")
+            run.until(lambda: run.source.standings[LTC].rows, "it trades")
+            exchange.burst(LTC, 300)  # else it does so seldom
             run.until(lambda: min(run.source.standings[key].rows for key in (BTC, SOL, LTC)) > 300, "they trade")
             lead(exchange, ETH, 1e13)
             run.until(lambda: ETH in run.source.standings, "another one joins")
             run.until(lambda: LTC not in run.source.standings, "the smallest leaves")
             run.until(lambda: min(run.source.standings[key].rows for key in (BTC, SOL, ETH)) > 900, "they trade on")
+            run.until(lambda: min(len(run.rows(key, "bars.1m")) for key in (BTC, SOL)) > 3, "bars close")
 
         bench.run(script)
         traded = {key: exchange.traded(key) for key in (BTC, SOL)}

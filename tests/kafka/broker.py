@@ -162,15 +162,15 @@ class Broker:
         os.kill(self.pid, signal.SIGCONT)
 
     def wait(self, within_s: float = WITHIN_S) -> None:
-        """Wait until it answers and every partition has a leader."""
+        """Wait until it answers, takes changes, and every partition has a leader."""
         admin, ends, said = AdminClient({**self.client(), "log_level": 0}), time.monotonic() + within_s, ""
         while self.running:
             try:
                 known = admin.list_topics(timeout=1)
                 leaders = [one.leader for topic in known.topics.values() for one in topic.partitions.values()]
-                if known.brokers and min(leaders, default=0) >= 0:
+                if known.brokers and known.controller_id >= 0 and min(leaders, default=0) >= 0:
                     return
-                said = "partitions have no leader"
+                said = "partitions have no leader, or the broker no controller"
                 time.sleep(0.05)
             except KafkaException as error:
                 said = str(error)
@@ -180,6 +180,7 @@ class Broker:
 
     def create(self, topic: str, partitions: int = 1, **settings: str) -> None:
         """Make a topic; settings as Kafka names them, with `_` for `.`: `retention_ms="1000"`."""
+        self.wait()  # a client that hears of no controller, as after a pause, does not ask again for minutes
         admin = AdminClient(self.client())
         made = NewTopic(
             topic, partitions, 1, config={name.replace("_", "."): value for name, value in settings.items()}

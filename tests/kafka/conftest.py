@@ -67,6 +67,7 @@ def own_broker(_broker_of_the_tests) -> Iterator[Broker]:
     yield _broker_of_the_tests
     if _broker_of_the_tests.running:
         _broker_of_the_tests.resume()
+        _broker_of_the_tests.wait()
     else:
         _broker_of_the_tests.start()
 

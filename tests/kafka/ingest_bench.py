@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from connectors.files import FileSource, Inputs
 from connectors.kafka.names import Topics, shard_of
-from connectors.kafka.wire import MARKET, Message, frames_of, part_of
+from connectors.kafka.wire import MARKET, Message, frames_of, position_of
 from connectors.tape import Recording
 from events.frames import Frame
 from events.schema import LEAVE, NEVER
@@ -109,12 +109,12 @@ def of_topic(servers: str, prefix: str) -> Stories:
     by_partition = messages_of(servers, Topics(prefix).market)
     for partition, messages in by_partition.items():
         for message in messages:
-            part = part_of(message)
-            at = part.instrument, part.position.stream
-            assert shard_of(part.instrument, len(by_partition)) == partition
+            instrument, position = message.key.decode(), position_of(message.headers)
+            at = instrument, position.stream
+            assert shard_of(instrument, len(by_partition)) == partition
             story = found.setdefault(at, Story())
-            if part.position.rows:
-                assert part.position.first == story.count, f"{at}: {message.headers} after {story.count}"
+            if position.rows:
+                assert position.first == story.count, f"{at}: {message.headers} after {story.count}"
             for _, frame in frames_of([message], MARKET):
                 story.take(frame)
     return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -20,8 +22,11 @@ from connectors.kafka.names import Topics
 from connectors.kafka.universe import read_universe
 from connectors.simulator import Market, write_trades
 from connectors.simulator.exchange import Exchange
+from connectors.simulator.listings import Listing
 from connectors.tape import Recording
-from events.feeds import FEEDS
+from events.feeds import FEEDS, UNIVERSE
+from events.frames import CONTROL
+from events.schema import LEAVE
 from events.times import DAY_NS
 from flows.rundir import INGEST, read_run
 
@@ -127,9 +132,16 @@ def test_exchanges_are_in_the_topic_as_they_are_on_the_tape_whenever_it_was_kill
             times = r.randrange(20, 200) if where in ("queued", "sent", "recorded") else r.randrange(2, 16)
             done = killed(where, times, *INSTRUMENTS, "--config", config, "--out", out)
             assert done.returncode == -signal.SIGKILL, done.stderr + done.stdout
-        process = start("ingest", *INSTRUMENTS, "--config", config, "--out", out, "--status-every", 0.5)
+        shown = ("--status-every", 0.5, "--metrics-port", 0)
+        process = start("ingest", *INSTRUMENTS, "--config", config, "--out", out, *shown)
         grown(process, out / "tape", 200_000)
+        address = next(line for line in process.stdout if line.startswith("metrics: ")).split()[1]
+        with urllib.request.urlopen(address, timeout=WITHIN_S) as answer:
+            metrics = answer.read().decode()
         said = stopped(process)
+    for name in INSTRUMENTS:
+        assert re.search(f'tidewax_last_event_timestamp_seconds{{feed="trades",key="{name}",.*}} [1-9]', metrics)
+    assert 'tidewax_ingest_records_total{kind="book",venue="binance"}' in metrics
     assert "lag " in said
     assert "; binance " in said
     expected, written = of_tape(out / "tape"), of_topic(broker.bootstrap, named)
@@ -151,6 +163,61 @@ def test_exchanges_are_in_the_topic_as_they_are_on_the_tape_whenever_it_was_kill
     assert (done.returncode, done.stderr) == (0, "")
     assert not differing(expected, of_topic(broker.bootstrap, f"{named}.again"))
     assert read_run(tmp_path / "again", INGEST)["rows"] == counts
+
+
+def lead(exchange, instrument, notional):
+    """Make a market the one with so much more turnover."""
+    price = Listing.of(instrument).asset.price
+    exchange.trade(instrument, price, round(notional / price, 3), 1)
+
+
+def changes(tape):
+    """Who has joined and left so far, as the tape says."""
+    if not bytes_of(tape):
+        return []
+    items = [item for _, items in Recording(tape).read(0) for item in items]
+    return [(key, n) for key, frame in items if frame.name == UNIVERSE for n in frame.rows["change"].tolist()]
+
+
+@pytest.mark.slow
+def test_who_leaves_and_joins_again_begins_anew_in_the_topic(tmp_path, broker, named, topics):
+    btc, eth, sol = (f"binance:{base}/USDT" for base in ("BTC", "ETH", "SOL"))
+    out, rule = tmp_path / "run", "{top: 1, keep: 1, refresh_s: 10}"
+    tape, notional = out / "tape", 1e12
+    with Exchange((btc, eth, sol), seed=3, speed=2, activity=5, history_days=0.1) as exchange:
+        address = exchange.url.removeprefix("http://")
+        given = f"{{symbols: {{binance: [BTC/USDT]}}, universe: {{binance: {rule}}}, feeds: [trades, top], preload: 0, addresses: "
+        config = settings(tmp_path, broker, named, exchange=f"{given}{{binance: '{address}'}}}}")
+        lead(exchange, sol, notional)
+        wanted = [(sol, 1)]
+        for leader, times in ((eth, 60), (sol, 0)):
+            if times:
+                done = killed("sent", times, "--config", config, "--out", out)
+                assert done.returncode == -signal.SIGKILL, done.stderr + done.stdout
+            process, ends = start("ingest", "--config", config, "--out", out), time.monotonic() + WITHIN_S
+            while changes(tape)[: len(wanted)] != wanted:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < ends, changes(tape)
+                time.sleep(0.2)
+            notional *= 10
+            lead(exchange, leader, notional)
+            wanted += [(wanted[-1][0], -1), (leader, 1)]
+            while changes(tape)[: len(wanted)] != wanted:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < ends, changes(tape)
+                time.sleep(0.2)
+            grown(process, tape, 20_000)
+            process.kill()
+            process.communicate()
+        process = start("ingest", "--config", config, "--out", out)
+        grown(process, tape, 20_000)
+        stopped(process)
+    expected, written = of_tape(tape), of_topic(broker.bootstrap, named)
+    assert not differing(expected, written)
+    assert {(sol, "trades"), (eth, "trades"), (sol, "universe"), ("binance:*", "members")} <= written.keys()
+    left = [n for n, row in written[sol, "trades"].said if np.frombuffer(row, CONTROL)["kind"][0] == LEAVE]
+    assert len(left) == 1
+    assert written[sol, "trades"].count > left[0] > 0, "it trades before and after"
 
 
 def runner(config, store):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 import time
 
 import pytest
@@ -13,8 +14,10 @@ from connectors.files import open_inputs
 from connectors.kafka.client import Connection
 from connectors.kafka.names import Topics
 from connectors.kafka.universe import read_announcements
+from connectors.live import universe_of
 from connectors.simulator import Market, write_trades
 from connectors.simulator.exchange import Exchange
+from connectors.tape import Tape
 from events.times import DAY_NS
 from flows.__main__ import main
 from flows.rundir import INGEST, read_run
@@ -109,6 +112,16 @@ def test_an_instrument_that_another_run_writes(ingest, tmp_path, broker, named, 
     assert not differing(expected, of_topic(broker.bootstrap, named))
 
 
+def test_a_writer_that_will_never_come_back_is_taken_out(ingest, broker, named, trades, kcat):
+    make_topics(broker, named)
+    ingest(broker.bootstrap, trades[0], code=0)
+    universe, connection = Topics(named).universe, Connection(broker.bootstrap)
+    (announced,) = read_announcements(connection, universe)
+    line = [kcat, "-P", "-b", broker.bootstrap, "-t", universe, "-K", ":", "-Z"]
+    subprocess.run(line, input=f"{announced.writer}:\n", text=True, check=True, timeout=60)
+    assert not read_announcements(connection, universe)
+
+
 def test_a_directory_of_something_else(ingest, tmp_path, broker, named, trades, capsys):
     make_topics(broker, named)
     ingest(broker.bootstrap, trades[0], code=0)
@@ -136,6 +149,14 @@ def test_without_its_recovery_store_nothing_comes_twice(ingest, tmp_path, broker
     assert "finished" in ingest(broker.bootstrap, *trades, code=0)
     assert read_run(tmp_path / "run", INGEST)["rows"] == told["rows"]
     assert not differing(of_files(open_inputs(trades)), of_topic(broker.bootstrap, named))
+
+
+def test_other_symbols_than_before(ingest, tmp_path):
+    with Tape(tmp_path / "run" / "tape", universe_of({"binance": ("BTC/USDT",)}, True, ("check.1m",))):
+        pass
+    said = ingest("nobody:9092", "binance:ETH/USDT")
+    assert "a tape is of one universe" in said
+    assert "binance:BTC/USDT" in said
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -34,6 +34,8 @@ from tape_samples import frame as sample
 
 import connectors.kafka.reader as reader_module
 from connectors.kafka.client import Connection
+from connectors.kafka.faults import Said
+from connectors.kafka.health import KafkaHealth
 from connectors.kafka.names import shard_of
 from connectors.kafka.source import KafkaSource, Reading
 from connectors.kafka.wire import MARKET, Message, encode, frames_of
@@ -462,6 +464,29 @@ def eventually(holds: Callable[[], bool], part: Any) -> None:
         part.next_batch()
 
 
+def test_one_of_several_brokers_that_comes_and_goes_is_not_told():
+    said, now = Said(), [0.0]
+    health = KafkaHealth("market/0", "a:1,b:2", said, lambda: AT + int(now[0] * 1e9), lambda: now[0])
+    assert states(health.look()) == ["up"]
+    for _ in range(20):  # another broker answers within the second
+        said(KafkaError(KafkaError._TRANSPORT, "Connection refused"))
+        now[0] += 1.0
+        assert health.look() == []
+        said.forget()
+        assert health.look() == []
+    said(KafkaError(KafkaError._TRANSPORT, "Connection refused"))
+    now[0] += 3.1
+    assert states(health.look()) == ["degraded"]
+    assert health.reason == (
+        "Kafka at a:1,b:2 cannot be reached: nobody listens there (connection refused). See that the brokers run and that "
+        "kafka.servers names them."
+    )
+    said.forget()
+    assert states(health.look()) == ["up"]
+    assert states(health.stop()) == ["stopped"]
+
+
+@pytest.mark.slow
 def test_it_rides_through_a_broker_that_ends_and_comes_back(own_broker, prefix):
     topic = prefix + "market"
     own_broker.create(topic)

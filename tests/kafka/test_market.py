@@ -9,15 +9,24 @@ import sqlite3
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 from commands import command, start, start_killed
 from shards_bench import DAY, WITHIN_S, ingested, make_topics, messages_of, told
 
-from connectors.kafka.names import shard_of
+from connectors.kafka.client import Connection
+from connectors.kafka.names import Topics, shard_of
+from connectors.kafka.routes import cross_routes
+from connectors.kafka.sink import KafkaSink
 from connectors.kafka.wire import position_of
 from connectors.simulator import Market, write_trades
+from events.feeds import GLOBAL
+from events.frames import Frame
+from events.rows import MARKET_ROW
+from events.streams import Columns
 from flows.rundir import MARKET, shard_directory
 from flows.verify import verify
+from operators.market import EARLIER, TOGETHER
 
 SOAK = bool(os.environ.get("TIDEWAX_SOAK"))
 SHARDS = 2
@@ -102,6 +111,26 @@ def same(made, live):
     run = told(live / MARKET)
     assert run["rows"]["global.1m"] == told(made / "run")["rows"]["global.1m"]
     assert run["state"] == "stopped"
+
+
+def test_what_a_killed_run_wrote_of_all_together_is_not_written_again(broker, prefix):
+    """It is in a topic of one partition, which is opened when the first row comes."""
+    topics = Topics(prefix.rstrip("."))
+    broker.create(topics.cross, SHARDS)
+    broker.create(topics.result("global"), 1)
+    rows = np.zeros(5, MARKET_ROW)
+    rows["available_at"] = np.arange(1, 6)
+    routes = cross_routes(topics, {name: Columns(name, MARKET_ROW) for name in (EARLIER, TOGETHER)}, TOGETHER)
+    parts = []
+    for n in (3, 5):
+        sink = KafkaSink(Connection(broker.bootstrap), routes, writer=prefix, run="a1")
+        parts.append(sink.build_part("market", sink.list_parts()[sink.part_fn(GLOBAL)], None))
+        parts[-1].write_batch([Frame(GLOBAL, TOGETHER, rows[:n], n + 1)])
+        parts[-1].snapshot()
+    for part in parts:
+        part.close()
+    found = [position_of(message.headers()) for message in messages_of(broker, topics.result("global"))]
+    assert [(position.first, position.rows) for position in found] == [(0, 3), (3, 2)]
 
 
 @pytest.mark.parametrize("wire", ["arrow", "json"])

@@ -21,7 +21,7 @@ from test_graph_market import CUT, KEYS, PLAN, REFERENCE, ROWS, SETTINGS, arrive
 from test_graph_market import graph as one_piece
 
 from connectors.recovery import forget_what_was_not_reached
-from events.feeds import GLOBAL
+from events.feeds import GLOBAL, MEMBERS
 from events.frames import NO_ROWS, Frame, control
 from events.schema import LEAVE, NEVER, SILENT
 from events.times import HOUR_NS, MINUTE_NS, SECOND_NS
@@ -140,7 +140,8 @@ def apart(frames, parts=6, seed=0, crash=0.0, plan=APART, shards=SHARDS):
                     read = chain.from_iterable(one.topic.frames for one in flows)
                     heard = [f for f in read if f.name.startswith(("bars.", "features."))]
                     one, data = market, {key: [f for f in heard if f.instrument == key] for key in frames}
-                    data[GLOBAL] = frames.get(GLOBAL, [])[: int(len(frames.get(GLOBAL, [])) * min(given) / parts)]
+                    said = [f for of in frames.values() for f in of if f.name == MEMBERS]
+                    data[MEMBERS] = said[: len(said) * min(given) // parts]
                 else:
                     one, keys = flows[place], shards[place]
                     given[place] = min(given[place] + int(r.integers(1, 3)), parts)
@@ -237,7 +238,7 @@ def test_instruments_that_join_and_leave(crash):
     plan = Plan(SETTINGS, feeds=members.PLAN.feeds, instruments=members.PLAN.instruments, cross="apart")
     expected = run(members.graph, members.arrive())
     frames = members.arrive((53, 2 * SECOND_NS, True, False), told=(1, HOUR_NS, False, False))
-    shards = ((*members.KEYS[:3], GLOBAL), members.KEYS[3:])
+    shards = ((*members.KEYS[:3], members.LIKE), members.KEYS[3:])
     assert digests(apart(frames, seed=7, crash=crash, plan=plan, shards=shards)) == digests(expected)
 
 

@@ -181,10 +181,20 @@ def test_one_that_joins_is_given_the_past_and_that_alone():
         relay.push(Frame("x:*", "members", NO_ROWS, int(part["available_at"][-1]) + 1))
         assert {frame.instrument for frame in relay.advance()} <= {REFERENCE}
     assert len(pickle.dumps(relay.snapshot())) < 40 * HISTORY_BARS, "bounded"
-    relay.push(Frame("x:*", "members", changes[1:], ts + 1))
+    relay.push(Frame("x:*", "members", changes[1:], int(rows["available_at"][-1]) + 1))
     relay.push(Frame(REFERENCE, "bars.1m", rows[rows["available_at"] >= ts], int(rows["available_at"][-1]) + 1))
     given = concat([frame.rows for frame in relay.advance() if frame.instrument == KEYS[1]])
     assert given.tobytes() == rows[rows["available_at"] > ts - HISTORY_BARS * MINUTE_NS].tobytes()
+
+
+def test_a_void_that_comes_before_what_it_begins_behind_holds_nobody():
+    relay = OpenRelay(REFERENCE, {"1m": MINUTE_NS}, [REFERENCE], LIKES[:1])
+    relay.push(Frame("x:*", "members", np.array([(550, KEYS[1].encode(), 1, 0)], MEMBER_ROW), 600))
+    relay.push(Frame(REFERENCE, "bars.1m", NO_ROWS, 400))
+    relay.push(Frame(REFERENCE, "bars.1m", NO_ROWS, NEVER, control(VOID, 500, 500, 700)))
+    assert {frame.instrument for frame in relay.advance()} == {REFERENCE}
+    relay.push(Frame(REFERENCE, "bars.1m", NO_ROWS, 500))
+    assert [frame.instrument for frame in relay.advance()] == [KEYS[1]]
 
 
 def test_while_the_reference_is_not_there_its_stream_is_void():
