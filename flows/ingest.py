@@ -45,7 +45,6 @@ from flows.recorder import Recorder, stopped_by_signals, under_runner
 from flows.rundir import INGEST, RunDirectory
 from flows.status import SourceStatus
 from flows.tally import Tally
-from flows.topics_command import connection_of
 from operators.keyed import part
 
 SINK: Final = "kafka"
