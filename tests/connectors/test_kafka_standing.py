@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from connectors.kafka.standing import Standing
+from connectors.kafka.standing import GONE, Standing
 from connectors.kafka.tail import Written, _note
 from connectors.kafka.wire import MARKET, encode, frames_of
 from events.feeds import FEEDS
@@ -92,3 +92,16 @@ def test_after_a_kill_exactly_what_is_missing_is_written(handed):
         rest = sent(resumed, FRAMES[handed:])
         assert [m.value for m in ALL[:reached] + rest] == [m.value for m in ALL]
         assert [sorted(m.headers) for m in ALL[:reached] + rest] == [sorted(m.headers) for m in ALL]
+
+
+def test_the_newest_is_what_was_handed_over_last_and_gone_once_it_has_left():
+    standing = Standing(written=3)
+    standing.rest(frame(5, 1, 2))
+    assert not standing.caught_up  # the topic has a newer row already
+    standing.rest(frame(6, 3))
+    assert standing.caught_up
+    assert standing.newest["available_at"].tolist() == [3]
+    standing.rest(frame(8, 7, said=control(LEAVE, 7)))
+    assert standing.newest is GONE
+    standing.rest(frame(12, 11))
+    assert standing.newest["available_at"].tolist() == [11]

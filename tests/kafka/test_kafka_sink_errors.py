@@ -166,6 +166,19 @@ def test_another_run_is_refused_and_so_is_one_without_its_recovery_store(broker,
     assert sorted(numbers(broker, prefix)) == sorted([*range(10), *range(3)])
 
 
+def test_a_claim_is_made_anew_before_brokers_forget_it(broker, prefix, monkeypatch):
+    broker.create(prefix + "bars", 1)
+    monkeypatch.setattr("connectors.kafka.partition._CLAIM_S", 0.0)
+    writer = part(broker, prefix)
+    writer.write_batch([bars(0, 5)])
+    admin = AdminClient(broker.client())
+    admin.delete_consumer_groups([f"{prefix}.live"])[f"{prefix}.live"].result(30)
+    writer.snapshot()
+    with pytest.raises(RunError, match=r"was written by another run \(run-1\)"):
+        part(broker, prefix, run="run-2")
+    writer.close()
+
+
 def test_a_run_killed_before_its_first_snapshot_begins_again_without_writing_twice(broker, prefix):
     broker.create(prefix + "bars", 1)
     writer = part(broker, prefix)
