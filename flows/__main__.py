@@ -134,7 +134,7 @@ def backtest(
 def verify(
     a: Annotated[Path, typer.Argument(metavar="DIR_A")], b: Annotated[Path, typer.Argument(metavar="DIR_B")]
 ) -> None:
-    """Compare two runs: equal, or the first row that differs (exit code 1)."""
+    """Compare two runs: equal, or the first row that differs (exit code 1). A directory of shards is one run, of all of them."""
     verdict, console = compare(a, b), terminal()
     for note in verdict.notes:
         console.print(f"note: {note}", soft_wrap=True)
@@ -147,7 +147,12 @@ def verify(
 
 @app.command()
 def explain(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of a finished run.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Of a finished run; of one on Kafka, that of a shard, such as live/shard-03."
+        ),
+    ],
     signal_id: Annotated[
         str | None, typer.Argument(metavar="SIGNAL_ID", help="Without it, the signals are listed.")
     ] = None,
@@ -158,7 +163,12 @@ def explain(
 
 @app.command()
 def outcomes(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Of finished runs.")],
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", help="Of finished runs; of one on Kafka, those of its shards, such as live/shard-*."
+        ),
+    ],
     table: Annotated[Path | None, typer.Option("--calibrate", help="Make this reliability table of them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
 ) -> None:
