@@ -98,11 +98,9 @@ INSTRUMENTS = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD")
 
 def stopped(process):
     """End a run by SIGTERM; what it said."""
-    began_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=WITHIN_S)
     assert (process.returncode, err) == (0, "")
-    assert time.monotonic() - began_s < 60
     return out
 
 
@@ -239,12 +237,10 @@ def test_brokers_may_be_away_and_the_engines_own_runner_goes_on(tmp_path, own_br
         process = start("ingest", "--config", config, "--out", out)
         grown(process, tape, 50_000)
         own_broker.pause()
-        began_s = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=WITHIN_S)
         assert process.returncode == 1
         assert "goes on from its last snapshot" in err
-        assert 10 < time.monotonic() - began_s < 60  # 15 s, and what a busy machine adds
         own_broker.resume()
         process = runner(config, out / "recovery")
         grown(process, tape, 50_000)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import time
 
 import pytest
 from ingest_bench import differing, make_topics, of_files, of_topic
@@ -65,9 +64,7 @@ def test_brokers_that_are_not_there(ingest, tmp_path, trades):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         servers = f"127.0.0.1:{nobody.getsockname()[1]}"
-        began_s = time.monotonic()
         said = ingest(servers, trades[0])
-        assert time.monotonic() - began_s < 60
     assert f"Kafka at {servers} cannot be reached" in said
     assert not (tmp_path / "run").exists()
 
