@@ -37,7 +37,7 @@ test: .venv/developed ## everything: lint, types, contracts, laws, crashes, comm
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules $(PACKAGES) tests
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --doctest-modules $(PACKAGES) tests
 
 # what it is compared with must not share its environment; without a connection its rows are left out
 .cache/nautilus-venv/tried: .venv/installed
