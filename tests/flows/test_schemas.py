@@ -9,7 +9,7 @@ import pytest
 from commands import command
 from jsonschema import Draft202012Validator
 
-from config import Settings
+from config import load
 from connectors.kafka.names import Topics
 from connectors.kafka.newest import newest_message
 from connectors.kafka.routes import result_routes
@@ -70,7 +70,8 @@ def test_the_newest_rows_of_a_run_are_as_their_schema_says(run):
                 assert told["ts_close" if "ts_close" in told else "ts"] == rows["available_at"][last]
                 assert not validator.is_valid(told | {"more": 1})
                 checked.add(name)
-    assert checked >= {"bars.1m", "bars.4h", "features.1m", "confluence"}
+    lengths = [name for name, _ in run.plan.timeframes]
+    assert checked == {"confluence", *(f"{stem}.{name}" for stem in ("bars", "features") for name in lengths)}
 
 
 def test_an_instrument_that_has_left_is_told_by_null():
@@ -79,14 +80,12 @@ def test_an_instrument_that_has_left_is_told_by_null():
 
 
 def test_schemas_are_written_with_the_columns_of_settings(tmp_path):
-    names = write_schemas(
-        tmp_path / "new", Settings.model_validate({"bars": {"time": ["1m", "30m"]}, "signals": {"tf": "30m"}})
-    )
+    names = write_schemas(tmp_path / "new", load("short", {"indicators": {"builtin": ["ao_5_34"]}}))
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
-    assert {"signals.json", "latest.bars.30m.json", "latest.confluence.json"} <= set(names)
+    assert {"signals.json", "latest.bars.5m.json", "latest.confluence.json"} <= set(names)
     for name in names:
         schema = json.loads((tmp_path / "new" / name).read_text())
         Draft202012Validator.check_schema(schema)
-    features = json.loads((tmp_path / "new" / "latest.features.30m.json").read_text())
-    assert {"atr_14", "atr_14.status"} <= set(features["properties"])
+    features = json.loads((tmp_path / "new" / "latest.features.5m.json").read_text())
+    assert {"atr_14", "atr_14.status", "ao_5_34"} <= set(features["properties"])
     assert {f"schemas/{name}" for name in names} & set(published())
