@@ -251,3 +251,26 @@ def test_the_runner_runs_a_shard_where_the_command_does(made, deployed, tmp_path
     ended(start_killed(signal.SIGKILL, at, "bytewax.run", *store, **more), -signal.SIGKILL)
     ended(start("live", "--config", config, "--out", live, "--until-end"))
     same(made, live)
+
+
+def test_brokers_that_are_killed_and_paused_are_waited_for(made, own_broker, prefix, tmp_path):
+    topics = make_topics(own_broker, prefix.rstrip("."))
+    config = settings(tmp_path, own_broker.bootstrap, topics.prefix, "json")
+    slowly = {"TIDEWAX__RUN__CHUNK": "5"}
+    ingest = start("ingest", made / "trades.parquet", "--config", config, "--out", tmp_path / "ingest", **slowly)
+    live = start("live", "--config", config, "--out", tmp_path / "live")
+    ends = time.monotonic() + WITHIN_S
+    while len([*(tmp_path / "live").glob("shard-*/segments/confluence.arrows")]) < SHARDS - 1:
+        assert live.poll() is None, live.communicate()
+        assert time.monotonic() < ends, "no rows come"
+        time.sleep(0.05)
+    assert ingest.poll() is None, "there is more to come"
+    own_broker.kill()
+    own_broker.start()
+    own_broker.pause()
+    time.sleep(2)  # an outage, not a wait for something
+    own_broker.resume()
+    ended(ingest)
+    stopped(made, tmp_path / "live", live)
+    same(made, tmp_path / "live")
+    check_results(own_broker, topics, tmp_path / "live")
