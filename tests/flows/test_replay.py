@@ -153,9 +153,9 @@ def test_an_unfinished_replay_goes_on_over_what_the_tape_was_when_it_began(made,
     killed(10, "replay", tmp_path / "tape", "--out", tmp_path / "run", "--config", settings, "--chunk", 1)
     with Tape(tmp_path / "tape", universe) as tape:
         assert [tape.append(items) for _, items in rest] == offsets[-3:]
-    with pytest.raises(RunError, match="other files or another tape"):
+    with pytest.raises(RunError, match="other files, another tape or other partitions"):
         run("replay", tmp_path / "tape", "--out", tmp_path / "run", "--config", settings, "--until", offsets[5])
-    with pytest.raises(RunError, match="other files or another tape"):
+    with pytest.raises(RunError, match="other files, another tape or other partitions"):
         run("backtest", folder / "trades.parquet", "--out", tmp_path / "run", "--config", settings)
     assert recorded(tmp_path / "tape", tmp_path / "run").end == offsets[-4]
     run("replay", tmp_path / "tape", "--out", tmp_path / "run", "--config", settings)
