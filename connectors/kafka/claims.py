@@ -91,7 +91,7 @@ def _kept(
         # Not by `admin`: where the coordinator is not ready, librdkafka 2.16 reads through a null pointer there.
         consumer = opened(Consumer, connection, None, {"group.id": group})
         try:
-            kept = consumer.committed(asked, REACH_S)
+            kept = patiently(lambda: consumer.committed(asked, REACH_S))
         finally:
             consumer.close()
     return {(at.topic, at.partition): (at.offset, at.metadata) for at in kept}

@@ -7,6 +7,7 @@ import socket
 import subprocess
 
 import pytest
+from commands import command
 from ingest_bench import differing, make_topics, of_files, of_topic
 
 from connectors.files import open_inputs
@@ -157,13 +158,19 @@ def test_other_symbols_than_before(ingest, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_exchange_that_cannot_be_used_leaves_nothing_behind(ingest, tmp_path, broker, named):
+def test_an_exchange_that_cannot_be_used_leaves_nothing_behind(tmp_path, broker, named):
+    given = {"servers": broker.bootstrap, "prefix": named, "group": named}
     make_topics(broker, named)
     config = tmp_path / "settings.yaml"
     with Exchange(["binance:BTC/USDT"], history_days=0.01) as exchange:
         config.write_text(f"exchange: {{addresses: {{binance: '{exchange.url.removeprefix('http://')}'}}}}\n")
         for _ in range(2):
-            said = ingest(broker.bootstrap, "binance:BTC/USTD", "--config", config)
-            assert "binance has no market BTC/USTD" in said
+            done = command(
+                *("ingest", "binance:BTC/USTD", "--config", config, "--out", tmp_path / "run"),
+                **{f"TIDEWAX__KAFKA__{name.upper()}": value for name, value in given.items()},
+            )
+            assert done.returncode == 1
+            assert done.stderr.startswith("tidewax: binance has no market BTC/USTD")
+            assert "Traceback" not in done.stderr + done.stdout
             assert not (tmp_path / "run").exists()
             assert not read_announcements(Connection(broker.bootstrap), Topics(named).universe)
