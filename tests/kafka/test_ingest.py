@@ -237,6 +237,7 @@ def test_brokers_may_be_away_and_the_engines_own_runner_goes_on(tmp_path, own_br
         process = start("ingest", "--config", config, "--out", out)
         grown(process, tape, 50_000)
         own_broker.pause()
+        grown(process, tape, 1)  # there is something that cannot be written
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=WITHIN_S)
         assert process.returncode == 1

@@ -6,8 +6,10 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -223,8 +225,13 @@ def test_all_killed_again_and_again_and_stopped_at_last(made, deployed, broker, 
             killed.append(start_killed(signal.SIGKILL, most, *live, soon=soon, delay_s=delay_s))
         most = r.randrange(1, rows["global.1m"]["GLOBAL"] // 4 // kills)
         market = start_killed(signal.SIGKILL, most, "market", *at, soon=r.randint(1, most), delay_s=0.1 * r.random())
-        for process in (*killed, market):
+        for process in killed:
             ended(process, -signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            market.wait(5)
+        with suppress(ProcessLookupError):  # where the shards had told it too little before they were killed
+            os.killpg(market.pid, signal.SIGKILL)
+        ended(market, -signal.SIGKILL)
     processes = [start("live", *at), start("market", *at)]
     whole(made, tmp_path / "live")
     refused = command("market", *at)
