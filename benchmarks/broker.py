@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 import tempfile
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-_FILE: Final = Path(__file__).resolve().parent.parent / "tests" / "kafka" / "broker.py"
+_FOLDER: Final = Path(__file__).resolve().parent.parent / "tests" / "kafka"
 
 
 class NoBroker(RuntimeError):
@@ -25,17 +25,17 @@ def broker() -> Iterator[Any]:
     Raises:
         NoBroker: neither is to be had.
     """
-    spec = importlib.util.spec_from_file_location("broker_of_the_tests", _FILE)
-    if spec is None or spec.loader is None:
-        raise NoBroker(f"{_FILE} is not there")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    if str(_FOLDER) not in sys.path:
+        sys.path.append(str(_FOLDER))
+    try:
+        module, jars = importlib.import_module("broker"), importlib.import_module("broker_jars")
+    except ModuleNotFoundError as missing:
+        raise NoBroker(f"{_FOLDER} is not there: {missing}") from None
     with tempfile.TemporaryDirectory() as folder:
         made = module.Broker(Path(folder) / "kafka", servers=os.environ.get("KAFKA_BOOTSTRAP_SERVERS", ""))
         try:
             made.__enter__()
-        except module.NotToBeHad as missing:
+        except jars.NotToBeHad as missing:
             raise NoBroker(str(missing)) from None
         try:
             yield made
