@@ -28,6 +28,7 @@ from rich.console import Console
 from benchmarks.agreement import Disagreement, same_bars, same_rows
 from benchmarks.bars import PER_MINUTE, cut
 from benchmarks.broker import NoBroker, broker
+from benchmarks.elsewhere import version_in
 from benchmarks.foreign import EPOCH, MINUTE, Bar, Trade, empty, fold, historical_clock, merge, window_arrays
 from benchmarks.kernels import bare
 from benchmarks.material import KEY, Count, default_plan, run, trades
@@ -148,15 +149,6 @@ def stock_bars(servers: str, topic: str) -> list[Bar]:
     return [[window, *bar] for _, (window, bar) in out]
 
 
-def quix_version() -> str:
-    """The version that is installed, nothing if none is."""
-    if not PYTHON.exists():
-        return ""
-    asked = "from importlib.metadata import version; print(version('quixstreams'))"
-    found = subprocess.run([PYTHON, "-c", asked], capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else ""
-
-
 def quix(servers: str, topic: str, messages: int) -> dict[str, Any]:
     """What the script found.
 
@@ -261,7 +253,7 @@ def topics(names: dict[str, int]) -> Iterator[str]:
 
 def bench(console: Console, quick: bool) -> list[Budget]:
     """Measure and print."""
-    version, rounds = quix_version(), 1 if quick else 3
+    version, rounds = version_in(PYTHON, "quixstreams"), 1 if quick else 3
     rows, end_ns = cut(trades(1.0, PER_MINUTE), 60_000 if quick else 400_000)
     try:
         with topics({"json": 1, "quix": 1, "arrow64": 1, "arrow1000": 1, "two": 2}) as servers:

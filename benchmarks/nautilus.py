@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks.agreement import Disagreement
 from benchmarks.bars import KERNELS, PER_MINUTE, cut, tidewax
+from benchmarks.elsewhere import version_in
 from benchmarks.kernels import bare
 from benchmarks.material import default_plan, trades
 from benchmarks.tables import Budget, show
@@ -29,11 +30,7 @@ WAYS = {"direct": "every timeframe of the trades", "composite": "5m, 30m and 4h 
 
 def installed() -> str:
     """The version that is installed, nothing if none is."""
-    if not PYTHON.exists():
-        return ""
-    asked = "from importlib.metadata import version; print(version('nautilus_trader'))"
-    found = subprocess.run([PYTHON, "-c", asked], capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else ""
+    return version_in(PYTHON, "nautilus_trader")
 
 
 def engine(source: Path, way: str, rounds: int) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""What several commands share: an option, where they print, and a run into a directory."""
+"""What several commands share: options, where they print, and a run into a directory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ from flows.report import print_report
 from flows.rundir import RunDirectory
 
 Config = Annotated[str | None, typer.Option(help="A settings file, or a shipped profile: default, short.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(help="Serve metrics for Prometheus, on metrics.host; 0 is any free port.", min=0, max=65_535),
+]
+StatusEvery = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Between lines where the output is no terminal; 0 for none.", min=0),
+]
 
 
 def terminal() -> Console:

@@ -12,7 +12,7 @@ from config import Settings, load
 from connectors.files import Inputs
 from connectors.tape import Recording
 from events.errors import SettingsError
-from flows.command_line import Config, terminal
+from flows.command_line import Config, MetricsPort, StatusEvery, terminal
 from flows.file_options import Columns, Exchange, Feeds, Instrument, Layout, OnBadRows, inputs_of, names_of
 from flows.ingest import LiveIngest, StoredIngest
 from flows.recorder import exchanges_of
@@ -30,14 +30,8 @@ def ingest(
     out: Annotated[Path, typer.Option(help="The run directory; the tape of exchanges is in it.")] = Path("ingest"),
     tape: Annotated[Path | None, typer.Option(metavar="TAPE", help="Write what this tape holds.")] = None,
     config: Config = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(help="Serve metrics for Prometheus on 127.0.0.1; 0 is any free port.", min=0, max=65_535),
-    ] = None,
-    status_every: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Between lines where the output is no terminal; 0 for none.", min=0),
-    ] = None,
+    metrics_port: MetricsPort = None,
+    status_every: StatusEvery = None,
     instrument: Instrument = None,
     exchange: Exchange = None,
     layout: Layout = None,

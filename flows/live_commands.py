@@ -12,7 +12,7 @@ from config import Settings, load
 from connectors.simulator.faults import EVENTS, KNOBS
 from events.errors import SettingsError
 from events.times import SECOND_NS, iso
-from flows.command_line import Config, run_backtest, terminal
+from flows.command_line import Config, MetricsPort, StatusEvery, run_backtest, terminal
 from flows.kafka_run import kafka_inputs, on_kafka
 from flows.live import LiveRun
 from flows.recorder import exchanges_of
@@ -30,14 +30,8 @@ def live(
     out: Annotated[Path, typer.Option(help="The run directory; the tape is in it.")] = Path("live"),
     config: Config = None,
     workers: Annotated[int | None, typer.Option(help="Worker threads; changes no result.", min=1)] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(help="Serve metrics for Prometheus, on metrics.host; 0 is any free port.", min=0, max=65_535),
-    ] = None,
-    status_every: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Between lines where the output is no terminal; 0 for none.", min=0),
-    ] = None,
+    metrics_port: MetricsPort = None,
+    status_every: StatusEvery = None,
     signals: Annotated[
         bool | None, typer.Option(help="Print signals as they come, with their reasons; so it is on a terminal.")
     ] = None,

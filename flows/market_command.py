@@ -9,7 +9,7 @@ import typer
 
 from config import load
 from events.errors import SettingsError
-from flows.command_line import Config, terminal
+from flows.command_line import Config, MetricsPort, StatusEvery, terminal
 from flows.kafka_run import kafka_inputs
 from flows.market import MarketRun
 from flows.rundir import MARKET, RunDirectory
@@ -24,14 +24,8 @@ def market(
         Path, typer.Option(help="The directory of the shards; this run is in the folder market of it.")
     ] = Path("live"),
     config: Config = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(help="Serve metrics for Prometheus on 127.0.0.1; 0 is any free port.", min=0, max=65_535),
-    ] = None,
-    status_every: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Between lines where the output is no terminal; 0 for none.", min=0),
-    ] = None,
+    metrics_port: MetricsPort = None,
+    status_every: StatusEvery = None,
     until_end: Annotated[
         bool, typer.Option("--until-end", help="End when all is read that was in the topics at the start.")
     ] = False,
