@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka.client import REACH_S, Connection, opened, patiently
-from connectors.kafka.faults import kafka_errors
+from connectors.kafka.client import REACH_S, Connection, close_within, opened, patiently
+from connectors.kafka.faults import RIGHTS, kafka_errors
 from events.errors import RunError
 
 At = tuple[str, int]
 """Topic and partition."""
+
+_POLL_S: Final = 0.1
+_ASK_S: Final = 1.0
 
 
 class Claim(NamedTuple):
@@ -51,54 +55,33 @@ def claim_of(text: str | None, offset: int) -> Claim | None:
     return Claim(words[1], int(words[2]), offset if words[3] == "closed" else None)
 
 
-def claims_of(connection: Connection, admin: AdminClient, group: str, places: Iterable[At]) -> dict[At, Claim]:
+def claims_of(connection: Connection, group: str, places: Iterable[At]) -> dict[At, Claim]:
     """The claims of the writer with this group, where it has any.
 
     Raises:
         RunError: the brokers do not answer, or the user may not ask them.
     """
-    found = {at: claim_of(text, offset) for at, (offset, text) in _kept(connection, admin, group, places).items()}
+    found = {at: claim_of(text, offset) for at, (offset, text) in _kept(connection, group, places).items()}
     return {at: claim for at, claim in found.items() if claim is not None}
 
 
-def committed(connection: Connection, admin: AdminClient, group: str, places: Iterable[At]) -> dict[At, int]:
+def committed(connection: Connection, group: str, places: Iterable[At]) -> dict[At, int]:
     """The offsets that a group has committed, where it has.
 
     Raises:
         RunError: the brokers do not answer, or the user may not ask them.
     """
-    return {at: offset for at, (offset, _) in _kept(connection, admin, group, places).items() if offset >= 0}
+    return {at: offset for at, (offset, _) in _kept(connection, group, places).items() if offset >= 0}
 
 
-def _kept(
-    connection: Connection, admin: AdminClient, group: str, places: Iterable[At]
-) -> dict[At, tuple[int, str | None]]:
-    """The offsets of a group, with what stands beside them; negative where there is none."""
-    asked = [TopicPartition(*at) for at in places]
-    if not asked:
-        return {}
-
-    def may_ask() -> None:
-        told = admin.describe_consumer_groups([group], request_timeout=REACH_S)
-        try:
-            told[group].result(REACH_S + 1)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-                raise
-
-    with kafka_errors(connection.servers, group=group, kind=RunError):
-        patiently(may_ask)  # a consumer without the right only waits
-        # Not by `admin`: where the coordinator is not ready, librdkafka 2.16 reads through a null pointer there.
-        consumer = opened(Consumer, connection, None, {"group.id": group})
-        try:
-            kept = patiently(lambda: consumer.committed(asked, REACH_S))
-        finally:
-            consumer.close()
-    return {(at.topic, at.partition): (at.offset, at.metadata) for at in kept}
-
-
-def claim(connection: Connection, admin: AdminClient, group: str, claims: Mapping[At, Claim]) -> None:
+def claim(connection: Connection, group: str, claims: Mapping[At, Claim], within_s: float = REACH_S) -> None:
     """Let the brokers keep these claims.
+
+    Args:
+        connection: where they are.
+        group: of the writer.
+        claims: by topic and partition.
+        within_s: how long brokers that do not answer are waited for.
 
     Raises:
         RunError: they do not answer, or the user may not.
@@ -107,14 +90,89 @@ def claim(connection: Connection, admin: AdminClient, group: str, claims: Mappin
         TopicPartition(topic, partition, made.begin if made.end is None else made.end, made.text)
         for (topic, partition), made in claims.items()
     ]
+    if offsets:
+        with _asking(connection, group, within_s) as asking:
+            asking.commit(offsets)
 
-    def ask() -> None:
-        told = admin.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=REACH_S
-        )
-        for at in told[group].result(REACH_S + 1).topic_partitions:
-            if at.error is not None:
-                raise KafkaException(at.error)
 
+def _kept(connection: Connection, group: str, places: Iterable[At]) -> dict[At, tuple[int, str | None]]:
+    """The offsets of a group, with what stands beside them; negative where there is none."""
+    asked = [TopicPartition(*at) for at in places]
+    if not asked:
+        return {}
+    with _asking(connection, group, REACH_S) as asking:
+        return {(at.topic, at.partition): (at.offset, at.metadata) for at in asking.committed(asked)}
+
+
+@contextmanager
+def _asking(connection: Connection, group: str, within_s: float) -> Iterator[_Asking]:
     with kafka_errors(connection.servers, group=group, kind=RunError):
-        patiently(ask)
+        asking = _Asking(connection, group, within_s)
+        try:
+            yield asking
+        finally:
+            close_within(asking.consumer, _POLL_S)
+
+
+class _Asking:
+    """A consumer that never joins its group, and asks the brokers for its offsets again and again while they are away."""
+
+    def __init__(self, connection: Connection, group: str, within_s: float) -> None:
+        self._within_s = within_s
+        self._answers = list[KafkaError | None]()
+        self.consumer = opened(Consumer, connection, None, {"group.id": group, "on_commit": self._answered})
+
+    def committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """What the group has committed there.
+
+        Raises:
+            KafkaException: the brokers do not answer, or the user may not ask them.
+        """
+
+        def ask() -> list[TopicPartition]:
+            told: list[TopicPartition] = self.consumer.committed(places, _ASK_S)
+            _check(_error_of(told))
+            return told
+
+        return patiently(ask, self._within_s, self._hear)
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """Commit for the group.
+
+        Raises:
+            KafkaException: the brokers do not answer, or the user may not.
+        """
+        ends_s = time.monotonic() + self._within_s
+
+        def ask() -> None:
+            self.consumer.commit(offsets=offsets, asynchronous=True)  # the other way has no limit to its waiting
+            while not self._answers:
+                self._hear()
+                if time.monotonic() > ends_s:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            _check(self._answers.pop())
+
+        patiently(ask, self._within_s, self._hear)
+
+    def _hear(self) -> None:
+        """Let the brokers speak; a consumer without a right to its group is told so here, and otherwise only waits.
+
+        Raises:
+            KafkaException: the user has none.
+        """
+        message = self.consumer.poll(_POLL_S)
+        error = None if message is None else message.error()
+        if error is not None and error.code() in RIGHTS:
+            _check(error)
+
+    def _answered(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
+        self._answers.append(error or _error_of(places))
+
+
+def _error_of(places: Sequence[TopicPartition]) -> KafkaError | None:
+    return next((at.error for at in places if at.error is not None), None)
+
+
+def _check(error: KafkaError | None) -> None:
+    if error is not None:
+        raise KafkaException(error)

@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from connectors.kafka.faults import Said, kafka_error, kafka_errors, options_error
+from connectors.kafka.faults import AWAY, Said, kafka_error, kafka_errors, options_error
 from events.errors import SettingsError
 
 REACH_S: Final = 8.0
 """How long brokers that do not answer are waited for before a run begins."""
+CLOSE_S: Final = 3.0
+"""How long they are waited for when something is closed."""
 _NEWS_S: Final = 2.0  # until all brokers know of a topic that was just made
 MESSAGE_BYTES: Final = 1_000_000
 """What a message may have where the topic's own limit may not be read; brokers allow a little more."""
@@ -133,6 +136,9 @@ def opened(
 ) -> _Client:
     """A client that connects by itself when it is used.
 
+    What brokers know of groups is not for an AdminClient to ask: librdkafka 2.16 aborts the process, or reads through a null
+    pointer, where the connection to the coordinator of a group breaks, or that is not ready, amid such a request.
+
     Args:
         kind: AdminClient, Producer or Consumer.
         connection: where to.
@@ -151,6 +157,15 @@ def opened(
         raise options_error(error.args[0], connection.options) from None
     except (TypeError, ValueError):
         raise SettingsError("kafka.options has a value of a type that librdkafka does not take") from None
+
+
+def close_within(consumer: Consumer, within_s: float = CLOSE_S) -> bool:
+    """Close a consumer; brokers that are away are waited for no longer than this. Whether it is closed."""
+    # librdkafka waits for what was committed, a minute where nobody answers, or longer; a stop must not
+    closing = Thread(target=consumer.close, daemon=True)
+    closing.start()
+    closing.join(within_s)
+    return not closing.is_alive()
 
 
 def connect_admin(connection: Connection, within_s: float = REACH_S) -> AdminClient:
@@ -239,20 +254,27 @@ def settings_of(
     return found
 
 
-def patiently(ask: Callable[[], Answer]) -> Answer:
-    """What `ask` returns, asked again while the brokers say that they are not ready yet, as after a start of theirs.
+def patiently(
+    ask: Callable[[], Answer], within_s: float = REACH_S, meanwhile: Callable[[], object] = lambda: time.sleep(0.1)
+) -> Answer:
+    """What `ask` returns, asked again while the brokers are away, or say that they are not ready yet, as after a start of theirs.
+
+    Args:
+        ask: asks them once.
+        within_s: from when on it is not asked again.
+        meanwhile: what is done before it is.
 
     Raises:
-        KafkaException: they say something else, or are not ready for too long.
+        KafkaException: they say something else, or are away or not ready for too long.
     """
-    ends_s = time.monotonic() + REACH_S
+    ends_s = time.monotonic() + within_s
     while True:
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in _SOON or time.monotonic() > ends_s:
+            if error.args[0].code() not in (*_SOON, *AWAY) or time.monotonic() > ends_s:
                 raise
-            time.sleep(0.1)
+        meanwhile()
 
 
 def _answer(connection: Connection, future: Future[Any]) -> Any:

@@ -17,7 +17,7 @@ from events.errors import RunError, TidewaxError
 
 PATIENCE_S: Final = 120.0
 """How long brokers may take nothing before a run stops."""
-STOPPING_S: Final = 15.0
+STOPPING_S: Final = 5.0
 """The same while the run is to stop."""
 OVERHEAD_BYTES: Final = 4_096
 """What a message may have beside its value: key, headers, and what frames it."""
@@ -156,8 +156,8 @@ class Delivery:
             str(kafka_error(self._servers, why)) if why is not None else f"Kafka at {self._servers} takes no messages."
         )
         raise RunError(
-            f"Nothing could be written to Kafka for {patience_s:.0f} s. {said} The run stops here, and goes on from its last "
-            "snapshot when it is started again."
+            f"Nothing could be written to Kafka for {patience_s:.0f} s. {said} {left:,} messages wait to be written; the same "
+            "command writes them, as the run goes on from its last snapshot."
         )
 
     def _too_large(self, topic: str, message: Message, size: int) -> RunError:

@@ -17,7 +17,7 @@ _LOGIN: Final = (
     KafkaError.UNSUPPORTED_SASL_MECHANISM,
     KafkaError.ILLEGAL_SASL_STATE,
 )
-_AWAY: Final = (
+AWAY: Final = (
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TIMED_OUT,
@@ -28,7 +28,7 @@ _AWAY: Final = (
     KafkaError.NETWORK_EXCEPTION,
 )
 _ABSENT: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
-_RIGHTS: Final = (
+RIGHTS: Final = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -107,13 +107,13 @@ def kafka_error(
         )
     if code == KafkaError._RESOLVE:
         return kind(f"{at} cannot be found: the name of a host is unknown. Check kafka.servers.")
-    if code in _AWAY:
+    if code in AWAY:
         return kind(
             f"{at} cannot be reached{_reason(error)}. See that the brokers run and that kafka.servers names them."
         )
     if code in _ABSENT:
         return kind(f"{at} has no topic {topic}. Make it with `tidewax topics create --apply`, or check kafka.prefix.")
-    if code in _RIGHTS:
+    if code in RIGHTS:
         what = f"topic {topic}" if code == KafkaError.TOPIC_AUTHORIZATION_FAILED else f"group {group}"
         what = "the cluster" if code == KafkaError.CLUSTER_AUTHORIZATION_FAILED else what
         need = right if code != KafkaError.GROUP_AUTHORIZATION_FAILED else "READ"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
 from connectors.kafka.claims import At, Claim, claim, claims_of
-from connectors.kafka.client import Connection
+from connectors.kafka.client import CLOSE_S, REACH_S, Connection
 from connectors.kafka.delivery import OVERHEAD_BYTES, Delivery
 from connectors.kafka.names import shard_of
 from connectors.kafka.newest import newest_message
@@ -38,7 +38,12 @@ _CLAIM_S: Final = 6 * 3600.0
 
 @dataclass
 class Shared:
-    """What the partitions of a sink share."""
+    """What the partitions of a sink share.
+
+    Attributes:
+        users: partitions that are open.
+        away: whether the brokers did not answer when a partition was closed; the others do not ask them again.
+    """
 
     connection: Connection
     admin: AdminClient
@@ -52,6 +57,7 @@ class Shared:
     own: Callable[[str], bool]
     make: Callable[[], Delivery]
     users: int = 0
+    away: bool = False
     _delivery: Delivery | None = field(default=None, repr=False)
 
     @property
@@ -141,12 +147,15 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
         """Say that the writer has ended, if it has done so in order; what it could not write is left to the resumed run."""
         if self._closed:
             return
-        self._closed = True
-        with suppress(Exception):  # the engine aborts the process if an exception comes from here
-            if not self._failed and not self._sent:
+        self._closed, shared = True, self._shared
+        try:
+            if not (self._failed or self._sent or shared.away):
                 ended = {at: made._replace(end=self._lanes[at[0]].end) for at, made in self._claims.items()}
-                self._claim(ended)
-        self._shared.release()
+                self._claim(ended, CLOSE_S)
+        except Exception:  # the engine aborts the process if one comes from here
+            shared.away = True
+        finally:
+            shared.release()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -193,7 +202,7 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
         places = {(topic, self._shard if shared.partitions[topic] > 1 else 0): topic for topic in topics}
         if not places:
             return self._lanes
-        claims = claims_of(to, shared.admin, shared.group, places)
+        claims = claims_of(to, shared.group, places)
         spans: dict[At, tuple[int, int]] = {}
         cut: set[str] = set()
         for at, (low, high) in ends_of(to, shared.admin, list(places)).items():
@@ -246,6 +255,6 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
     def _own(self, instrument: str) -> bool:
         return shard_of(instrument, self._shared.shards) == self._shard and self._shared.own(instrument)
 
-    def _claim(self, claims: Mapping[At, Claim]) -> None:
-        claim(self._shared.connection, self._shared.admin, self._shared.group, claims)
+    def _claim(self, claims: Mapping[At, Claim], within_s: float = REACH_S) -> None:
+        claim(self._shared.connection, self._shared.group, claims, within_s)
         self._claimed_s = time.monotonic()

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import Thread
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka.client import REACH_S, Connection, opened
-from connectors.kafka.faults import Said, kafka_error
+from connectors.kafka.client import CLOSE_S, REACH_S, Connection, close_within, opened
+from connectors.kafka.faults import RIGHTS, Said, kafka_error
 from events.errors import InputError
 
 _COUNT_S: Final = 30.0
-_CLOSE_S: Final = 5.0
 _AWAY_S: Final = 1.0
 _ASK_S: Final = 0.05
 _PASSING: Final = (
@@ -26,7 +24,6 @@ _PASSING: Final = (
     KafkaError._MAX_POLL_EXCEEDED,
 )
 """What is over when the brokers are there again."""
-_RIGHTS: Final = (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
 class Reader:
@@ -58,7 +55,7 @@ class Reader:
         try:
             self.low, self.high = self._reach()
         except BaseException:
-            self._consumer.close()
+            self.close()
             raise
         self._counted_s = time.monotonic()
 
@@ -127,12 +124,11 @@ class Reader:
         with suppress(KafkaException):  # tools show an older lag then, until the next time
             self._consumer.commit(offsets=[TopicPartition(self._topic, self._number, offset)], asynchronous=True)
 
-    def close(self) -> None:
-        """Close the connection, once the group knows what was committed; brokers that are away are not waited for long."""
-        # librdkafka waits for what was committed, a minute where nobody answers, or longer; a stop must not
-        closing = Thread(target=self._consumer.close, daemon=True)
-        closing.start()
-        closing.join(_CLOSE_S)
+    def close(self, within_s: float = CLOSE_S) -> bool:
+        """Close the connection, once the group knows what was committed; whether it is closed. Brokers that are away are waited
+        for no longer than this.
+        """
+        return close_within(self._consumer, within_s)
 
     def _reach(self) -> tuple[int, int]:
         """The offset of the oldest message, and that after the newest."""
@@ -212,5 +208,5 @@ class Reader:
         )
 
     def _committed(self, error: KafkaError | None, _: Sequence[TopicPartition]) -> None:
-        if error is not None and error.code() in _RIGHTS:
+        if error is not None and error.code() in RIGHTS:
             self._refused = error

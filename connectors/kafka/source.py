@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.kafka.client import Connection
+from connectors.kafka.client import CLOSE_S, Connection
 from connectors.kafka.foreign import ForeignTrades
 from connectors.kafka.health import KafkaHealth
 from connectors.kafka.parts import Part, apart, joined, parts_of
@@ -78,6 +78,7 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Frame], KafkaState]):
         stopping: set it to end the source; a run can go on later as if it had never stopped.
         behind: messages that wait to be read, by topic and partition.
         caught_up: the source partitions that have handed out what was there when they began.
+        away: whether the brokers did not answer when a partition was closed; the others do not wait for them again.
     """
 
     def __init__(self, connection: Connection, readings: Mapping[str, Reading], tail: bool = True) -> None:
@@ -85,6 +86,7 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Frame], KafkaState]):
         self.stopping = threading.Event()
         self.behind: dict[tuple[str, int], int] = {}
         self.caught_up: set[str] = set()
+        self.away = False
 
     def list_parts(self) -> list[str]:
         """One for each partition that is read."""
@@ -169,7 +171,8 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
         """Commit, and close the connection."""
         if self._safe > self._told:
             self._reader.commit(self._safe)
-        self._reader.close()
+        closed = self._reader.close(0.0 if self._source.away else CLOSE_S)
+        self._source.away = self._source.away or not closed
 
     def _items(self, messages: Sequence[Any]) -> Items:
         """The frames of messages, and the dead letters of those that cannot be read.

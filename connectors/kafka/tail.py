@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from connectors.kafka.claims import At
-from connectors.kafka.client import REACH_S, Connection, opened, patiently
+from connectors.kafka.client import Connection, close_within, opened, patiently
 from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.kafka.undecodable import Undecodable
 from connectors.kafka.wire import position_of
@@ -21,6 +21,7 @@ from events.schema import LEAVE, NEVER
 SILENT_S: Final = 30.0
 """How long brokers may send nothing while there is more."""
 _BATCH: Final = 500
+_ASK_S: Final = 2.0
 
 
 @dataclass
@@ -65,7 +66,7 @@ def scan(
         consumer.assign([TopicPartition(*at, spans[at][0]) for at in ends])
         return _read(connection.servers, consumer, ends, own, said)
     finally:
-        consumer.close()
+        close_within(consumer)
 
 
 def _read(
@@ -152,8 +153,11 @@ def ends_of(connection: Connection, admin: AdminClient, places: Collection[At]) 
     """
 
     def ask(end: OffsetSpec) -> dict[At, int]:
-        told = admin.list_offsets({TopicPartition(*at): end for at in places}, request_timeout=REACH_S)
-        return {(at.topic, at.partition): told[at].result(REACH_S + 1).offset for at in told}
+        told = admin.list_offsets({TopicPartition(*at): end for at in places}, request_timeout=_ASK_S)
+        found = {(at.topic, at.partition): told[at].result(_ASK_S + 1).offset for at in told}
+        if min(found.values(), default=0) < 0:  # a broker that has just gone or come is said to have given no offset
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return found
 
     with kafka_errors(connection.servers, kind=RunError):
         low = patiently(lambda: ask(OffsetSpec.earliest()))  # type: ignore[no-untyped-call]

@@ -202,7 +202,7 @@ def contents(connection: Connection, admin: AdminClient, partitions: Mapping[str
         RunError: the brokers do not answer, or the user may not ask after the group.
     """
     places = [(topic, place) for topic, count in partitions.items() for place in range(count)]
-    ends, read = ends_of(connection, admin, places), committed(connection, admin, connection.group, places)
+    ends, read = ends_of(connection, admin, places), committed(connection, connection.group, places)
     made: dict[str, Held] = {}
     for topic, count in partitions.items():
         mine = [(topic, place) for place in range(count)]

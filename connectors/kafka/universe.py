@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from connectors.kafka.client import REACH_S, Connection, opened
+from connectors.kafka.client import REACH_S, Connection, close_within, opened
 from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.tape import Universe
 from events.errors import InputError, RunError
@@ -208,7 +208,7 @@ def read_announcements(connection: Connection, topic: str, wait_s: float = 0.0) 
                     why = said.why or KafkaError(KafkaError._TIMED_OUT)
                     raise kafka_error(connection.servers, why, topic=topic, right="READ")
     finally:
-        consumer.close()
+        close_within(consumer)
     return tuple(found.values())
 
 
