@@ -16,8 +16,9 @@ from events.errors import RunError
 At = tuple[str, int]
 """Topic and partition."""
 
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.02
 _ASK_S: Final = 1.0
+_CLOSE_S: Final = 0.5
 
 
 class Claim(NamedTuple):
@@ -111,7 +112,7 @@ def _asking(connection: Connection, group: str, within_s: float) -> Iterator[_As
         try:
             yield asking
         finally:
-            close_within(asking.consumer, _POLL_S)
+            close_within(asking.consumer, _CLOSE_S)
 
 
 class _Asking:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,10 +73,10 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def deployed(made, broker, prefix, tmp_path):
-    """The trades in a market topic; makes its topics and a settings file."""
+def deploy_on(made, prefix, tmp_path):
+    """The trades in a market topic of a broker; makes its topics and a settings file."""
 
-    def deploy(**more):
+    def deploy(broker, **more):
         topics = make_topics(broker, prefix.rstrip("."), SHARDS)
         broker.create(topics.result("global"), 1)
         config = settings(tmp_path, broker.bootstrap, topics.prefix, **more)
@@ -83,6 +84,12 @@ def deployed(made, broker, prefix, tmp_path):
         return topics, config
 
     return deploy
+
+
+@pytest.fixture
+def deployed(deploy_on, broker):
+    """The same, on the broker that stays."""
+    return partial(deploy_on, broker)
 
 
 def ended(process, code=0):
@@ -203,6 +210,44 @@ def whole(made, live):
             return
         time.sleep(0.2)
     raise AssertionError(f"{found}, and not {wanted}")
+
+
+def begun(*at):
+    """Shards and what compares them, which hear signals."""
+    processes = [start(name, *at, "--metrics-port", 0) for name in ("live", "market")]
+    for process in processes:
+        said = process.stdout.readline()
+        while not said.startswith("metrics: "):
+            assert said, process.communicate()
+            said = process.stdout.readline()
+    return processes
+
+
+def test_stopped_while_the_broker_stands_still(made, deploy_on, own_broker, tmp_path):
+    """They end all the same, and nothing is lost."""
+    topics, config = deploy_on(own_broker)
+    at = ("--config", config, "--out", tmp_path / "live")
+    processes, ends_s = begun(*at), time.monotonic() + WITHIN_S
+    while not [*(tmp_path / "live" / MARKET).glob("segments/global.1m.arrows")]:
+        assert time.monotonic() < ends_s
+        assert all(process.poll() is None for process in processes), [one.communicate() for one in processes]
+        time.sleep(0.01)
+    own_broker.pause()
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        out, err = process.communicate(timeout=WITHIN_S)
+        assert process.returncode == int("Nothing could be written to Kafka" in err), out + err
+        assert "Traceback" not in err
+    own_broker.resume()
+    own_broker.wait()
+    processes = begun(*at)
+    whole(made, tmp_path / "live")
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+        ended(process)
+    same(made, tmp_path / "live")
+    check_told(own_broker, topics, made)
 
 
 def test_all_killed_again_and_again_and_stopped_at_last(made, deployed, broker, tmp_path):

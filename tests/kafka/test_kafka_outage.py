@@ -1,15 +1,19 @@
-"""Brokers that are away while a run stops: it ends all the same."""
+"""Brokers that are away while a run begins or stops: it goes on when they are back, or ends all the same."""
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Producer
+from test_kafka_sink_errors import bars, numbers, part, sink
 
+from connectors.kafka.claims import Claim, claim, claims_of
 from connectors.kafka.client import Connection
 from connectors.kafka.reader import Reader
 
 WITHIN_S = 30.0
+STARTED_S = 90.0
 pytestmark = pytest.mark.slow
 
 
@@ -47,3 +51,52 @@ def test_a_reader_that_is_closed_has_committed(own_broker, prefix):
     lines = own_broker.tool("kafka-consumer-groups", "--describe", "--group", prefix + "group").splitlines()
     (shown,) = [line.split() for line in lines if prefix + "topic" in line]
     assert shown[2:6] == ["0", "2", "3", "1"], "partition, offset of the group, end, lag"
+
+
+def test_claims_are_kept_by_brokers_that_come_back(own_broker, prefix):
+    own_broker.create(prefix + "topic", 2)
+    places = [(prefix + "topic", number) for number in range(2)]
+    mine = {at: Claim("run-1", 3 + number) for number, at in enumerate(places)}
+    to = Connection(own_broker.bootstrap)
+    own_broker.kill()
+    with ThreadPoolExecutor(1) as pool:
+        claiming = pool.submit(claim, to, prefix + "group", mine, STARTED_S)
+        own_broker.start()
+        claiming.result(STARTED_S)
+    assert claims_of(to, prefix + "group", places) == mine
+
+
+def test_a_writer_begins_though_the_broker_dies_meanwhile(own_broker, prefix, monkeypatch):
+    """Amid what it asks of its group: by an AdminClient, that could abort the process."""
+    monkeypatch.setattr("connectors.kafka.claims.REACH_S", STARTED_S)
+    own_broker.create(prefix + "bars", 1)
+    connected = sink(own_broker, prefix)
+    own_broker.kill()
+    with ThreadPoolExecutor(1) as pool:
+        beginning = pool.submit(connected.build_part, "kafka", "000", None)
+        own_broker.start()
+        writer = beginning.result(STARTED_S)
+    writer.write_batch([bars(0, 5)])
+    writer.snapshot()
+    writer.close()
+    assert numbers(own_broker, prefix) == list(range(5))
+
+
+@pytest.mark.parametrize("how", ["pause", "kill"])
+def test_a_writer_closes_though_the_brokers_do_not_answer(own_broker, prefix, how):
+    """What it claims stays open, so that the next start looks up what it wrote; a second partition does not ask again."""
+    own_broker.create(prefix + "bars", 2)
+    made = sink(own_broker, prefix)
+    parts = [made.build_part("kafka", name, None) for name in made.list_parts()]
+    writer = parts[made.part_fn("binance:BTC/USDT")]
+    writer.write_batch([bars(0, 5)])
+    states = [one.snapshot() for one in parts]
+    getattr(own_broker, how)()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: [one.close() for one in parts]).result(WITHIN_S)
+    own_broker.resume() if how == "pause" else own_broker.start()
+    again = part(own_broker, prefix, states[made.part_fn("binance:BTC/USDT")])
+    again.write_batch([bars(5, 5)])
+    again.snapshot()
+    again.close()
+    assert numbers(own_broker, prefix, partitions=2) == list(range(10))
