@@ -81,12 +81,13 @@ class MarketRun(KafkaRun):
         plan = plan_of_inputs(settings, inputs)
         check_compared(settings, plan)
         following, tally, stopping = Following(inputs.only(())), Tally(), threading.Event()
-        self.console, self.status = console, MarketStatus(following)
+        self.status = MarketStatus(following)
         self.metrics = RunMetrics(following, tally, plan.analysis_hash, settings.metrics.per_key)
         watchers: list[Watcher] = [tally, self.status]
         super().__init__(
             settings, inputs, directory, plan, following, stopping, watchers, store=store, until_end=until_end
         )
+        self.console = console
         self.header |= {"streams": list(self.streams)}
 
     @property
