@@ -48,6 +48,15 @@ def start_killed(
     return _python(KILLED, int(how), soon, rows, delay_s, within, *arguments, **more)
 
 
+def start_held(script: Path, *arguments: object, **more: str) -> subprocess.Popen[str]:
+    """A script that stops itself by SIGSTOP, once it has; SIGCONT lets it go on."""
+    process = _python(script, int(signal.SIGSTOP), *arguments, **more)
+    ended = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert ended is not None, process.pid
+    assert ended.si_code == os.CLD_STOPPED, process.communicate()
+    return process
+
+
 def killed(rows: int, *arguments: object, soon: int = 0, delay_s: float = 0.0, within: str = "") -> None:
     """Such a command, until it is dead of SIGKILL."""
     process = start_killed(signal.SIGKILL, rows, *arguments, soon=soon, delay_s=delay_s, within=within)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -135,5 +136,5 @@ def make_topics(broker, prefix: str, shards: int = SHARDS) -> None:
 
 def killed(where: str, times: int, *arguments: object) -> subprocess.CompletedProcess[str]:
     """`tidewax ingest` with these arguments, which kills itself there; it is waited for."""
-    line = [sys.executable, str(KILLED), where, str(times), "ingest", *map(str, arguments)]
+    line = [sys.executable, str(KILLED), str(int(signal.SIGKILL)), where, str(times), "ingest", *map(str, arguments)]
     return subprocess.run(line, env=environment(), text=True, capture_output=True, check=False, timeout=WITHIN_S)

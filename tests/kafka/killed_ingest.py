@@ -1,4 +1,4 @@
-"""`tidewax ingest` in a process that kills itself when it has come to a place so many times."""
+"""`tidewax ingest` in a process that signals itself when it has come to a place so many times: `SIGNAL WHERE TIMES ...`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PLACES: dict[str, tuple[type, str]] = {
 }
 
 
-def kill_at(where: str, times: int) -> None:
-    """Let the process die behind that call of it; `sent`: once the brokers have all of it."""
+def kill_at(how: signal.Signals, where: str, times: int) -> None:
+    """Let the process get a signal behind that call of it; `sent`: once the brokers have all of it."""
     kind, name = PLACES[where]
     called: Callable[..., Any] = getattr(kind, name)
     left = times
@@ -35,12 +35,12 @@ def kill_at(where: str, times: int) -> None:
         if left == 0:
             if where == "sent":
                 self._producer.flush(30)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), how)
         return out
 
     setattr(kind, name, counted)
 
 
 if __name__ == "__main__":
-    kill_at(sys.argv[1], int(sys.argv[2]))
-    main(sys.argv[3:])
+    kill_at(signal.Signals(int(sys.argv[1])), sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[4:])
