@@ -77,6 +77,13 @@ class Exchange(Section):
         description="Minutes between questions for the exchange's own klines, which bars are held against; 0 for never. What "
         "differs is reported, and repaired nowhere.",
     )
+    context: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+",
+        description="Address of the figures of fear and greed, which no exchange has, such as https://api.alternative.me/fng/: "
+        "JSON with a list `data` of `value` and `timestamp` in seconds. They make the stream context of every instrument.",
+    )
+    context_s: float = Field(3_600.0, ge=1, description="Seconds between questions for it.")
     universe: dict[str, Universe] = Field(
         {},
         description="Markets chosen by turnover, by exchange, such as {binance: {top: 50}}. Those of `symbols` are followed "

@@ -19,7 +19,7 @@ from config.loader import Resolved
 from connectors.exchange import VENUES, Options
 from events.errors import TidewaxError
 from flows.doctor_checks import Finding, disk, history, open_files, ports, versions, wanted_ports
-from flows.doctor_exchanges import NO_ANSWER, Patient
+from flows.doctor_exchanges import NO_ANSWER, Patient, context_figures
 from flows.doctor_store import store
 from flows.plan import Plan
 
@@ -65,7 +65,8 @@ async def _all(settings: Settings, out: Path, within_s: float) -> list[Finding]:
         for name, symbols in asked.items()
         if name in VENUES
     ]
-    found = await asyncio.gather(*local, *exchanges)
+    context = [context_figures(given.context, within_s)] if given.context else []
+    found = await asyncio.gather(*local, *exchanges, *context)
     return [finding for findings in found for finding in findings] + unknown
 
 

@@ -13,10 +13,12 @@ import ccxt
 
 from connectors.exchange import VENUES, Options
 from connectors.exchange.client import groups, kind_of, load_markets, make_client
+from connectors.exchange.context import asked as figures_at
+from connectors.exchange.context import opened
 from connectors.exchange.faults import AGAIN, REFUSALS, host, not_served, reason, refused, unexpected, wrong_clock
 from connectors.retry import Backoff
 from events.errors import InputError
-from events.times import SECOND_NS
+from events.times import SECOND_NS, iso
 from flows.doctor_checks import Finding, State
 
 _T = TypeVar("_T")
@@ -160,6 +162,16 @@ class Patient:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def context_figures(address: str, seconds: float) -> list[Finding]:
+    """Whether figures of fear and greed are served at an address."""
+    try:
+        async with opened(seconds) as session:
+            newest = (await figures_at(session, address))[-1]
+    except InputError as error:
+        return [Finding("fear and greed", "wrong", str(error))]
+    return [Finding("fear and greed", "ok", f"{newest.value:g} at {iso(newest.at_ns)}")]
 
 
 async def asked(exchange: str, client: Any, function: Callable[[], Awaitable[_T]]) -> _T:

@@ -107,7 +107,7 @@ def _what(run: FinishedRun, signal: Signal, score: Array) -> list[str]:
 
 def _market(run: FinishedRun, signal: Signal) -> list[str]:
     """What was known of the whole market, where the run compared its instruments."""
-    if not run.plan.compared:
+    if not run.plan.cross.compared:
         return []
     (row,) = market_before(run.path, run.plan, np.array([signal.ts]))
     return wrap(market_line(row), _WIDTH, subsequent_indent="  ")

@@ -125,16 +125,18 @@ def lend(bars: Frames, plan: Plan) -> Frames:
 
 def relate(bars: Frames, plan: Plan) -> Frames | None:
     """The closes of the reference, for each instrument that is compared with it; None where there is none to compare with."""
-    if not plan.followers:
+    if not plan.cross.followers:
         return None
     reference, lengths = plan.settings.beta.reference, dict(plan.timeframes)
     names = list(lengths)
-    heard = route("to_reference", bars, to_reference(reference, names, plan.open))
-    members = plan.named, plan.likes
-    identity = ["reference", reference, names, *members * plan.open]
+    heard = route("to_reference", bars, to_reference(reference, names, plan.cross.open))
+    members = plan.cross.named, plan.cross.likes
+    identity = ["reference", reference, names, *members * plan.cross.open]
     relay = staged(
         "reference",
-        lambda: OpenRelay(reference, lengths, *members) if plan.open else Relay(reference, plan.named, names),
+        lambda: (
+            OpenRelay(reference, lengths, *members) if plan.cross.open else Relay(reference, plan.cross.named, names)
+        ),
         identity,
         heard,
     )
@@ -143,7 +145,7 @@ def relate(bars: Frames, plan: Plan) -> Frames | None:
 
 def compare(bars: Frames, told: Frames | None, plan: Plan) -> dict[str, Frames]:
     """How each instrument moves with the reference, of which it is told the closes, by stream and timeframe."""
-    if told is None or not plan.followers:
+    if told is None or not plan.cross.followers:
         return {}
     return {
         f"beta.{name}": keyed(
@@ -160,18 +162,18 @@ def compare(bars: Frames, told: Frames | None, plan: Plan) -> dict[str, Frames]:
 
 def gather(bars: Frames, features: Iterable[Frames], plan: Plan) -> Frames | None:
     """The figures of all instruments together, under the key GLOBAL, and what each instrument gets of them; None of too few."""
-    if not plan.compared:
+    if not plan.cross.compared:
         return None
-    column = plan.analysis.index[AVERAGE] if plan.averaged else None
+    column = plan.analysis.index[AVERAGE] if plan.cross.averaged else None
     heard = route("to_market", merge("market_in", bars, *features), to_market(column))
-    reference, named = plan.settings.beta.reference, tuple(sorted(plan.named))
-    identity = ["together", named, reference, plan.averaged, *plan.likes * plan.open]
+    reference, named = plan.settings.beta.reference, tuple(sorted(plan.cross.named))
+    identity = ["together", named, reference, plan.cross.averaged, *plan.cross.likes * plan.cross.open]
     together = staged(
         "together",
         lambda: (
-            OpenMarket(named, plan.likes, reference, plan.averaged)
-            if plan.open
-            else MarketStage(named, reference, plan.averaged)
+            OpenMarket(named, plan.cross.likes, reference, plan.cross.averaged)
+            if plan.cross.open
+            else MarketStage(named, reference, plan.cross.averaged)
         ),
         identity,
         heard,
@@ -184,8 +186,8 @@ def build(market: Frames, plan: Plan) -> Frames:
     comes with what sources give, and goes past the intake.
     """
     told = None
-    if plan.cross == "apart":
-        told, market = part("cross", market, *plan.told)
+    if plan.cross.where == "apart":
+        told, market = part("cross", market, *plan.cross.told)
     bars = enter(market, plan)
     if CHECKS not in plan.feeds:
         return conclude(bars, plan, told=told)
@@ -223,7 +225,7 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False, told: Frames | Non
     """
     names = [name for name, _ in plan.timeframes]
     features = study(bars, plan, () if studied else names)
-    here = plan.cross == "here"
+    here = plan.cross.where == "here"
     beside = watch(bars, plan) | compare(bars, relate(bars, plan) if here else told, plan)
     base = f"bars.{names[0]}"
     given = (plan.confluence, plan.analysis, plan.rule, ATR, plan.electorate.joined)
@@ -239,11 +241,11 @@ def conclude(bars: Frames, plan: Plan, studied: bool = False, told: Frames | Non
     )
     rates = (pick("rates", bars, RATES),) if plan.funding else ()
     together = gather(bars, features.values(), plan) if here else None
-    asked = (plan.signals, plan.funding, plan.preloaded, plan.compared)
+    asked = (plan.signals, plan.funding, plan.preloaded, plan.cross.compared)
     taken = Signals(*asked).streams
     scores = pick("scores", confluence, *taken)
     market = together if here else told
-    earlier = (pick("market_rows", market, EARLIER),) if market is not None and plan.compared else ()
+    earlier = (pick("market_rows", market, EARLIER),) if market is not None and plan.cross.compared else ()
     signals = keyed("signals", Signals, asked, taken, scores, *rates, *earlier)
     shown = () if together is None else (together,)
     made = merge("all", bars, *features.values(), *beside.values(), confluence, *shown, signals)

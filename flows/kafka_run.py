@@ -99,7 +99,7 @@ class KafkaRun(Backtest):
         store: Path | None,
         until_end: bool = False,
     ) -> None:
-        if plan.cross == "apart":
+        if plan.cross.where == "apart":
             check_written(settings, plan)
         super().__init__(settings, inputs, directory, plan=plan)
         self.following, self.stopping, self.watchers = following, stopping, watchers
@@ -117,7 +117,7 @@ class KafkaRun(Backtest):
 
     def flow(self) -> Dataflow:
         """The flow, with all sinks."""
-        told = self.plan.told if self.plan.cross == "apart" else {}
+        told = self.plan.cross.told if self.plan.cross.where == "apart" else {}
         source = self.inputs.source(told, tail=not self.until_end)
         source.stopping = self.stopping
         passing: list[Callable[[Items], Items]] = [
@@ -156,7 +156,7 @@ def check_written(settings: Settings, plan: Plan) -> None:
     Raises:
         SettingsError: they do not.
     """
-    needed = ["bars", *["features"] * plan.averaged] if plan.told else []
+    needed = ["bars", *["features"] * plan.cross.averaged] if plan.cross.told else []
     if lacking := [kind for kind in needed if kind not in settings.kafka.results]:
         raise SettingsError(
             f"kafka.results lacks {' and '.join(lacking)}, of which `tidewax market` makes what instruments are told of each "

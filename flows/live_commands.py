@@ -110,9 +110,9 @@ def _live_on_kafka(
             "command goes on",
             soft_wrap=True,
         )
-        if shards.plan.cross == "nowhere":
+        if shards.plan.cross.where == "nowhere":
             console.print("kafka.market is false: no bitcoin beta, and no figures of all instruments", soft_wrap=True)
-        elif shards.plan.told:
+        elif shards.plan.cross.told:
             console.print(
                 "scores wait for what `tidewax market` tells of other instruments: it runs once beside all shards",
                 soft_wrap=True,

@@ -94,7 +94,7 @@ class MarketRun(KafkaRun):
     def streams(self) -> dict[str, Stream]:
         """All that the run directory gets: the figures of all instruments, and how the run fared."""
         own = (ComponentStatus.stream, DeadLetter.stream)
-        return {**self.plan.together, **{name: self.plan.streams[name] for name in own}}
+        return {**self.plan.cross.together, **{name: self.plan.streams[name] for name in own}}
 
     def source(self) -> KafkaSource:
         """Bars of all shards, averages among their features, and who takes part where instruments come and go."""
@@ -102,11 +102,14 @@ class MarketRun(KafkaRun):
         bars = _columns(plan, *(f"bars.{name}" for name, _ in plan.timeframes))
         common = Reading(inputs.topics.result("bars"), inputs.shards, inputs.partitions, bars, others=True)
         readings = {"bars": common}
-        if plan.averaged:
+        if plan.cross.averaged:
             averages = _columns(plan, AVERAGED)
             readings["features"] = common._replace(topic=inputs.topics.result("features"), streams=averages)
-        if plan.open:
-            places, members = {shard_of(name, inputs.shards) for name in plan.likes}, {MEMBERS: MARKET_STREAMS[MEMBERS]}
+        if plan.cross.open:
+            places, members = (
+                {shard_of(name, inputs.shards) for name in plan.cross.likes},
+                {MEMBERS: MARKET_STREAMS[MEMBERS]},
+            )
             said = common._replace(topic=inputs.topics.market, partitions=tuple(sorted(places)), streams=members)
             readings[MEMBERS_PART] = said
         source = KafkaSource(inputs.connection, readings, tail=not self.until_end)
@@ -119,7 +122,7 @@ class MarketRun(KafkaRun):
         run = id_of(WRITER, plan.analysis_hash) if self.store is None else identity_of(self.store)
         return KafkaSink(
             connection_of(self.settings),
-            cross_routes(self.inputs.topics, plan.told | plan.together, TOGETHER),
+            cross_routes(self.inputs.topics, plan.cross.told | plan.cross.together, TOGETHER),
             writer=WRITER,
             run=run,
             wire=wanted.wire,
@@ -207,7 +210,7 @@ def check_compared(settings: Settings, plan: Plan) -> None:
     """
     if not settings.kafka.market:
         raise SettingsError("kafka.market is false: shards of these settings do not ask to be compared")
-    if not plan.told:
+    if not plan.cross.told:
         raise SettingsError(
             f"there is nothing to compare: {plan.settings.beta.reference} (beta.reference) is not among the instruments, "
             f"and figures of all together need at least {LEAST_KEYS} of them"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from config.problems import dotted
 from config.settings import ONLY_TRADES, THETA_BASE, Settings
@@ -16,22 +16,21 @@ from connectors.tape import Recording
 from events.errors import SettingsError
 from events.feeds import BESIDE, BOOKS, CHECKS, MEMBERS, PRELOAD, RATES, TRADES, UNIVERSE
 from events.identity import analysis_hash, is_among
-from events.rows import GAP_ROW, MARKET_ROW, confluence_row, feature_row
+from events.rows import GAP_ROW, confluence_row, feature_row
 from events.streams import Columns, Stream, base_streams
 from events.times import SECOND_NS, timeframe_ns
 from flows.calibration import read_table
+from flows.comparison import Comparison, Cross
 from flows.plugin_faults import plugin_faults
 from flows.plugins import Plugins, load_plugins, stored_plugins
 from flows.voters import Electorate
 from operators.analysis import Analysis, completed
 from operators.ballot import BesideFeatures
 from operators.beta import BETA_COLUMNS, BETA_SCORES
-from operators.broadcast import CLOSE_ROW
 from operators.confluence import GATES, ConfluenceSettings
 from operators.dimensions import SCORES, UNBLENDED, Score
 from operators.indicators import Indicator, builtin_indicator, talib_indicator
-from operators.market import AVERAGE, AVERAGED, EARLIER, TOGETHER
-from operators.market_kernels import LEAST_KEYS
+from operators.market import AVERAGE
 from operators.microstructure.book import BOOK_GAPS, BookSettings
 from operators.microstructure.micro import MICRO_COLUMNS, micro_streams
 from operators.microstructure.part import INPUTS, MicroSettings
@@ -42,9 +41,6 @@ from operators.signals import SignalSettings
 
 Origin = Inputs | Recording | LiveSource | KafkaInputs
 """Where the market data of a run comes from."""
-
-Cross = Literal["here", "apart", "nowhere"]
-"""Where instruments are compared with each other: in the graph itself, in that of `flows.market`, or in none."""
 
 EXCHANGE_LATENESS_S: Final = 2.0
 """Allowed lateness of trades of exchanges that do not number them, and of what is beside trades, if the settings do not say; not of
@@ -68,9 +64,10 @@ class Plan:
             it, rather than missing.
         instruments: those of the run that are known before it begins; what compares instruments takes them alone, unless `feeds`
             say who joins and leaves.
-        cross: where they are compared; changes no result, but where it is nowhere.
+        cross: where they are compared.
 
     Attributes:
+        cross: what is compared.
         settings: with all decided that hangs on the feeds.
         lateness_ns: by how much rows may be out of order, per stream.
         punctual: the instruments whose trades come in order in any case, as their source has put them in the order of their ids.
@@ -90,10 +87,11 @@ class Plan:
         instruments: Collection[str] = (),
         cross: Cross = "here",
     ) -> None:
-        self._plugins, self.cross = plugins, cross
+        self._plugins = plugins
         self.sequenced, self.feeds, self.instruments = sequenced, feeds, tuple(instruments)
         self.lacking = dict(sorted((lacking or {}).items()))
         self.settings = settings.for_feeds(feeds, self.instruments, self.lacking)
+        self.cross = Comparison(self.settings, feeds, self.instruments, cross)
         self.timeframes = settings.bars.lengths
         self.max_fill = settings.bars.max_fill
         in_order = (
@@ -135,16 +133,6 @@ class Plan:
         """Price steps by instrument, where the settings say them."""
         return tuple((name, one.tick) for name, one in sorted(self.settings.instruments.items()))
 
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The instruments of the run, without the names that stand for those that come and go."""
-        return tuple(name for name in self.instruments if not name.endswith("*"))
-
-    @property
-    def likes(self) -> tuple[str, ...]:
-        """The names that stand for those that come and go."""
-        return tuple(name for name in self.instruments if name.endswith("*"))
-
     @cached_property
     def micro(self) -> MicroSettings:
         """Parameters of microstructure."""
@@ -166,48 +154,10 @@ class Plan:
             preloaded=self.preloaded,
         )
 
-    @cached_property
-    def followers(self) -> tuple[str, ...]:
-        """The instruments to which bitcoin beta applies: all but the reference, where that is among them, or may join them; with
-        the names that stand for those that come and go, where it is known who they are.
-        """
-        reference, instruments = self.settings.beta.reference, self.instruments if self.open else self.named
-        off = self.cross == "nowhere" or "bitcoin_beta" in self.settings.dimensions.disabled
-        if off or not is_among(reference, instruments):
-            return ()
-        return tuple(sorted(name for name in instruments if name != reference))
-
     @property
     def links(self) -> dict[str, str]:
         """The perpetual whose streams a spot market has."""
         return self.settings.links(self.instruments)
-
-    @property
-    def open(self) -> bool:
-        """Whether instruments join and leave, and it is said when (`members`)."""
-        return MEMBERS in self.feeds
-
-    @cached_property
-    def compared(self) -> bool:
-        """Whether there are figures of the whole market: of fewer instruments they would say nothing."""
-        return self.cross != "nowhere" and (self.open or len(self.named) >= LEAST_KEYS)
-
-    @cached_property
-    def averaged(self) -> bool:
-        """Whether these figures have averages to hold closes against."""
-        return self.compared and AVERAGED.removeprefix("features.") in dict(self.timeframes)
-
-    @cached_property
-    def told(self) -> dict[str, Columns]:
-        """The streams in which instruments are told of others."""
-        names = [f"reference.{name}" for name, _ in self.timeframes] if self.followers else []
-        references = {name: Columns(name, CLOSE_ROW) for name in names}
-        return references | ({EARLIER: Columns(EARLIER, MARKET_ROW)} if self.compared else {})
-
-    @cached_property
-    def together(self) -> dict[str, Columns]:
-        """The stream of the figures of all instruments together, if there are any."""
-        return {TOGETHER: Columns(TOGETHER, MARKET_ROW)} if self.compared else {}
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -245,10 +195,10 @@ class Plan:
         names = tuple(name for name, _ in self.timeframes)
         told = tuple(name for name, length in self.timeframes if len(micro_streams(name, length, self.micro)) > 1)
         micro = [BesideFeatures("micro", MICRO_COLUMNS, MICRO_SCORES, told)] if told else []
-        beta = [BesideFeatures("beta", BETA_COLUMNS, BETA_SCORES, names)] if self.followers else []
+        beta = [BesideFeatures("beta", BETA_COLUMNS, BETA_SCORES, names)] if self.cross.followers else []
         own = (*SCORES, *self.plugins.scores)
         given = (self.feeds, self.lacking, self.instruments)
-        return Electorate(self.settings, *given, own, (*micro, *beta), self.followers)
+        return Electorate(self.settings, *given, own, (*micro, *beta), self.cross.followers)
 
     @property
     def scores(self) -> tuple[Score, ...]:
@@ -277,7 +227,7 @@ class Plan:
             voting = {score.column for score in self.scores}
             ruled = [column for column in self.rule.columns if column not in voting] if self.rule else []
             return Analysis(
-                completed(indicators, self.scores, (*NEEDED, *ruled, *[AVERAGE] * self.averaged)), self.scores
+                completed(indicators, self.scores, (*NEEDED, *ruled, *[AVERAGE] * self.cross.averaged)), self.scores
             )
         except ValueError as error:
             raise SettingsError(f"indicators: {error}") from None
@@ -286,7 +236,7 @@ class Plan:
     def confluence(self) -> ConfluenceSettings:
         """Parameters of the score."""
         settings = self.settings.confluence
-        reference = {self.settings.beta.reference} if self.followers else set()
+        reference = {self.settings.beta.reference} if self.cross.followers else set()
         return ConfluenceSettings(
             timeframes=tuple((name, length, settings.blend.get(name, 0.0)) for name, length in self.timeframes),
             dimensions=self.dimensions,
@@ -358,8 +308,8 @@ class Plan:
         others = {name: stream for name, stream in base.items() if name not in bars}
         if BOOKS in self.feeds:
             others[BOOK_GAPS] = Columns(BOOK_GAPS, GAP_ROW)
-        if self.cross == "here":
-            confluence |= self.together
+        if self.cross.where == "here":
+            confluence |= self.cross.together
         return bars | features | confluence | others
 
 

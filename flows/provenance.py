@@ -59,5 +59,5 @@ def run_header(settings: Settings, inputs: Origin, plan: Plan) -> dict[str, Any]
         "fingerprint": inputs.fingerprint,
         "plugins": plan.plugins.described(),
         "streams": list(plan.streams),
-        "cross": plan.cross,
+        "cross": plan.cross.where,
     }

@@ -25,7 +25,7 @@ from connectors.live import LiveSource, universe_of
 from connectors.tape import Tape
 from connectors.tape.upkeep import Task, Upkeep
 from events.errors import RunError, SettingsError, TidewaxError
-from events.feeds import CHECKS
+from events.feeds import CHECKS, CONTEXT
 from events.identity import like
 from flows.engine import run_flow
 from flows.history_needed import required_bars
@@ -74,6 +74,8 @@ class Recorder:
             beside=streams_beside(settings),
             poll_s=given.poll_s,
             reconcile_s=given.reconcile * 60,
+            context=given.context,
+            context_s=given.context_s,
         )
         cache = directory.path / MARKETS if given.cache is None else Path(given.cache)
         source = ExchangeSource(given.symbols, options, given.addresses, cache, largest_of(settings))
@@ -215,7 +217,7 @@ def streams_beside(settings: Settings) -> tuple[str, ...]:
     """
     given = settings.exchange
     named = chosen(given.feeds, instruments_of(settings))
-    return (*named, CHECKS) if given.reconcile else named
+    return (*named, *[CONTEXT] * (given.context is not None), *[CHECKS] * bool(given.reconcile))
 
 
 def exchanges_of(instruments: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -125,7 +125,7 @@ def _entries(directory: Path, plan: Plan, key: str) -> dict[str, Any]:
     scored = ~np.isnan(reach)
     farthest = int(np.nanargmax(reach)) if scored.any() else None
     blocked = {gate: int((wanted & (rows["gates"][:, k] == 0)).sum()) for k, gate in enumerate(GATES)}
-    if plan.compared and market_of(directory) is not None:
+    if plan.cross.compared and market_of(directory) is not None:
         blocked["market"] = int(np.count_nonzero(shut_by_market(directory, plan, rows)))
     return {
         "base_bars": len(rows),

@@ -41,7 +41,7 @@ def market_before(directory: Path, plan: Plan, times: Array) -> Array:
         RunError: the file is missing or of other settings.
     """
     nothing = missing(MARKET_ROW)
-    home = market_of(directory) if plan.compared else None
+    home = market_of(directory) if plan.cross.compared else None
     rows = read_stream(home, Columns(TOGETHER, MARKET_ROW), GLOBAL) if home is not None else nothing[:0]
     known = np.append(nothing, rows)
     place = np.searchsorted(rows["available_at"], times, side="left")
@@ -53,7 +53,7 @@ def market_before(directory: Path, plan: Plan, times: Array) -> Array:
 def shut_by_market(directory: Path, plan: Plan, scores: Array) -> Array:
     """On which confluence rows the regime of the market kept a long from beginning."""
     named = plan.signals.shut_markets
-    if not named or not plan.compared:
+    if not named or not plan.cross.compared:
         return np.zeros(len(scores), np.bool_)
     codes = [code for code, name in MARKET_REGIME_NAMES.items() if name in named]
     regimes = market_before(directory, plan, scores["available_at"])["market_regime"]

@@ -123,6 +123,7 @@ def _introduce(exchange: Exchange, console: Console) -> None:
     console.print(
         f"Truth and faults: {exchange.url}/_simulator. Listed: {', '.join(exchange.instruments)}", soft_wrap=True
     )
+    console.print(f"Fear and greed: {exchange.context}", soft_wrap=True)
     for venue in exchange.venues:
         for client in VENUES[venue]:
             config = json.dumps(exchange.config(client))

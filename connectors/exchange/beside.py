@@ -23,6 +23,7 @@ from connectors.exchange.channels import (
     Channel,
 )
 from connectors.exchange.client import groups, guard, kind_of, make_client
+from connectors.exchange.context import Context
 from connectors.exchange.direct_quotes import READERS, DirectQuotes, Quote
 from connectors.exchange.frames import Other
 from connectors.exchange.heartbeats import proven_until
@@ -31,7 +32,7 @@ from connectors.exchange.offers import offered
 from connectors.exchange.polls import POLLED, Polls
 from connectors.exchange.readings import ERRORS, Readings, Told, malformed, told
 from connectors.exchange.taps import Tap
-from events.feeds import BOOKS, CHECKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
+from events.feeds import BOOKS, CHECKS, CONTEXT, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
 from events.frames import control
 from events.schema import HOLE, NEVER, RECONNECT
 from events.times import SECOND_NS
@@ -106,6 +107,8 @@ class Beside:
         for line in self._all():
             if line.stream in POLLED[feed.exchange]:
                 tasks.create_task(self.polls.run(line))
+        if lines := self.of(CONTEXT):
+            tasks.create_task(Context(feed).run(lines))
 
     def beat(self) -> None:
         """Hand out what waited for room, and send heartbeats past boundaries that are proven."""
@@ -168,9 +171,11 @@ class Beside:
     def _line(self, one: Instrument, stream: str) -> Line:
         feed = self._feed
         untimed = _UNTIMED.get((feed.exchange, kind_of(one.symbol)), frozenset())
-        line = Line(one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed | {CHECKS})
+        line = Line(
+            one, stream, feed.queue, feed.options.queue // _SHARE, proven=stream not in untimed | {CHECKS, CONTEXT}
+        )
         line.newest_ns, line.promised_ns = self._seen.get((one.key, stream), (NEVER, NEVER))
-        line.ready = stream not in POLLED[feed.exchange]
+        line.ready = stream not in POLLED[feed.exchange] | {CONTEXT}
         return line
 
     def _subscribe(self, kind: str, known: frozenset[str]) -> None:

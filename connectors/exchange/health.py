@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from events.feeds import BOOKS, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
+from events.feeds import BOOKS, CONTEXT, LONG_SHORT, OPEN_INTEREST, TICKERS, TOPS
 from events.frames import Frame
 from events.records import ALL, ComponentStatus, State
 from events.schema import NEVER
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 COMPONENTS: Final = ComponentStatus.stream
 NOT_YET: Final = "it is not connected yet"
-NATURAL_S: Final = {BOOKS: 10.0, TOPS: 10.0, TICKERS: 60.0, OPEN_INTEREST: 300.0, LONG_SHORT: 300.0}
+NATURAL_S: Final = {
+    BOOKS: 10.0,
+    TOPS: 10.0,
+    TICKERS: 60.0,
+    OPEN_INTEREST: 300.0,
+    LONG_SHORT: 300.0,
+    CONTEXT: 86_400.0,
+}
 """Seconds in which something new of a stream should come. Source: file 01 section 4."""
 UNPROVEN: Final = 3
 """After so many audits that should have come, what is known of an instrument is old."""

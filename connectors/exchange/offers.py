@@ -7,7 +7,19 @@ from typing import Final
 
 from connectors.exchange.client import kind_of
 from events.errors import InputError
-from events.feeds import BESIDE, BOOKS, CHECKS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, RATES, TICKERS, TOPS, TRADES
+from events.feeds import (
+    BESIDE,
+    BOOKS,
+    CHECKS,
+    CONTEXT,
+    LIQUIDATIONS,
+    LONG_SHORT,
+    OPEN_INTEREST,
+    RATES,
+    TICKERS,
+    TOPS,
+    TRADES,
+)
 
 ALL: Final = "all"
 """In place of names of streams: every one that one of the instruments has."""
@@ -26,13 +38,14 @@ OFFERED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
 
 
 def offered(instrument: str) -> frozenset[str]:
-    """The streams beside trades that an instrument (`exchange:symbol`) has; klines to check its bars by it has on every venue.
+    """The streams beside trades that an instrument (`exchange:symbol`) has. On every venue it has klines to check its bars by, and
+    context figures, which are of none.
 
     >>> sorted(offered("kraken:BTC/USD"))
-    ['book', 'check.1m', 'ticker', 'top']
+    ['book', 'check.1m', 'context', 'ticker', 'top']
     """
     exchange, _, symbol = instrument.partition(":")
-    return OFFERED.get(exchange, {}).get(kind_of(symbol), frozenset()) | {CHECKS}
+    return OFFERED.get(exchange, {}).get(kind_of(symbol), frozenset()) | {CHECKS, CONTEXT}
 
 
 def chosen(wanted: Sequence[str], instruments: Iterable[str]) -> tuple[str, ...]:

@@ -27,10 +27,13 @@ class Options:
             stands for an exchange, whose time may be its own.
         preload: (timeframe, bars), the base first, of the klines that come before an instrument's first trade; empty for a
             preload that says that there are none, None for no preload.
-        beside: the streams beside trades, names of `events.feeds.BESIDE`, and CHECKS; an instrument has those that it is offered.
+        beside: the streams beside trades, names of `events.feeds.BESIDE`, CHECKS and CONTEXT; an instrument has those that it is
+            offered.
         book_rows: rows of books that wait to be handed out before updates are dropped.
         poll_s: how often REST is asked for samples that the venue does not push.
         reconcile_s: how often it is asked for the closed klines that bars are held against.
+        context: address of figures of fear and greed.
+        context_s: how often it is asked.
         void_after_s: so long after a boundary joins are told to do without an instrument of which nothing is known up to it.
         down_after_s: a feed that should push and has not for so long is down.
     """
@@ -52,6 +55,8 @@ class Options:
     book_rows: int = 500_000
     poll_s: float = 60.0
     reconcile_s: float = 300.0
+    context: str | None = None
+    context_s: float = 3600.0
 
     def clock_limit_s(self, address: str | None) -> float:
         """How far the clock may be off at the exchange, or at the server at `address` that stands for it.

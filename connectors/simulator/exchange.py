@@ -14,6 +14,7 @@ from aiohttp import web
 from connectors.simulator.admin import Admin
 from connectors.simulator.binance import Binance
 from connectors.simulator.capture import read_capture
+from connectors.simulator.context import PATH, Context
 from connectors.simulator.faults import EVENTS
 from connectors.simulator.kraken import Kraken
 from connectors.simulator.listings import DEFAULT_INSTRUMENTS, VENUES
@@ -138,6 +139,11 @@ class Exchange:
         """`http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def context(self) -> str:
+        """The address of the figures of fear and greed."""
+        return self.url + PATH
+
     def config(self, client: str) -> dict[str, Any]:
         """What `ccxt.pro`'s class of that id is constructed with, to talk to this server alone.
 
@@ -247,6 +253,7 @@ class Exchange:
         app = web.Application()
         for venue in self.venues.values():
             venue.add_routes(app.router)
+        Context(self._world).add_routes(app.router)
         Admin(self._world, self.venues, self._fault, self._advance, self._published).add_routes(app.router)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()

@@ -55,6 +55,13 @@ def long_share(ledger: Ledger, seed: int, time_ns: int) -> float:
     return min(max(0.55 + 0.06 * _wave(ledger, "long", seed, time_ns, 2 * HOUR_NS), 0.2), 0.8)
 
 
+def fear_greed(seed: int, day: int) -> int:
+    """The figure of fear and greed of a day since 1970, from 0 to 100: it goes up and down over weeks."""
+    week, part = divmod(day, 7)
+    before, after = (_normal(seed, "fear and greed", number) for number in (week, week + 1))
+    return round(min(max(50.0 + 20.0 * (before + (after - before) * part / 7), 0.0), 100.0))
+
+
 def _wave(ledger: Ledger, name: str, seed: int, time_ns: int, every_ns: int) -> float:
     """A line through a normal number every so many ns."""
     k, rest = divmod(time_ns, every_ns)

@@ -152,7 +152,8 @@ def test_tickers_of_okx(market_data):
     assert len(kept) > 3
 
     def enough(rows):
-        return len(rows.get(("okx:BTC/USDT", "ticker"), ())) == len(kept)
+        counts = [len(rows.get(("okx:BTC/USDT", stream), ())) for stream in ("ticker", "top")]
+        return counts == [len(kept), len(frames)]
 
     rows = handed_out(session, "/ws/v5/public", sent, "okx", ["BTC/USDT"], ("top", "ticker"), enough)
     found = rows["okx:BTC/USDT", "ticker"]

@@ -18,6 +18,7 @@ from simulator_clients import (
     unified,
 )
 
+from connectors.simulator.quotes import fear_greed
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 pytestmark = pytest.mark.usefixtures("loopback_only")
@@ -239,3 +240,20 @@ def test_wrong_requests_get_the_errors_of_binance(market, path, query, status, c
         assert (await get_json(market, path, **query))["code"] == code
 
     asyncio.run(run())
+
+
+def test_fear_and_greed_is_told_as_the_site_does_newest_first(market):
+    async def run():
+        three, one = [await get_json(market, "/fng/", **given) for given in ({"limit": 3}, {})]
+        wrong, _, _ = await get(market, "/fng/", limit="x")
+        return three, one, wrong
+
+    three, one, wrong = asyncio.run(run())
+    today = market.now_ns // DAY_NS
+    days = [int(figure["timestamp"]) * SECOND_NS // DAY_NS for figure in three["data"]]
+    assert days == [today, today - 1, today - 2]
+    assert [int(figure["value"]) for figure in three["data"]] == [fear_greed(1, day) for day in days]
+    assert one["data"] == three["data"][:1]
+    assert wrong == 400
+    values = [fear_greed(1, day) for day in range(2_000)]
+    assert (min(values) >= 0, max(values) <= 100, len(set(values)) > 50) == (True, True, True)

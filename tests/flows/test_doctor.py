@@ -63,6 +63,16 @@ def test_where_nothing_is_wrong_every_check_is_ok_and_nothing_is_left_behind(exc
     exchange.wait_connections(0)
 
 
+def test_the_address_of_fear_and_greed_is_tried(exchange, tmp_path):
+    symbols = {"binance": ["BTC/USDT"]}
+    state, said = findings(exchange, tmp_path, symbols, context=exchange.context)["fear and greed"]
+    assert state == "ok"
+    assert 0 <= float(said.split()[0]) <= 100
+    state, said = findings(exchange, tmp_path, symbols, context=exchange.url + "/api/v3/time")["fear and greed"]
+    assert state == "wrong"
+    assert "(exchange.context) serves no figures of fear and greed" in said
+
+
 @pytest.mark.parametrize(("skew_s", "how"), [(90.0, "90 s behind"), (-90.0, "90 s ahead of")])
 def test_a_clock_that_is_far_off_is_wrong(exchange, tmp_path, skew_s, how):
     exchange.fault("clock-skew", skew_s)

@@ -13,17 +13,18 @@ from commands import called, start
 from live_bench import MINUTE, PATIENT, Bench, Heard, market
 
 from connectors.simulator.exchange import Exchange
+from connectors.simulator.quotes import fear_greed
 from connectors.tape import Recording, Tape, TapeSource, Universe
 from connectors.watch import WatchSink
 from events.feeds import FEEDS, PRELOAD, TRADES
 from events.schema import FOREVER, HOLE, NEVER, RECONNECT, VOID
-from events.times import MINUTE_NS, SECOND_NS
+from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from flows.engine import dataflow, run_flow
 from flows.graph import build_live
 from flows.verify import verify
 
 SPOT, SWAP, KRAKEN = "binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD"
-QUOTES = {"top", "ticker"}
+QUOTES = {"top", "ticker", "context"}
 HAS = {
     SPOT: QUOTES,
     SWAP: QUOTES | {"funding", "open_interest", "long_short", "liquidations"},
@@ -34,6 +35,7 @@ SETTINGS = """
 exchange:
   feeds: [trades, top, ticker, funding, open_interest, long_short, liquidations]
   addresses: {{binance: "{address}", kraken: "{address}"}}
+  context: "http://{address}/fng/"
   poll_s: 5
   preload: 0
 bars: {{time: [1m, 5m]}}
@@ -100,7 +102,9 @@ def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path
         process.communicate()
         before = counts(tape)
         process = start("live", *HAS, "--config", config, "--out", run, "--workers", 2)
-        again = {at for at in wanted if at[1] not in ("long_short", "funding")}  # those have news every few minutes
+        again = {
+            at for at in wanted if at[1] not in ("long_short", "funding", "context")
+        }  # those have news every few minutes
         wait(process, lambda: all(counts(tape)[at] > before[at] for at in again), "no news")
         wait(process, lambda: exchange.now_ns > begin + 80 * SECOND_NS, "the market stands still")
         wait(process, lambda: all(promises(tape)[at] > boundary for at in wanted), lambda: promises(tape))
@@ -129,6 +133,10 @@ def test_killed_and_restarted_nothing_comes_twice_and_a_replay_is_equal(tmp_path
     ]
     assert sorted(lacking) == sorted((key, name) for key in (SPOT, KRAKEN) for name in STREAMS - QUOTES)
     assert all(promised[at] > boundary for at in wanted), promised
+    for key in HAS:
+        (figure,) = rows[key, "context"]
+        assert figure["value"] == fear_greed(5, int(figure["ts_event"]) // DAY_NS)
+        assert figure["available_at"] == min(figure["ts_event"] + HOUR_NS, figure["ts_recv"])
     assert len({*rows[SWAP, "liquidations"]["liq_id"].tolist()}) == len(rows[SWAP, "liquidations"])
     holes = [
         said[["since", "until", "reason"]].tolist()

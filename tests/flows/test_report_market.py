@@ -75,7 +75,7 @@ def test_the_gate_of_the_market_is_counted_and_keeps_longs_out(run):
 
 def test_of_few_instruments_nothing_is_compared(run):
     plan = run.plan
-    assert plan.compared
+    assert plan.cross.compared
     assert set(run.keys) == set(KEYS)
     assert plan.electorate.why_not(KEYS[1], "bitcoin_beta") == "it is the reference"
     assert read_run(run.path)["rows"]["beta.1m"].keys() == set(KEYS)

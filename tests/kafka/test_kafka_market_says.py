@@ -70,9 +70,9 @@ def test_who_takes_part_is_read_where_it_is_said(deployed):
 def test_shards_are_told_what_it_tells_and_have_the_same_analysis(deployed):
     settings, inputs, directory = deployed(BTC, *OTHERS)
     run, shard = MarketRun(settings, inputs, directory, store=None), plan_of_inputs(settings, inputs.only([1]))
-    assert (run.plan.cross, shard.cross) == ("here", "apart")
+    assert (run.plan.cross.where, shard.cross.where) == ("here", "apart")
     assert run.plan.analysis_hash == shard.analysis_hash
-    assert list(inputs.only([1]).source(shard.told).readings["cross"].streams) == list(run.plan.told)
+    assert list(inputs.only([1]).source(shard.cross.told).readings["cross"].streams) == list(run.plan.cross.told)
     assert "global.1m" not in shard.streams
 
 

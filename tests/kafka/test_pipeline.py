@@ -31,11 +31,20 @@ exchange:
   addresses: {{binance: "{address}", kraken: "{address}"}}
   preload: 200
 bars: {{time: [1m, 5m]}}
-confluence: {{theta: 5.0, blend: {{1m: 0.7, 5m: 0.3}}}}
-signals: {{tf: 1m}}
+confluence: {{blend: {{1m: 0.7, 5m: 0.3}}}}
+signals: {{tf: 1m, rule: dice}}
+plugins: {{files: [dice.py]}}
 dimensions: {{weights: {{bitcoin_beta: 0.2}}}}
 run: {{epoch_s: 0.2, status_s: 0}}
 kafka: {{servers: "{servers}", prefix: "{prefix}", group: "{prefix}"}}
+"""
+RULE = """
+import numpy as np
+from tidewax import rule
+
+@rule(needs=("close",))
+def dice(close):
+    return np.round(close * 100.0) % 3 - 1  # there are signals whatever the market does
 """
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
@@ -92,6 +101,7 @@ def test_all_of_it_is_once_and_the_same_whatever_is_killed(tmp_path, own_broker,
     at = ("--config", config, "--out", tmp_path / "live")
     with Exchange(INSTRUMENTS, seed=5, speed=6, activity=5, history_days=1.2) as exchange:
         address = exchange.url.removeprefix("http://")
+        (tmp_path / "dice.py").write_text(RULE)
         config.write_text(SETTINGS.format(address=address, servers=broker.bootstrap, prefix=topics.prefix))
         ingest = ("--config", config, "--out", tmp_path / "ingest")
         first = killed("queued", r.randrange(30, 200), *ingest)

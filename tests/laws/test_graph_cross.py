@@ -146,7 +146,7 @@ def apart(frames, parts=6, seed=0, crash=0.0, plan=APART, shards=SHARDS):
                     one, keys = flows[place], shards[place]
                     given[place] = min(given[place] + int(r.integers(1, 3)), parts)
                     data = {key: frames[key][: cuts[key][given[place] - 1]] for key in keys}
-                    data["cross"] = market.topic.of(keys, *plan.told)
+                    data["cross"] = market.topic.of(keys, *plan.cross.told)
                 per = int(r.integers(1, 40))
                 batches = 1 + sum(map(len, data.values())) // per // parts
                 try:
@@ -160,7 +160,7 @@ def apart(frames, parts=6, seed=0, crash=0.0, plan=APART, shards=SHARDS):
     assert not set().union(*(one.topic.faults for one in (*flows, market))), "a restart made other rows"
     written = [*chain.from_iterable(one.topic.frames for one in flows), *market.topic.frames]
     return {
-        key: together(f for f in written if f.instrument == key and f.name not in plan.told)
+        key: together(f for f in written if f.instrument == key and f.name not in plan.cross.told)
         for key in {*frames, GLOBAL}
     }
 
