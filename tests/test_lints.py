@@ -20,6 +20,10 @@ VECTOR_MATHS = set(
     sum nansum cumsum nancumsum prod cumprod mean nanmean average std nanstd var nanvar dot vdot inner matmul einsum
     convolve correlate median percentile quantile trapezoid""".split()  # noqa: SIM905
 )
+OF_COORDINATORS = {
+    f"{verb}_consumer_group{noun}"
+    for verb, noun in [("list", "s"), ("describe", "s"), ("delete", "s"), ("list", "_offsets"), ("alter", "_offsets")]
+}
 ARRAY_METHODS = {"sum", "mean", "std", "var", "cumsum", "prod", "cumprod", "dot", "trace"}
 
 
@@ -67,3 +71,9 @@ def test_cores_do_not_import_clocks():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {"time", "datetime", "random"} & set(names), path
+
+
+def test_no_admin_client_of_kafka_asks_coordinators_of_groups():
+    """librdkafka aborts the process where their connection breaks amid that."""
+    for path in sorted((ROOT / "connectors").rglob("*.py")) + sorted((ROOT / "flows").rglob("*.py")):
+        assert not [found for found in calls(path) if found[2] in OF_COORDINATORS], path
