@@ -14,7 +14,7 @@ KEPT: Final = Path(__file__).resolve().parent.parent / ".cache" / "soak"
 PAGE: Final = """# The long runs
 
 Measured on {when}, on {machine}: {runs} runs under faults of exchanges, which
-took {minutes} minutes, and {others} of `tidewax live`. `make soak` makes ten seeds of each fault, and then
+took {minutes} minutes, {others} of `tidewax live` and {chains} on Kafka. `make soak` makes ten seeds of each fault, and then
 this page. Seconds are those of a machine that has other work, too.
 
 ## The exchange source under faults
@@ -50,6 +50,16 @@ interruption, and `tidewax verify` finds bars, features, confluence and signals 
 ([test_live.py](../tests/flows/test_live.py)).
 
 {live}
+
+## The chain on Kafka, killed
+
+A local exchange, `tidewax ingest`, a broker of one node, `tidewax live` with four shards in two processes, `tidewax market`.
+All four processes are killed with SIGKILL, the shards amid their writes and in other halves each time; then, while all run, the
+broker is stopped and started again, and stands still for half a minute. In the end, the market topic says what the tape says,
+`tidewax verify` finds the shards equal to a replay of the tape, with bitcoin beta and the figures of the whole market, and each
+row and signal of the tables is in the topics of results once ([test_pipeline.py](../tests/kafka/test_pipeline.py)).
+
+{kafka}
 """
 _SUMS: Final = {
     "trades": "trades",
@@ -90,11 +100,11 @@ def page(folder: Path = KEPT) -> str:
     Raises:
         FileNotFoundError: nothing was.
     """
-    faults, books, live = (
+    faults, books, live, kafka = (
         [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}_*"))]
-        for kind in ("faults", "books", "live")
+        for kind in ("faults", "books", "live", "kafka")
     )
-    if not faults and not books and not live:
+    if not (faults or books or live or kafka):
         raise FileNotFoundError(f"{folder} has no rows: run `make soak` first")
     return PAGE.format(
         when=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -102,12 +112,11 @@ def page(folder: Path = KEPT) -> str:
         runs=len(faults) + len(books),
         minutes=round(sum(row["seconds"] for row in (*faults, *books)) / 60),
         others=len(live),
+        chains=len(kafka),
         faults=summed(faults, _SUMS),
         books=summed(books, _OF_BOOKS),
-        live=table(
-            ("run", "trades on the tape", "rows compared", "different", "seconds"),
-            [(row["name"], row["trades"], row["rows"], row["different"], round(row["seconds"])) for row in live],
-        ),
+        live=listed(live),
+        kafka=listed(kafka),
     )
 
 
@@ -120,6 +129,14 @@ def summed(rows: Iterable[dict[str, Any]], sums: dict[str, str]) -> str:
         (name, len(some), *(round(sum(row[key] for row in some)) for key in sums)) for name, some in by_name.items()
     ]
     return table(("fault", "seeds", *sums.values()), lines)
+
+
+def listed(rows: Iterable[dict[str, Any]]) -> str:
+    """Rows as a table with a line for each run."""
+    return table(
+        ("run", "trades on the tape", "rows compared", "different", "seconds"),
+        [(row["name"], row["trades"], row["rows"], row["different"], round(row["seconds"])) for row in rows],
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

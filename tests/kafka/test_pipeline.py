@@ -16,6 +16,7 @@ import pytest
 from commands import called, command, start, start_killed
 from ingest_bench import differing, killed, of_tape, of_topic
 from shards_bench import SHARDS, WITHIN_S, check_results, make_topics, told
+from soak_rows import keep
 
 from connectors.kafka.names import shard_of
 from connectors.simulator.exchange import Exchange
@@ -92,10 +93,10 @@ def until_grown(live, processes, bars):
 
 
 def test_all_of_it_is_once_and_the_same_whatever_is_killed(tmp_path, own_broker, prefix):
-    broker = own_broker
+    broker, began_s = own_broker, time.monotonic()
     topics = make_topics(broker, prefix.rstrip("."))
     broker.create(topics.result("global"), 1)
-    r, kills, config = random.Random(7), 20 if SOAK else 3, tmp_path / "live.yaml"
+    r, kills, config = random.Random(7), 21 if SOAK else 3, tmp_path / "live.yaml"
     assert len({shard_of(key, SHARDS) for key in INSTRUMENTS}) >= SHARDS - 1, "any two shards have an instrument"
     halves = ["0,2", "1,3"]
     at = ("--config", config, "--out", tmp_path / "live")
@@ -152,3 +153,6 @@ def test_all_of_it_is_once_and_the_same_whatever_is_killed(tmp_path, own_broker,
     assert {*rows["micro.1m"]} == {*INSTRUMENTS}
     assert sum(rows["signals"].values()) > 0
     check_results(broker, topics, tmp_path / "live")
+    trades = sum(told(tmp_path / "again")["trades"].values())
+    row = {"trades": trades, "rows": verdict.rows, "different": len(verdict.differences)}
+    keep("kafka", f"{kills - 1} kills of each", 7, row | {"seconds": time.monotonic() - began_s})
