@@ -218,7 +218,8 @@ class Beside:
         if channel.alive_ns <= channel.failure[0]:
             return
         for line in ours:
-            since = channel.lost_ns if channel.lost_ns != NEVER else line.promised_ns
+            before = max(self._seen.get((line.one.key, line.stream), (NEVER, NEVER)))  # what an earlier run knew
+            since = channel.lost_ns if channel.lost_ns != NEVER else before
             if line.stream == LIQUIDATIONS and channel.subscription.quiet and since != NEVER:
                 said = control(HOLE, since, since, max(since, now), RECONNECT)
                 feed.queue.append((line.one.key, Other(line.stream, control=said)))

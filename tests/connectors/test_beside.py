@@ -190,6 +190,24 @@ def test_of_a_mute_connection_nothing_is_promised_and_it_is_made_anew():
     assert holes[0]["since"][0] <= since + SECOND_NS < holes[0]["until"][0]
 
 
+@pytest.mark.parametrize(("newest_s", "promised_s"), [(None, None), (-9, None), (-9, -5), (-3, -5)])
+def test_what_was_liquidated_since_an_earlier_run_knew_it_is_said_to_be_missing(newest_s, promised_s):
+    """Whether it had promised anything of it or not; a run that begins knows nothing of before."""
+
+    async def run(exchange):
+        at = [NEVER if s is None else exchange.now_ns + s * SECOND_NS for s in (newest_s, promised_s)]
+        seen = {} if newest_s is None else {(SWAP, "liquidations"): tuple(at)}
+        async with beside_of(
+            "binance", [symbol(SWAP)], ("liquidations",), exchange.url, timed=True, grid_s=1.0, seen=seen
+        ) as feed:
+            await until(lambda: promised(feed, SWAP, "liquidations"), "no promise")
+            return at, [item.control for _, item in feed.queue if len(item.control)]
+
+    with market() as exchange:
+        at, holes = asyncio.run(run(exchange))
+    assert [hole["since"][0] for hole in holes] == ([] if newest_s is None else [max(at)])
+
+
 def test_while_too_much_waits_only_the_newest_state_is_kept():
     async def run(exchange):
         async with beside_of("binance", [symbol(SPOT)], ("top",), exchange.url, timed=True, queue=20) as feed:
