@@ -57,7 +57,7 @@ def show(config: Config = None) -> None:
     to, kafka = connection_of(settings), settings.kafka
     admin = connect_admin(to)
     there = found(to, admin, specs(Topics(kafka.prefix), kafka.shards, kafka.results, kafka.market))
-    held = contents(to, admin, {one.spec.name: one.partitions for one in there if one.partitions})
+    held = contents(to, {one.spec.name: one.partitions for one in there if one.partitions})
     table = narrow_table(f"topics at {to.servers}", "topic", "partitions", "replicas", "messages", "unread", "keeps")
     for one in there:
         if not one.partitions:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka.client import REACH_S, Connection, close_within, opened, patiently
+from connectors.kafka.client import Connection, Within, at_start, close_within, opened, patiently
 from connectors.kafka.faults import RIGHTS, kafka_errors
 from events.errors import RunError
 
@@ -56,13 +56,13 @@ def claim_of(text: str | None, offset: int) -> Claim | None:
     return Claim(words[1], int(words[2]), offset if words[3] == "closed" else None)
 
 
-def claims_of(connection: Connection, group: str, places: Iterable[At]) -> dict[At, Claim]:
+def claims_of(connection: Connection, group: str, places: Iterable[At], within: Within = at_start) -> dict[At, Claim]:
     """The claims of the writer with this group, where it has any.
 
     Raises:
         RunError: the brokers do not answer, or the user may not ask them.
     """
-    found = {at: claim_of(text, offset) for at, (offset, text) in _kept(connection, group, places).items()}
+    found = {at: claim_of(text, offset) for at, (offset, text) in _kept(connection, group, places, within).items()}
     return {at: claim for at, claim in found.items() if claim is not None}
 
 
@@ -72,17 +72,17 @@ def committed(connection: Connection, group: str, places: Iterable[At]) -> dict[
     Raises:
         RunError: the brokers do not answer, or the user may not ask them.
     """
-    return {at: offset for at, (offset, _) in _kept(connection, group, places).items() if offset >= 0}
+    return {at: offset for at, (offset, _) in _kept(connection, group, places, at_start).items() if offset >= 0}
 
 
-def claim(connection: Connection, group: str, claims: Mapping[At, Claim], within_s: float = REACH_S) -> None:
+def claim(connection: Connection, group: str, claims: Mapping[At, Claim], within: Within = at_start) -> None:
     """Let the brokers keep these claims.
 
     Args:
         connection: where they are.
         group: of the writer.
         claims: by topic and partition.
-        within_s: how long brokers that do not answer are waited for.
+        within: how long brokers that do not answer are waited for.
 
     Raises:
         RunError: they do not answer, or the user may not.
@@ -92,23 +92,23 @@ def claim(connection: Connection, group: str, claims: Mapping[At, Claim], within
         for (topic, partition), made in claims.items()
     ]
     if offsets:
-        with _asking(connection, group, within_s) as asking:
+        with _asking(connection, group, within) as asking:
             asking.commit(offsets)
 
 
-def _kept(connection: Connection, group: str, places: Iterable[At]) -> dict[At, tuple[int, str | None]]:
+def _kept(connection: Connection, group: str, places: Iterable[At], within: Within) -> dict[At, tuple[int, str | None]]:
     """The offsets of a group, with what stands beside them; negative where there is none."""
     asked = [TopicPartition(*at) for at in places]
     if not asked:
         return {}
-    with _asking(connection, group, REACH_S) as asking:
+    with _asking(connection, group, within) as asking:
         return {(at.topic, at.partition): (at.offset, at.metadata) for at in asking.committed(asked)}
 
 
 @contextmanager
-def _asking(connection: Connection, group: str, within_s: float) -> Iterator[_Asking]:
+def _asking(connection: Connection, group: str, within: Within) -> Iterator[_Asking]:
     with kafka_errors(connection.servers, group=group, kind=RunError):
-        asking = _Asking(connection, group, within_s)
+        asking = _Asking(connection, group, within)
         try:
             yield asking
         finally:
@@ -118,8 +118,8 @@ def _asking(connection: Connection, group: str, within_s: float) -> Iterator[_As
 class _Asking:
     """A consumer that never joins its group, and asks the brokers for its offsets again and again while they are away."""
 
-    def __init__(self, connection: Connection, group: str, within_s: float) -> None:
-        self._within_s = within_s
+    def __init__(self, connection: Connection, group: str, within: Within) -> None:
+        self._within = within
         self._answers = list[KafkaError | None]()
         self.consumer = opened(Consumer, connection, None, {"group.id": group, "on_commit": self._answered})
 
@@ -135,7 +135,7 @@ class _Asking:
             _check(_error_of(told))
             return told
 
-        return patiently(ask, self._within_s, self._hear)
+        return patiently(ask, self._within, self._hear)
 
     def commit(self, offsets: list[TopicPartition]) -> None:
         """Commit for the group.
@@ -143,17 +143,17 @@ class _Asking:
         Raises:
             KafkaException: the brokers do not answer, or the user may not.
         """
-        ends_s = time.monotonic() + self._within_s
+        began_s = time.monotonic()
 
         def ask() -> None:
             self.consumer.commit(offsets=offsets, asynchronous=True)  # the other way has no limit to its waiting
             while not self._answers:
                 self._hear()
-                if time.monotonic() > ends_s:
+                if time.monotonic() - began_s > self._within():
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             _check(self._answers.pop())
 
-        patiently(ask, self._within_s, self._hear)
+        patiently(ask, self._within, self._hear)
 
     def _hear(self) -> None:
         """Let the brokers speak; a consumer without a right to its group is told so here, and otherwise only waits.

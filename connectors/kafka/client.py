@@ -29,6 +29,8 @@ _silent.addHandler(logging.NullHandler())
 _silent.propagate = False  # a library's lines on the terminal are of no use to anybody, and who knows what is in them
 
 Answer = TypeVar("Answer")
+Within = Callable[[], float]
+"""For how many seconds brokers that do not answer are waited for; asked again and again, as a run that is to stop waits less."""
 _Client = TypeVar("_Client", AdminClient, Producer, Consumer)
 
 _SOON: Final = (
@@ -41,6 +43,9 @@ _SOON: Final = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._NOENT,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._WAIT_COORD,
 )
 """What brokers say that have not caught up with each other yet."""
 _COMMON: Final[dict[str, Any]] = {
@@ -254,25 +259,30 @@ def settings_of(
     return found
 
 
+def at_start() -> float:
+    """How long brokers are waited for before a run begins, in seconds."""
+    return REACH_S
+
+
 def patiently(
-    ask: Callable[[], Answer], within_s: float = REACH_S, meanwhile: Callable[[], object] = lambda: time.sleep(0.1)
+    ask: Callable[[], Answer], within: Within = at_start, meanwhile: Callable[[], object] = lambda: time.sleep(0.1)
 ) -> Answer:
     """What `ask` returns, asked again while the brokers are away, or say that they are not ready yet, as after a start of theirs.
 
     Args:
         ask: asks them once.
-        within_s: from when on it is not asked again.
+        within: from when on it is not asked again.
         meanwhile: what is done before it is.
 
     Raises:
         KafkaException: they say something else, or are away or not ready for too long.
     """
-    ends_s = time.monotonic() + within_s
+    began_s = time.monotonic()
     while True:
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in (*_SOON, *AWAY) or time.monotonic() > ends_s:
+            if error.args[0].code() not in (*_SOON, *AWAY) or time.monotonic() - began_s > within():
                 raise
         meanwhile()
 

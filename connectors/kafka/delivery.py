@@ -54,6 +54,11 @@ class Delivery:
         self._produce: Any = self._producer.produce
         self._left, self._moved_s = -1, 0.0  # how many messages waited when they last became fewer, and when that was
 
+    @property
+    def patience_s(self) -> float:
+        """How long brokers may take nothing by now, in seconds."""
+        return min(self._patience_s, STOPPING_S) if self._stopping.is_set() else self._patience_s
+
     def send(self, topic: str, partition: int, message: Message, delivered: Delivered) -> None:
         """Hand over a message; waits while the queue is full. `delivered` hears of it later, when something is polled.
 
@@ -148,7 +153,7 @@ class Delivery:
         if left != self._left:
             self._left, self._moved_s = left, now_s
             return
-        patience_s = min(self._patience_s, STOPPING_S) if self._stopping.is_set() else self._patience_s
+        patience_s = self.patience_s
         if now_s - self._moved_s < patience_s:
             return
         why = self._said.why

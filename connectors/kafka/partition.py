@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import KafkaError
-from confluent_kafka.admin import AdminClient
 
 from connectors.kafka.claims import At, Claim, claim, claims_of
-from connectors.kafka.client import CLOSE_S, REACH_S, Connection
+from connectors.kafka.client import CLOSE_S, REACH_S, Connection, Within
 from connectors.kafka.delivery import OVERHEAD_BYTES, Delivery
 from connectors.kafka.names import shard_of
 from connectors.kafka.newest import newest_message
@@ -46,7 +45,6 @@ class Shared:
     """
 
     connection: Connection
-    admin: AdminClient
     routes: Mapping[str, Route]
     wire: str
     group: str
@@ -137,7 +135,7 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
                 self._write_newest()
                 self._delivery.settle()
             if time.monotonic() - self._claimed_s > _CLAIM_S:
-                self._claim(self._claims)
+                self._claim(self._claims, self._within)
         self._sent = False
         left_out = {topic: _LEFT_OUT for topic in self._offsets if topic not in self._shared.topics}
         offsets = left_out | {topic: lane.end for topic, lane in self._lanes.items()}
@@ -151,7 +149,7 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
         try:
             if not (self._failed or self._sent or shared.away):
                 ended = {at: made._replace(end=self._lanes[at[0]].end) for at, made in self._claims.items()}
-                self._claim(ended, CLOSE_S)
+                self._claim(ended, lambda: CLOSE_S)
         except Exception:  # the engine aborts the process if one comes from here
             shared.away = True
         finally:
@@ -202,10 +200,10 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
         places = {(topic, self._shard if shared.partitions[topic] > 1 else 0): topic for topic in topics}
         if not places:
             return self._lanes
-        claims = claims_of(to, shared.group, places)
+        claims = claims_of(to, shared.group, places, self._within)
         spans: dict[At, tuple[int, int]] = {}
         cut: set[str] = set()
-        for at, (low, high) in ends_of(to, shared.admin, list(places)).items():
+        for at, (low, high) in ends_of(to, list(places), self._within).items():
             claimed = claims.get(at)
             begin = self._begin(at, claimed, high)
             spans[at] = (max(begin, low), high if claimed is None or claimed.end is None else claimed.end)
@@ -213,8 +211,8 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
                 cut.add(at[0])
             self._claims[at] = Claim(shared.run, begin if claimed is None else claimed.begin)
             self._lanes[at[0]] = Lane(at[1], max(begin, high), self._delivery)
-        self._claim(self._claims)
-        for where, written in scan(to, shared.group, spans, self._own).items():
+        self._claim(self._claims, self._within)
+        for where, written in scan(to, shared.group, spans, self._own, self._within).items():
             if where[1] in shared.routes:
                 standing = self._standings.setdefault(where, Standing())
                 topic = shared.routes[where[1]].topic
@@ -255,6 +253,10 @@ class KafkaPartition(StatefulSinkPartition[Frame, SinkState]):
     def _own(self, instrument: str) -> bool:
         return shard_of(instrument, self._shared.shards) == self._shard and self._shared.own(instrument)
 
-    def _claim(self, claims: Mapping[At, Claim], within_s: float = REACH_S) -> None:
-        claim(self._shared.connection, self._shared.group, claims, within_s)
+    def _within(self) -> float:
+        # an instrument may be the first of its shard, or a topic new, in the middle of a run that waits for its brokers
+        return max(REACH_S, self._delivery.patience_s)
+
+    def _claim(self, claims: Mapping[At, Claim], within: Within) -> None:
+        claim(self._shared.connection, self._shared.group, claims, within)
         self._claimed_s = time.monotonic()

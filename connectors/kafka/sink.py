@@ -80,7 +80,6 @@ class KafkaSink(FixedPartitionedSink[Frame, SinkState]):
         }
         self._shared = Shared(
             connection,
-            admin,
             dict(routes),
             wire,
             f"{connection.group}.{writer}",

@@ -5,21 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from connectors.kafka.claims import At
-from connectors.kafka.client import Connection, close_within, opened, patiently
+from connectors.kafka.client import Connection, Within, at_start, close_within, opened, patiently
 from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.kafka.undecodable import Undecodable
 from connectors.kafka.wire import position_of
 from events.errors import RunError
 from events.schema import LEAVE, NEVER
 
-SILENT_S: Final = 30.0
-"""How long brokers may send nothing while there is more."""
 _BATCH: Final = 500
 _ASK_S: Final = 2.0
 
@@ -44,7 +42,11 @@ class Written:
 
 
 def scan(
-    connection: Connection, group: str, spans: Mapping[At, tuple[int, int]], own: Callable[[str], bool]
+    connection: Connection,
+    group: str,
+    spans: Mapping[At, tuple[int, int]],
+    own: Callable[[str], bool],
+    within: Within,
 ) -> dict[tuple[str, str], Written]:
     """What was written in spans of offsets, by instrument and stream.
 
@@ -53,6 +55,7 @@ def scan(
         group: the consumer group of the reader, which commits nothing.
         spans: offsets, from and up to, of each partition; those behind are not looked at.
         own: whether the messages of an instrument are to be looked at; others write to the partition too.
+        within: how long brokers may send nothing while there is more.
 
     Raises:
         RunError: the brokers do not answer, or rows are missing in what they have.
@@ -64,13 +67,13 @@ def scan(
     consumer = opened(Consumer, connection, said, {"group.id": group, "enable.partition.eof": True})
     try:
         consumer.assign([TopicPartition(*at, spans[at][0]) for at in ends])
-        return _read(connection.servers, consumer, ends, own, said)
+        return _read(connection.servers, consumer, ends, own, said, within)
     finally:
         close_within(consumer)
 
 
 def _read(
-    servers: str, consumer: Consumer, ends: dict[At, int], own: Callable[[str], bool], said: Said
+    servers: str, consumer: Consumer, ends: dict[At, int], own: Callable[[str], bool], said: Said, within: Within
 ) -> dict[tuple[str, str], Written]:
     """What partitions have up to these offsets."""
     found: dict[tuple[str, str], Written] = {}
@@ -79,7 +82,7 @@ def _read(
         messages = consumer.consume(_BATCH, 0.05)
         if messages:
             moved_s = time.monotonic()
-        elif said.final or time.monotonic() - moved_s > SILENT_S:
+        elif said.final or time.monotonic() - moved_s > within():
             topics = " and ".join(sorted({topic for topic, _ in ends}))
             why = "" if said.why is None else f" {kafka_error(servers, said.why)}"
             raise RunError(
@@ -145,21 +148,24 @@ def missing(topic: str, instrument: str, stream: str, rows: int, first: int | No
     )
 
 
-def ends_of(connection: Connection, admin: AdminClient, places: Collection[At]) -> dict[At, tuple[int, int]]:
+def ends_of(connection: Connection, places: Collection[At], within: Within = at_start) -> dict[At, tuple[int, int]]:
     """The first offset that each partition still has, and the one behind its last.
 
     Raises:
         RunError: the brokers do not answer.
     """
+    # an AdminClient hears for a minute that nobody leads the partitions, once brokers have been away
+    consumer = opened(Consumer, connection, None, {"isolation.level": "read_uncommitted"})
 
-    def ask(end: OffsetSpec) -> dict[At, int]:
-        told = admin.list_offsets({TopicPartition(*at): end for at in places}, request_timeout=_ASK_S)
-        found = {(at.topic, at.partition): told[at].result(_ASK_S + 1).offset for at in told}
-        if min(found.values(), default=0) < 0:  # a broker that has just gone or come is said to have given no offset
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    def ask(at: At) -> tuple[int, int]:
+        low, high = consumer.get_watermark_offsets(TopicPartition(*at), timeout=_ASK_S)
+        return low, high
+
+    found: dict[At, tuple[int, int]] = {}
+    try:
+        for at in places:
+            with kafka_errors(connection.servers, topic=at[0], right="READ", kind=RunError):
+                found[at] = patiently(partial(ask, at), within)
         return found
-
-    with kafka_errors(connection.servers, kind=RunError):
-        low = patiently(lambda: ask(OffsetSpec.earliest()))  # type: ignore[no-untyped-call]
-        high = patiently(lambda: ask(OffsetSpec.latest()))  # type: ignore[no-untyped-call]
-    return {at: (low[at], high[at]) for at in places}
+    finally:
+        close_within(consumer)

@@ -190,19 +190,18 @@ class Held(NamedTuple):
     unread: int | None
 
 
-def contents(connection: Connection, admin: AdminClient, partitions: Mapping[str, int]) -> dict[str, Held]:
+def contents(connection: Connection, partitions: Mapping[str, int]) -> dict[str, Held]:
     """What topics hold, and how far the readers of the connection's group have come.
 
     Args:
         connection: where.
-        admin: a client of it.
         partitions: how many each topic has.
 
     Raises:
         RunError: the brokers do not answer, or the user may not ask after the group.
     """
     places = [(topic, place) for topic, count in partitions.items() for place in range(count)]
-    ends, read = ends_of(connection, admin, places), committed(connection, connection.group, places)
+    ends, read = ends_of(connection, places), committed(connection, connection.group, places)
     made: dict[str, Held] = {}
     for topic, count in partitions.items():
         mine = [(topic, place) for place in range(count)]

@@ -11,6 +11,7 @@ from test_kafka_sink_errors import bars, numbers, part, sink
 from connectors.kafka.claims import Claim, claim, claims_of
 from connectors.kafka.client import Connection
 from connectors.kafka.reader import Reader
+from events.errors import RunError
 
 WITHIN_S = 30.0
 STARTED_S = 90.0
@@ -60,26 +61,51 @@ def test_claims_are_kept_by_brokers_that_come_back(own_broker, prefix):
     to = Connection(own_broker.bootstrap)
     own_broker.kill()
     with ThreadPoolExecutor(1) as pool:
-        claiming = pool.submit(claim, to, prefix + "group", mine, STARTED_S)
+        claiming = pool.submit(claim, to, prefix + "group", mine, lambda: STARTED_S)
         own_broker.start()
         claiming.result(STARTED_S)
     assert claims_of(to, prefix + "group", places) == mine
 
 
-def test_a_writer_begins_though_the_broker_dies_meanwhile(own_broker, prefix, monkeypatch):
-    """Amid what it asks of its group: by an AdminClient, that could abort the process."""
-    monkeypatch.setattr("connectors.kafka.claims.REACH_S", STARTED_S)
+def reach_within(monkeypatch, seconds):
+    """Let brokers be waited for no longer than this before a run begins."""
+    for name in ("client", "partition"):
+        monkeypatch.setattr(f"connectors.kafka.{name}.REACH_S", seconds)
+
+
+def test_a_writer_begins_amid_an_outage(own_broker, prefix, monkeypatch):
+    """As an instrument can be the first of its shard at any time, it is waited for as long as in the rest of a run. What it asks of
+    its group goes on, too: by an AdminClient, that could abort the process.
+    """
     own_broker.create(prefix + "bars", 1)
     connected = sink(own_broker, prefix)
+    reach_within(monkeypatch, 0.1)
     own_broker.kill()
     with ThreadPoolExecutor(1) as pool:
         beginning = pool.submit(connected.build_part, "kafka", "000", None)
         own_broker.start()
+        own_broker.pause()
+        own_broker.resume()
         writer = beginning.result(STARTED_S)
     writer.write_batch([bars(0, 5)])
     writer.snapshot()
     writer.close()
     assert numbers(own_broker, prefix) == list(range(5))
+
+
+@pytest.mark.parametrize("how", ["pause", "kill"])
+def test_a_writer_that_begins_is_given_up_where_the_run_is_to_stop(own_broker, prefix, monkeypatch, how):
+    own_broker.create(prefix + "bars", 1)
+    stopping = threading.Event()
+    connected = sink(own_broker, prefix, stopping=stopping)
+    reach_within(monkeypatch, 0.1)
+    monkeypatch.setattr("connectors.kafka.delivery.STOPPING_S", 0.1)
+    getattr(own_broker, how)()
+    with ThreadPoolExecutor(1) as pool:
+        beginning = pool.submit(connected.build_part, "kafka", "000", None)
+        stopping.set()
+        with pytest.raises(RunError, match="cannot be reached"):
+            beginning.result(WITHIN_S)
 
 
 @pytest.mark.parametrize("how", ["pause", "kill"])
