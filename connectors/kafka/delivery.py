@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from connectors.kafka.client import Connection, opened
+from connectors.kafka.client import CLOSE_S, Connection, opened
 from connectors.kafka.faults import Said, kafka_error
 from connectors.kafka.wire import Message, position_of
 from events.errors import RunError, TidewaxError
@@ -23,6 +23,7 @@ OVERHEAD_BYTES: Final = 4_096
 """What a message may have beside its value: key, headers, and what frames it."""
 _LOOK_S: Final = 0.1
 _BATCH_BYTES: Final = 1_000_000
+_PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 Delivered = Callable[[KafkaError | None, Any], None]
 
@@ -126,7 +127,7 @@ class Delivery:
                 self._producer.poll(_LOOK_S)  # which message was refused says more
             left = 0
         if self._refused:
-            raise self._refusal(*self._refused[0])
+            raise self._refusal(*self._cause())
         if self._stopped is not None:
             if self._stopped.code() != KafkaError.CLUSTER_AUTHORIZATION_FAILED:
                 raise kafka_error(self._servers, self._stopped, kind=RunError)
@@ -134,6 +135,16 @@ class Delivery:
             refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
             raise kafka_error(self._servers, refused, topic=next(iter(self._limits)), right="WRITE", kind=RunError)
         return left
+
+    def _cause(self) -> tuple[KafkaError, str, str]:
+        """The message that was refused for itself: those behind it are purged, and may be told of before it is."""
+        ends_s = time.monotonic() + CLOSE_S
+        while True:
+            refused = next((one for one in self._refused if one[0].code() not in _PURGED), None)
+            if refused is not None or time.monotonic() > ends_s:
+                return refused or self._refused[0]
+            with suppress(KafkaException):
+                self._producer.poll(_LOOK_S)
 
     def _refusal(self, error: KafkaError, topic: str, what: str) -> TidewaxError:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:

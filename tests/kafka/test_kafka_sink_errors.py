@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sink_samples as samples
 from broker import free_port
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourceType
 from confluent_kafka.admin import ResourcePatternType as Pattern
 from test_kafka_sink import connection, messages
@@ -135,6 +135,16 @@ def test_what_the_brokers_refuse_leaves_no_hole(broker, prefix):
     again.snapshot()
     again.close()
     assert sorted(numbers(broker, prefix)) == sorted([*range(20), *range(300), *range(300)])
+
+
+def test_the_message_that_was_refused_is_named_and_not_one_that_was_purged_behind_it():
+    """librdkafka may tell of those first."""
+    told = delivery.Delivery(Connection("localhost:1"), {"bars": 1_000_000})
+    for key, why in ((b"x:C/D", KafkaError._PURGE_QUEUE), (b"x:A/B", KafkaError.MSG_SIZE_TOO_LARGE)):
+        told.refuse(KafkaError(why), Message(topic="bars", key=key, value=b"row"))
+    with pytest.raises(RunError, match="refused a message of 3 bytes of x:A/B, .*topic bars takes"):
+        told.poll()
+    told.close()
 
 
 def written_one_by_one(writer, frames: list[Frame]) -> None:
