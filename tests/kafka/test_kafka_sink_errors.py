@@ -142,7 +142,7 @@ def test_the_message_that_was_refused_is_named_and_not_one_that_was_purged_behin
     told = delivery.Delivery(Connection("localhost:1"), {"bars": 1_000_000})
     for key, why in ((b"x:C/D", KafkaError._PURGE_QUEUE), (b"x:A/B", KafkaError.MSG_SIZE_TOO_LARGE)):
         told.refuse(KafkaError(why), Message(topic="bars", key=key, value=b"row"))
-    with pytest.raises(RunError, match="refused a message of 3 bytes of x:A/B, .*topic bars takes"):
+    with pytest.raises(RunError, match=r"refused a message of 3 bytes of x:A/B, .*topic bars takes"):
         told.poll()
     told.close()
 
