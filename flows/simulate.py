@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from connectors.simulator.faults import EVENTS, KNOBS
 from connectors.simulator.listings import DEFAULT_INSTRUMENTS, VENUES, Listing
 from events.errors import SettingsError
 from events.times import SECOND_NS, iso
+from flows.recorder import stopped_by_signals
 
 _NUMBER: Final = r"\d+(?:\.\d+)?"
 _PLANNED: Final = re.compile(rf"([a-z0-9-]+)(?:=(-?{_NUMBER}))?(?:@({_NUMBER})(?:\+({_NUMBER}))?)?")
@@ -99,16 +99,15 @@ class Simulation:
         )
 
     def run(self, console: Console) -> None:
-        """Serve until the time is over or somebody interrupts, and say at the end what traded."""
+        """Serve until the time is over or somebody stops it, and say at the end what traded."""
         with self.exchange() as exchange:
             _introduce(exchange, console)
             timers = [timer for fault in self.faults for timer in _timers(fault, exchange)]
             for timer in timers:
                 timer.start()
             try:
-                _wait(self.for_s)
-            except KeyboardInterrupt:
-                console.print("stopped")
+                if _stopped(self.for_s):
+                    console.print("stopped")
             finally:
                 for timer in timers:
                     timer.cancel()
@@ -139,7 +138,8 @@ def _timers(fault: PlannedFault, exchange: Exchange) -> list[threading.Timer]:
     return timers
 
 
-def _wait(seconds: float | None) -> None:
-    until = None if seconds is None else time.monotonic() + seconds
-    while until is None or time.monotonic() < until:
-        time.sleep(0.2 if until is None else max(0.0, min(0.2, until - time.monotonic())))
+def _stopped(seconds: float | None) -> bool:
+    """Wait until the time is over, or SIGTERM or Ctrl-C come, as scripts send them, too; whether they did."""
+    stopping = threading.Event()
+    with stopped_by_signals(stopping):
+        return stopping.wait(seconds)

@@ -33,7 +33,7 @@ Within = Callable[[], float]
 """For how many seconds brokers that do not answer are waited for; asked again and again, as a run that is to stop waits less."""
 _Client = TypeVar("_Client", AdminClient, Producer, Consumer)
 
-_SOON: Final = (
+SOON: Final = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
@@ -282,7 +282,7 @@ def patiently(
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in (*_SOON, *AWAY) or time.monotonic() - began_s > within():
+            if error.args[0].code() not in (*SOON, *AWAY) or time.monotonic() - began_s > within():
                 raise
         meanwhile()
 

@@ -9,13 +9,17 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka.client import CLOSE_S, REACH_S, Connection, close_within, opened
+from connectors.kafka.client import CLOSE_S, REACH_S, SOON, Connection, close_within, opened
 from connectors.kafka.faults import RIGHTS, Said, kafka_error
 from events.errors import InputError
 
 _COUNT_S: Final = 30.0
 _AWAY_S: Final = 1.0
 _ASK_S: Final = 0.05
+_END_S: Final = 0.5
+_STILL_S: Final = 10.0
+"""After so long without a message it is seen whether there are any; after twice as long again, if that was of no use."""
+_STILL_MOST_S: Final = 320.0
 _PASSING: Final = (
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
@@ -24,6 +28,7 @@ _PASSING: Final = (
     KafkaError._MAX_POLL_EXCEEDED,
 )
 """What is over when the brokers are there again."""
+_LEADERLESS: Final = tuple({*SOON} - {KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
 class Reader:
@@ -50,14 +55,15 @@ class Reader:
         self._connection, self._topic, self._number, self._count = connection, topic, number, count
         self._place, self.said, self.ended = TopicPartition(topic, number), Said(), False
         self._refused: KafkaError | None = None
-        own = {"enable.partition.eof": not tail, "on_commit": self._committed}
-        self._consumer: Consumer = opened(Consumer, connection, self.said, own)
+        self._own = {"enable.partition.eof": not tail, "on_commit": self._committed}
+        self._consumer = self._opened()
         try:
             self.low, self.high = self._reach()
         except BaseException:
             self.close()
             raise
-        self._counted_s = time.monotonic()
+        self._counted_s = self._came_s = time.monotonic()
+        self._still_s = _STILL_S
 
     def begin(self, offset: int) -> None:
         """Read from an offset on.
@@ -66,7 +72,7 @@ class Reader:
             InputError: it is not there any more.
         """
         self._check(offset, self.low, self.high)
-        self._consumer.assign([TopicPartition(self._topic, self._number, offset)])
+        self._assign(offset)
 
     def take(self, most: int, following: int) -> list[Any]:
         """The messages that are there, at most so many; never waits.
@@ -84,6 +90,7 @@ class Reader:
             raise self._error(error.args[0], following) from None
         if not messages:
             return messages
+        self._came_s, self._still_s = time.monotonic(), _STILL_S
         good = [message for message in messages if message.error() is None]
         if len(good) < len(messages):
             for message in messages:
@@ -98,11 +105,13 @@ class Reader:
         _, high = self._consumer.get_watermark_offsets(self._place, cached=True)
         return max(0, max(high, self.high) - following)
 
-    def look(self, asks: bool) -> None:
-        """See, now and then, that the brokers can be reached again if they could not, and that the topic is what it was.
+    def look(self, asks: bool, following: int) -> None:
+        """See, now and then, that the brokers can be reached again if they could not, that the topic is what it was, and that what
+        is there comes.
 
         Args:
             asks: whether it is for this partition to look after the topic.
+            following: the offset of the next message.
 
         Raises:
             InputError: the topic has other partitions than it had, or offsets may not be committed.
@@ -118,6 +127,8 @@ class Reader:
             with suppress(KafkaException):
                 self._see(_ASK_S)
                 self.said.forget()
+        if now_s - self._came_s > self._still_s:
+            self._revive(following)
 
     def commit(self, offset: int) -> None:
         """Tell the group; nothing waits for it."""
@@ -130,6 +141,25 @@ class Reader:
         """
         return close_within(self._consumer, within_s)
 
+    def _opened(self) -> Consumer:
+        return opened(Consumer, self._connection, self.said, self._own)
+
+    def _assign(self, offset: int) -> None:
+        self._consumer.assign([TopicPartition(self._topic, self._number, offset)])
+
+    def _revive(self, following: int) -> None:
+        """Connect anew where nothing comes though there is more, or nobody answers. In one of some hundred restarts of a broker a
+        consumer of librdkafka 2.16 stays silent for good.
+        """
+        self._came_s = time.monotonic()
+        with suppress(KafkaException):
+            if self._consumer.get_watermark_offsets(self._place, timeout=_END_S)[1] <= following:
+                return
+        self._still_s = min(2 * self._still_s, _STILL_MOST_S)
+        close_within(self._consumer, 0.0)
+        self._consumer = self._opened()
+        self._assign(following)
+
     def _reach(self) -> tuple[int, int]:
         """The offset of the oldest message, and that after the newest."""
         ends_s = time.monotonic() + REACH_S
@@ -141,7 +171,7 @@ class Reader:
             except KafkaException as error:
                 self._consumer.poll(0)  # hears what is said
                 known = error.args[0]
-                if known.code() >= 0 and known.code() != KafkaError.LEADER_NOT_AVAILABLE:
+                if known.code() >= 0 and known.code() not in _LEADERLESS:
                     raise self._error(known) from None
                 if self.said.final or time.monotonic() >= ends_s:
                     raise self._error(self.said.why or known) from None

@@ -145,7 +145,7 @@ class KafkaPartition(StatefulSourcePartition[tuple[str, Frame], KafkaState]):
         items = self._items(messages) if messages else []
         if time.monotonic() - self._looked_s > _LOOK_S:
             self._looked_s = time.monotonic()
-            reader.look(self._number == min(self._reading.partitions))
+            reader.look(self._number == min(self._reading.partitions), self._next)
             source.behind[self._reading.topic, self._number] = reader.behind(self._next)
             items += self._health.look()
         if self._next >= reader.high or reader.ended:

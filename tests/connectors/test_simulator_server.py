@@ -216,7 +216,8 @@ def test_the_command_serves_a_recording_and_says_what_traded(tmp_path):
 
 
 @pytest.mark.slow
-def test_ccxt_talks_to_the_command_with_the_config_it_prints():
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ccxt_talks_to_the_command_with_the_config_it_prints(how):
     process = start(
         "simulate", "--venue", "kraken", "--activity", "20", "--fault", "geo-block@3600", PYTHONUNBUFFERED="1"
     )
@@ -236,7 +237,7 @@ def test_ccxt_talks_to_the_command_with_the_config_it_prints():
                 return await asyncio.wait_for(c.watch_trades("BTC/USD"), 60)
 
         assert len(asyncio.run(run())) > 0
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         assert "stopped" in said

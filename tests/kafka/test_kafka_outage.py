@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from test_kafka_sink_errors import bars, numbers, part, sink
 
 from connectors.kafka.claims import Claim, claim, claims_of
@@ -52,6 +52,75 @@ def test_a_reader_that_is_closed_has_committed(own_broker, prefix):
     lines = own_broker.tool("kafka-consumer-groups", "--describe", "--group", prefix + "group").splitlines()
     (shown,) = [line.split() for line in lines if prefix + "topic" in line]
     assert shown[2:6] == ["0", "2", "3", "1"], "partition, offset of the group, end, lag"
+
+
+def read_within(reader, following, count):
+    """The next messages of a reader that is looked after, in order."""
+    found, ends = [], time.monotonic() + WITHIN_S
+    while len(found) < count:
+        assert time.monotonic() < ends, found
+        came = reader.take(10, following)
+        found += [message.value() for message in came]
+        following += len(came)
+        reader.look(False, following)
+        time.sleep(0.01)
+    return found
+
+
+def reading(monkeypatch, broker, prefix) -> Reader:
+    """A reader that has read the first message of a topic, and soon sees that nothing comes."""
+    monkeypatch.setattr("connectors.kafka.reader._STILL_S", 0.2)
+    broker.create(prefix + "topic")
+    send(broker, prefix, b"0")
+    reader = Reader(Connection(broker.bootstrap, group=prefix + "group"), prefix + "topic", 0, 1, tail=True)
+    reader.begin(0)
+    assert read_within(reader, 0, 1) == [b"0"]
+    return reader
+
+
+def send(broker, prefix, *values):
+    producer = Producer(broker.client())
+    for value in values:
+        producer.produce(prefix + "topic", value)
+    assert producer.flush(WITHIN_S) == 0
+
+
+def test_a_reader_whose_consumer_stays_silent_connects_anew(own_broker, prefix, monkeypatch):
+    reader = reading(monkeypatch, own_broker, prefix)
+    silent = reader._consumer
+    silent.pause([TopicPartition(prefix + "topic", 0)])
+    send(own_broker, prefix, b"1", b"2", b"3")
+    assert read_within(reader, 1, 3) == [b"1", b"2", b"3"]
+    assert reader._consumer is not silent
+    reader.close()
+
+
+def test_a_reader_of_a_quiet_topic_stays_connected(own_broker, prefix, monkeypatch):
+    reader = reading(monkeypatch, own_broker, prefix)
+    first, ends = reader._consumer, time.monotonic() + 2
+    while time.monotonic() < ends:
+        assert reader.take(10, 1) == []
+        reader.look(False, 1)
+    assert reader._consumer is first
+    send(own_broker, prefix, b"1")
+    assert read_within(reader, 1, 1) == [b"1"]
+    reader.close()
+
+
+@pytest.mark.parametrize("how", ["pause", "kill"])
+def test_a_reader_that_connects_anew_amid_an_outage_reads_on_where_it_was(own_broker, prefix, monkeypatch, how):
+    reader = reading(monkeypatch, own_broker, prefix)
+    first, ends = reader._consumer, time.monotonic() + WITHIN_S
+    getattr(own_broker, how)()
+    while reader._consumer is first:
+        assert time.monotonic() < ends, "it waits for an answer"
+        assert reader.take(10, 1) == []
+        reader.look(False, 1)
+        time.sleep(0.01)
+    own_broker.resume() if how == "pause" else own_broker.start()
+    send(own_broker, prefix, b"1", b"2")
+    assert read_within(reader, 1, 2) == [b"1", b"2"]
+    reader.close()
 
 
 def test_claims_are_kept_by_brokers_that_come_back(own_broker, prefix):
