@@ -22,6 +22,7 @@ WITHIN_S = 90.0
 CLUSTER = "dGlkZXdheC1icm9rZXItMQ"
 PORTS = range(20_000, 32_000)
 """Below those that systems give to outgoing connections: a client that looks for a dead broker could be given its port."""
+_GIVEN: set[int] = set()
 PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": 1,
@@ -45,10 +46,16 @@ PROPERTIES = {
 
 
 def free_port() -> int:
-    """A port nobody listens on, among those that no outgoing connection is given."""
-    picked = random.SystemRandom()
+    """A port nobody listens on, among those that no outgoing connection is given. Nobody else gets it, as it may be used later:
+    processes of tests that run side by side have ports of their own.
+    """
+    picked, side_by_side = random.SystemRandom(), 8
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % side_by_side
     while True:
-        port = picked.choice(PORTS)
+        port = picked.choice(PORTS[own::side_by_side])
+        if port in _GIVEN:
+            continue
+        _GIVEN.add(port)
         with socket.socket() as tried, suppress(OSError):
             tried.bind(("127.0.0.1", port))
             return port
