@@ -92,13 +92,15 @@ class Client:
     def right(self):
         """Compare every book with REST, when both stand at one id."""
         for instrument, book in self.books.items():
-            self.until(lambda name=instrument, book=book: book.state == "whole" and self._equal(name, book))
+            self.until(lambda name=instrument, book=book: self._equal(name, book))
 
     def _equal(self, instrument, book):
         with urllib.request.urlopen(self.exchange.url + DEPTHS[instrument]) as answer:
             told = json.load(answer)
         for _ in range(20):
             self.poll()
+        if book.state != "whole":  # only now, since polls may bring what breaks it
+            return False
         told = told["result"]["XXBTZUSD"] if instrument == KRAKEN else told
         theirs = [[(float(price), float(qty)) for price, qty, *_ in told[side]] for side in ("bids", "asks")]
         equal = theirs == [book.best(len(side))[n] for n, side in enumerate(theirs)]
