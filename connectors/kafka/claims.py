@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka.client import Connection, Within, at_start, close_within, opened, patiently
+from connectors.kafka.client import ANEW_S, Answer, Connection, Within, at_start, close_within, opened, patiently
 from connectors.kafka.faults import RIGHTS, kafka_errors
 from events.errors import RunError
 
@@ -92,8 +93,12 @@ def claim(connection: Connection, group: str, claims: Mapping[At, Claim], within
         for (topic, partition), made in claims.items()
     ]
     if offsets:
-        with _asking(connection, group, within) as asking:
-            asking.commit(offsets)
+        began_s = time.monotonic()
+
+        def left() -> float:
+            return within() - (time.monotonic() - began_s)
+
+        _ask(connection, group, lambda asking: asking.commit(offsets, left), within)
 
 
 def _kept(connection: Connection, group: str, places: Iterable[At], within: Within) -> dict[At, tuple[int, str | None]]:
@@ -101,25 +106,28 @@ def _kept(connection: Connection, group: str, places: Iterable[At], within: With
     asked = [TopicPartition(*at) for at in places]
     if not asked:
         return {}
-    with _asking(connection, group, within) as asking:
-        return {(at.topic, at.partition): (at.offset, at.metadata) for at in asking.committed(asked)}
+    told = _ask(connection, group, lambda asking: asking.committed(asked), within)
+    return {(at.topic, at.partition): (at.offset, at.metadata) for at in told}
+
+
+def _ask(connection: Connection, group: str, ask: Callable[[_Asking], Answer], within: Within) -> Answer:
+    with kafka_errors(connection.servers, group=group, kind=RunError):
+        return patiently(partial(_asking, connection, group), ask, within, _Asking.hear)
 
 
 @contextmanager
-def _asking(connection: Connection, group: str, within: Within) -> Iterator[_Asking]:
-    with kafka_errors(connection.servers, group=group, kind=RunError):
-        asking = _Asking(connection, group, within)
-        try:
-            yield asking
-        finally:
-            close_within(asking.consumer, _CLOSE_S)
+def _asking(connection: Connection, group: str) -> Iterator[_Asking]:
+    asking = _Asking(connection, group)
+    try:
+        yield asking
+    finally:
+        close_within(asking.consumer, _CLOSE_S)
 
 
 class _Asking:
-    """A consumer that never joins its group, and asks the brokers for its offsets again and again while they are away."""
+    """A consumer that never joins its group, and asks the brokers for its offsets."""
 
-    def __init__(self, connection: Connection, group: str, within: Within) -> None:
-        self._within = within
+    def __init__(self, connection: Connection, group: str) -> None:
         self._answers = list[KafkaError | None]()
         self.consumer = opened(Consumer, connection, None, {"group.id": group, "on_commit": self._answered})
 
@@ -129,33 +137,25 @@ class _Asking:
         Raises:
             KafkaException: the brokers do not answer, or the user may not ask them.
         """
+        told: list[TopicPartition] = self.consumer.committed(places, _ASK_S)
+        _check(_error_of(told))
+        return told
 
-        def ask() -> list[TopicPartition]:
-            told: list[TopicPartition] = self.consumer.committed(places, _ASK_S)
-            _check(_error_of(told))
-            return told
-
-        return patiently(ask, self._within, self._hear)
-
-    def commit(self, offsets: list[TopicPartition]) -> None:
+    def commit(self, offsets: list[TopicPartition], within: Within) -> None:
         """Commit for the group.
 
         Raises:
             KafkaException: the brokers do not answer, or the user may not.
         """
+        self.consumer.commit(offsets=offsets, asynchronous=True)  # the other way has no limit to its waiting
         began_s = time.monotonic()
+        while not self._answers:
+            self.hear()
+            if time.monotonic() - began_s > min(ANEW_S, within()):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        _check(self._answers.pop())
 
-        def ask() -> None:
-            self.consumer.commit(offsets=offsets, asynchronous=True)  # the other way has no limit to its waiting
-            while not self._answers:
-                self._hear()
-                if time.monotonic() - began_s > self._within():
-                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            _check(self._answers.pop())
-
-        patiently(ask, self._within, self._hear)
-
-    def _hear(self) -> None:
+    def hear(self) -> None:
         """Let the brokers speak; a consumer without a right to its group is told so here, and otherwise only waits.
 
         Raises:

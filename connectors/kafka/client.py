@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any, Final, TypeVar
@@ -20,6 +21,11 @@ REACH_S: Final = 8.0
 """How long brokers that do not answer are waited for before a run begins."""
 CLOSE_S: Final = 3.0
 """How long they are waited for when something is closed."""
+ANEW_S: Final = 10.0
+"""How long a client asks before another takes its place: one that a broker, as it comes back, tells that there are no brokers may
+find none for good (librdkafka 2.10 and above, issue 5301 there)."""
+TRIED_S: Final = 3.0
+"""The same before a run begins."""
 _NEWS_S: Final = 2.0  # until all brokers know of a topic that was just made
 MESSAGE_BYTES: Final = 1_000_000
 """What a message may have where the topic's own limit may not be read; brokers allow a little more."""
@@ -29,6 +35,7 @@ _silent.addHandler(logging.NullHandler())
 _silent.propagate = False  # a library's lines on the terminal are of no use to anybody, and who knows what is in them
 
 Answer = TypeVar("Answer")
+Asker = TypeVar("Asker")
 Within = Callable[[], float]
 """For how many seconds brokers that do not answer are waited for; asked again and again, as a run that is to stop waits less."""
 _Client = TypeVar("_Client", AdminClient, Producer, Consumer)
@@ -181,17 +188,18 @@ def connect_admin(connection: Connection, within_s: float = REACH_S) -> AdminCli
         SettingsError: `kafka.options` does not fit.
     """
     said = Said()
-    admin = opened(AdminClient, connection, said)
     ends_s = time.monotonic() + within_s
     while True:
-        try:
-            admin.list_topics(timeout=1.0)
-        except KafkaException as error:
-            admin.poll(0)
-            if said.final or time.monotonic() >= ends_s:
-                raise kafka_error(connection.servers, said.why or error.args[0]) from None
-        else:
-            return admin
+        admin, anew_s = opened(AdminClient, connection, said), time.monotonic() + TRIED_S
+        while time.monotonic() < anew_s:
+            try:
+                admin.list_topics(timeout=1.0)
+            except KafkaException as error:
+                admin.poll(0)
+                if said.final or time.monotonic() >= ends_s:
+                    raise kafka_error(connection.servers, said.why or error.args[0]) from None
+            else:
+                return admin
 
 
 def partitions_of(
@@ -265,26 +273,33 @@ def at_start() -> float:
 
 
 def patiently(
-    ask: Callable[[], Answer], within: Within = at_start, meanwhile: Callable[[], object] = lambda: time.sleep(0.1)
+    connected: Callable[[], AbstractContextManager[Asker]],
+    ask: Callable[[Asker], Answer],
+    within: Within = at_start,
+    meanwhile: Callable[[Asker], object] = lambda _: time.sleep(0.1),
 ) -> Answer:
     """What `ask` returns, asked again while the brokers are away, or say that they are not ready yet, as after a start of theirs.
 
     Args:
-        ask: asks them once.
-        within: from when on it is not asked again.
-        meanwhile: what is done before it is.
+        connected: a client, closed at the end; made anew every ANEW_S.
+        ask: asks the brokers once.
+        within: from when on they are not asked again.
+        meanwhile: what is done before they are.
 
     Raises:
         KafkaException: they say something else, or are away or not ready for too long.
     """
     began_s = time.monotonic()
     while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() not in (*SOON, *AWAY) or time.monotonic() - began_s > within():
-                raise
-        meanwhile()
+        with connected() as client:
+            anew_s = time.monotonic() + ANEW_S
+            while time.monotonic() < anew_s:
+                try:
+                    return ask(client)
+                except KafkaException as error:
+                    if error.args[0].code() not in (*SOON, *AWAY) or time.monotonic() - began_s > within():
+                        raise
+                meanwhile(client)
 
 
 def _answer(connection: Connection, future: Future[Any]) -> Any:

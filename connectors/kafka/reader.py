@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka.client import CLOSE_S, REACH_S, SOON, Connection, close_within, opened
+from connectors.kafka.client import CLOSE_S, REACH_S, SOON, TRIED_S, Connection, close_within, opened
 from connectors.kafka.faults import RIGHTS, Said, kafka_error
 from events.errors import InputError
 
@@ -56,7 +56,7 @@ class Reader:
         self._place, self.said, self.ended = TopicPartition(topic, number), Said(), False
         self._refused: KafkaError | None = None
         self._own = {"enable.partition.eof": not tail, "on_commit": self._committed}
-        self._consumer = self._opened()
+        self._consumer = opened(Consumer, connection, self.said, self._own)
         try:
             self.low, self.high = self._reach()
         except BaseException:
@@ -141,28 +141,26 @@ class Reader:
         """
         return close_within(self._consumer, within_s)
 
-    def _opened(self) -> Consumer:
-        return opened(Consumer, self._connection, self.said, self._own)
-
     def _assign(self, offset: int) -> None:
         self._consumer.assign([TopicPartition(self._topic, self._number, offset)])
 
     def _revive(self, following: int) -> None:
-        """Connect anew where nothing comes though there is more, or nobody answers. In one of some hundred restarts of a broker a
-        consumer of librdkafka 2.16 stays silent for good.
-        """
+        """Connect anew where nothing comes though there is more, or nobody answers: see ANEW_S."""
         self._came_s = time.monotonic()
         with suppress(KafkaException):
             if self._consumer.get_watermark_offsets(self._place, timeout=_END_S)[1] <= following:
                 return
         self._still_s = min(2 * self._still_s, _STILL_MOST_S)
-        close_within(self._consumer, 0.0)
-        self._consumer = self._opened()
+        self._anew()
         self._assign(following)
+
+    def _anew(self) -> None:
+        close_within(self._consumer, 0.0)
+        self._consumer = opened(Consumer, self._connection, self.said, self._own)
 
     def _reach(self) -> tuple[int, int]:
         """The offset of the oldest message, and that after the newest."""
-        ends_s = time.monotonic() + REACH_S
+        ends_s, anew_s = time.monotonic() + REACH_S, time.monotonic() + TRIED_S
         while True:
             try:
                 self._see(1.0)
@@ -175,6 +173,9 @@ class Reader:
                     raise self._error(known) from None
                 if self.said.final or time.monotonic() >= ends_s:
                     raise self._error(self.said.why or known) from None
+                if time.monotonic() >= anew_s:
+                    anew_s = time.monotonic() + TRIED_S
+                    self._anew()
 
     def _see(self, within_s: float) -> None:
         """See that the topic has as many partitions as it had.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.kafka.claims import At
 from connectors.kafka.client import Connection, Within, at_start, close_within, opened, patiently
-from connectors.kafka.faults import Said, kafka_error, kafka_errors
+from connectors.kafka.faults import Said, kafka_error
 from connectors.kafka.undecodable import Undecodable
 from connectors.kafka.wire import position_of
 from events.errors import RunError
@@ -154,18 +155,26 @@ def ends_of(connection: Connection, places: Collection[At], within: Within = at_
     Raises:
         RunError: the brokers do not answer.
     """
-    # an AdminClient hears for a minute that nobody leads the partitions, once brokers have been away
-    consumer = opened(Consumer, connection, None, {"isolation.level": "read_uncommitted"})
-
-    def ask(at: At) -> tuple[int, int]:
-        low, high = consumer.get_watermark_offsets(TopicPartition(*at), timeout=_ASK_S)
-        return low, high
-
     found: dict[At, tuple[int, int]] = {}
+    left = list(places)
+
+    def ask(consumer: Consumer) -> None:
+        while left:
+            low, high = consumer.get_watermark_offsets(TopicPartition(*left[-1]), timeout=_ASK_S)
+            found[left.pop()] = low, high
+
     try:
-        for at in places:
-            with kafka_errors(connection.servers, topic=at[0], right="READ", kind=RunError):
-                found[at] = patiently(partial(ask, at), within)
-        return found
+        patiently(partial(_looking, connection), ask, within)
+    except KafkaException as error:
+        raise kafka_error(connection.servers, error.args[0], topic=left[-1][0], right="READ", kind=RunError) from None
+    return found
+
+
+@contextmanager
+def _looking(connection: Connection) -> Iterator[Consumer]:
+    # not an AdminClient, which hears for a minute that nobody leads the partitions, once brokers have been away
+    consumer = opened(Consumer, connection, None, {"isolation.level": "read_uncommitted"})
+    try:
+        yield consumer
     finally:
         close_within(consumer)
