@@ -33,6 +33,8 @@ from events.feeds import BOOKS, TRADES
 from events.times import DAY_NS
 from operators.indicators import BUILTIN
 
+pytestmark = pytest.mark.slow
+
 PER_MINUTE = 6.0  # some minutes have no trade
 
 
@@ -105,7 +107,6 @@ def test_spans_are_known_to_five_percent():
     assert spans.percentile(2, 50) < 0.001
 
 
-@pytest.mark.slow
 def test_what_is_carried_is_what_is_pushed():
     thirds = carrying.carried(3, 6.0, pace=30.0)
     assert len(thirds) == 3
@@ -136,7 +137,6 @@ def test_time_taken_elsewhere_is_what_counts():
 @pytest.mark.skipif(
     not nautilus.installed(), reason="nautilus_trader has an environment of its own, `make bench` makes it"
 )
-@pytest.mark.slow
 def test_nautilus_trader_makes_our_bars(tmp_path):
     rows, end_ns = bars.cut(trades(0.3, 60.0), 20_000)  # it has other longer bars where minutes are empty
     found = nautilus.contenders(rows, end_ns, tmp_path, nautilus.installed(), tuple(nautilus.WAYS))
@@ -218,7 +218,6 @@ def test_pushed_trades_are_those_that_rest_serves(together, uneven, trading):
     assert len(ids) == (trading or 3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("venue", live.QUOTES)
 def test_what_is_pushed_comes_through_the_exchange_source(venue):
     plan, found = live.pushed(venue, 3_000), []
@@ -230,7 +229,6 @@ def test_what_is_pushed_comes_through_the_exchange_source(venue):
         live.same_trades(plan, [frame for frame in found if len(frame.rows)][1:])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("feeds", [(TRADES,), (TRADES, BOOKS)])
 def test_latencies_are_of_the_rows_that_leave_the_graph(tmp_path, feeds):
     symbols, step_ns, quotes = ("BTC/USDT", "ETH/USDT"), 300_000_000, 10.0 if BOOKS in feeds else 0.0
@@ -251,7 +249,6 @@ def test_latencies_are_of_the_rows_that_leave_the_graph(tmp_path, feeds):
     assert (of.visible < 60).all()
 
 
-@pytest.mark.slow
 def test_a_killed_run_is_restarted_with_the_state_of_days(tmp_path):
     symbols = ("BTC/USDT", "ETH/USDT", "XYZ/USDT")
     plan = pushing.Plan("binance", symbols, 1 << 40, 100.0, 10_000_000, begin_ns=START + 2 * DAY_NS, at_once=12_500)

@@ -17,7 +17,7 @@ from events.schema import NEVER
 from events.times import HOUR_NS, MINUTE_NS, SECOND_NS
 from operators.intake import Intake
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 SPOT, SWAP = "binance:BTC/USDT", "binance:BTC/USDT:USDT"
 T = 1_750_000_080 * SECOND_NS  # a whole minute
 
@@ -91,7 +91,6 @@ def test_what_was_before_comes_first_at_its_own_times_and_then_samples_as_they_a
     assert (np.abs(predicted["mark"] / predicted["index"] - 1.0) < 0.01).all()
 
 
-@pytest.mark.slow
 def test_a_settlement_comes_once_soon_after_it_was_made():
     async def run(exchange):
         async with beside_of("binance", [symbol(SWAP)], ("funding",), exchange.url, timed=True, poll_s=0.5) as feed:
@@ -165,7 +164,6 @@ def test_a_refusal_of_rest_is_stated_and_the_rest_goes_on():
     assert "429" in reason
 
 
-@pytest.mark.slow
 def test_of_a_mute_connection_nothing_is_promised_and_it_is_made_anew():
     async def run(exchange):
         streams = ("top", "ticker", "liquidations")

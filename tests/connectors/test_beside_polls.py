@@ -15,7 +15,7 @@ from simulator_clients import loopback_only  # noqa: F401
 from events.faults import faults
 from events.times import DAY_NS, HOUR_NS, MINUTE_NS
 
-pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.data]
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.data, pytest.mark.slow]
 MS = 1_000_000
 FIVE_MS = 300_000
 STREAMS = ("funding", "open_interest", "long_short")

@@ -13,7 +13,7 @@ from events.feeds import BOOKS, TRADES
 from events.schema import BOOK_SNAPSHOT, HOLE, VOID
 from events.times import SECOND_NS
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 ALL = pytest.mark.parametrize("instrument", [SPOT, LINEAR, KRAKEN])
 BINANCE = pytest.mark.parametrize("instrument", [SPOT, LINEAR])
 

@@ -17,7 +17,7 @@ from events.feeds import BOOKS
 from events.schema import BOOK_SNAPSHOT, HOLE, NEVER
 from operators.intake import Intake
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 SERVERS = {"kraken": KrakenBooks, "okx": OkxBooks, "bybit": BybitBooks, "coinbase": CoinbaseBooks}
 VENUES = pytest.mark.parametrize("exchange", SERVERS)
 WITHIN_S = 120.0

@@ -18,7 +18,7 @@ from connectors.exchange.client import make_client
 from connectors.exchange.venues import VENUES
 from events.schema import BOOK_SNAPSHOT
 
-pytestmark = [pytest.mark.data, pytest.mark.usefixtures("loopback_only")]
+pytestmark = [pytest.mark.data, pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 DEEP = 60_000  # no level is let go, since ccxt lets none go
 TOP = 20
 

@@ -15,7 +15,7 @@ from events.feeds import CHECKS
 from events.rows import OHLCV
 from events.times import MINUTE_NS, SECOND_NS
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 
 
 async def _at_once(function, *given):

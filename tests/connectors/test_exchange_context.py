@@ -17,7 +17,7 @@ from connectors.simulator.quotes import fear_greed
 from events.faults import faults
 from events.times import DAY_NS, HOUR_NS, SECOND_NS
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 SPOT, SWAP = "binance:BTC/USDT", "binance:BTC/USDT:USDT"
 SYMBOLS = ["BTC/USDT", "BTC/USDT:USDT"]
 DAY = 20_000

@@ -25,7 +25,7 @@ from recorded_sessions import market, played
 from recorded_venues import BOTH, SIDES, VENUES, Bitfinex, Bitstamp, Deribit, Gate, Kucoin, Levels
 from simulator_clients import loopback_only  # noqa: F401
 
-pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.data]
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.data, pytest.mark.slow]
 
 CANDLES = ("spot.candlesticks", "update")
 EVERY_VENUE = pytest.mark.parametrize("kind", VENUES, ids=lambda kind: kind.client)

@@ -28,7 +28,7 @@ from simulator_clients import (
 from connectors.simulator.exchange import Exchange
 from events.times import HOUR_NS, MINUTE_NS, SECOND_NS
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 CLIENTS = [("binance", SPOT), ("binance", LINEAR), ("binanceusdm", LINEAR)]
 MS = 1_000_000
 

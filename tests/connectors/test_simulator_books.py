@@ -32,7 +32,7 @@ from simulator_clients import (
 from connectors.simulator.book_model import BookModel
 from events.times import SECOND_NS
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 BINANCE = pytest.mark.parametrize("instrument", [SPOT, LINEAR])
 CLIENTS = [("binance", SPOT), ("binance", LINEAR), ("binanceusdm", LINEAR)]
 

@@ -29,7 +29,7 @@ from simulator_clients import (
 from connectors.simulator.faults import EVENTS, KNOBS
 from events.errors import SettingsError
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 EVERYWHERE = pytest.mark.parametrize("instrument", [SPOT, LINEAR, KRAKEN])
 DIALS = {SPOT: "/stream/ws/0", LINEAR: "/fws/public/ws/0", KRAKEN: "/v2"}
 PAIR = {"pair": "XBTUSD"}

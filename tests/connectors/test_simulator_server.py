@@ -35,7 +35,7 @@ from events.errors import SettingsError
 from flows.__main__ import main
 from flows.simulate import PlannedFault
 
-pytestmark = pytest.mark.usefixtures("loopback_only")
+pytestmark = [pytest.mark.usefixtures("loopback_only"), pytest.mark.slow]
 
 
 def open_sockets():
@@ -215,7 +215,6 @@ def test_the_command_serves_a_recording_and_says_what_traded(tmp_path):
     assert count > 100
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ccxt_talks_to_the_command_with_the_config_it_prints(how):
     process = start(

@@ -24,6 +24,8 @@ from flows.doctor_store import store
 from flows.live import LiveRun
 from flows.rundir import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 SYMBOLS = {"binance": ["BTC/USDT", "BTC/USDT:USDT"], "kraken": ["BTC/USD"]}
 LISTED = ("binance:BTC/USDT", "binance:BTC/USDT:USDT", "kraken:BTC/USD")
 
@@ -262,7 +264,6 @@ def test_all_settings_that_are_wrong_are_rows_and_the_rest_is_looked_at(exchange
     assert next(finding for finding in found if finding.check == "kraken symbols").state == "ok"
 
 
-@pytest.mark.slow
 def test_the_command_prints_a_table_and_ends_with_1_if_something_is_wrong(exchange, tmp_path):
     config = tmp_path / "live.yaml"
     address = exchange.url.removeprefix("http://")
@@ -279,7 +280,6 @@ def test_the_command_prints_a_table_and_ends_with_1_if_something_is_wrong(exchan
     assert "1 wrong" in done.stdout
 
 
-@pytest.mark.slow
 def test_without_a_network_the_command_says_how_to_do_without(tmp_path):
     config = tmp_path / "live.yaml"
     with nobody() as address:

@@ -17,6 +17,8 @@ from operators.declare import declaration_of, indicator
 from operators.history import Features
 from operators.indicators import BUILTIN
 
+pytestmark = pytest.mark.slow
+
 FIRST = 19_675 * DAY_NS
 LENGTHS = {name: timeframe_ns(name) for name in ("1m", "5m", "30m", "4h", "1d")}
 

@@ -61,6 +61,7 @@ def ingest(tmp_path, named, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_brokers_that_are_not_there(ingest, tmp_path, trades):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -15,6 +15,8 @@ from connectors.tape import Universe
 from events.errors import InputError, RunError
 from events.identity import like
 
+pytestmark = pytest.mark.slow
+
 TOPIC = "t.universe"
 
 

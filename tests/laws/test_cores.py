@@ -15,6 +15,8 @@ from events.times import DAY_NS, MINUTE_NS, SECOND_NS
 from operators.bar_kernels import PAUSE, build
 from operators.bars import Bars
 
+pytestmark = pytest.mark.slow
+
 CASES = cases()
 
 

@@ -15,6 +15,8 @@ from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from flows.graph import build
 from flows.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = "lab:BTC/USDT"
 KEYS = (REFERENCE, *(f"lab:{name}/USDT" for name in "BCDEF"))
 SETTINGS = Settings.model_validate(
@@ -78,12 +80,10 @@ def whole():
 @pytest.mark.parametrize(
     ("delivery", "per"), [((7, 2 * SECOND_NS, True, False), 64), ((501, 0, False, True), 1)], ids=str
 )
-@pytest.mark.slow
 def test_any_delivery(whole, delivery, per):
     assert digests(run(graph, arrive(delivery), per=per)) == digests(whole)
 
 
-@pytest.mark.slow
 def test_single_rows(whole):
     short = {key: rows[:300] for key, rows in ROWS.items()}
     expected = digests(run(graph, arrive(of=short)))
@@ -91,12 +91,10 @@ def test_single_rows(whole):
     assert expected["GLOBAL"]["global.1m"][0] > 300
 
 
-@pytest.mark.slow
 def test_placement_two_workers(whole):
     assert digests(run(graph, arrive((101, 2 * SECOND_NS, False, False)), workers=2, per=8)) == digests(whole)
 
 
-@pytest.mark.slow
 def test_a_crash_changes_nothing(whole):
     got, crashes = crashing(graph, arrive((11, 2 * SECOND_NS, True, False)))
     assert crashes > 3

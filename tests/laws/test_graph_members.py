@@ -16,6 +16,8 @@ from events.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from flows.graph import build
 from flows.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = "lab:BTC/USDT"
 B, C, D, E, F, G = (f"lab:{name}/USDT" for name in "BCDEFG")
 LIKE = "lab:*"
@@ -157,17 +159,14 @@ def test_signals_of_those_that_joined_bear_a_regime(whole):
     ],
     ids=str,
 )
-@pytest.mark.slow
 def test_any_delivery(whole, delivery, per, last, told):
     assert digests(run(graph, arrive(delivery, last=last, told=told), per=per)) == digests(whole)
 
 
-@pytest.mark.slow
 def test_placement_two_workers(whole):
     assert digests(run(graph, arrive((101, 2 * SECOND_NS, False, False)), workers=2, per=8)) == digests(whole)
 
 
-@pytest.mark.slow
 def test_a_crash_changes_nothing(whole):
     frames = arrive((17, 2 * SECOND_NS, True, False), told=(1, 0, True, False))
     got, crashes = crashing(graph, {B: frames[B]} | frames)

@@ -19,7 +19,7 @@ from operators.microstructure.book import BookMinutes, BookSettings
 from operators.microstructure.columns import BOOK_COLUMNS
 from operators.ordered import Ordered
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 KEY = "binance:BTC/USDT"
 LEAST = {"spot BTC": 1_000, "spot ETH": 1_000, "USD-M BTC": 600}
