@@ -16,6 +16,7 @@ from connectors.tape.locks import looking_after
 from connectors.tape.rolled import Rolled
 from connectors.tape.upkeep import Task
 from events.errors import RunError
+from events.feeds import TRADES
 from flows.verify import verify
 
 SEGMENT_BYTES = 50_000
@@ -116,7 +117,9 @@ def test_old_segments_go_while_it_runs_and_a_restart_and_a_replay_of_the_rest_wo
     assert sum(part.size for part in recording.parts) <= 4 * SEGMENT_BYTES
     assert any(isinstance(part, Rolled) for part in recording.parts)
     for name, ids in traded.items():
-        frames = [f for _, items in recording.read(recording.first) for key, f in items if key == name]
+        frames = [
+            f for _, items in recording.read(recording.first) for key, f in items if (key, f.name) == (name, TRADES)
+        ]
         kept = [id_ for frame in frames for id_ in frame.rows["trade_id"].tolist()]
         assert kept == [id_ for id_ in ids if kept[0] <= id_ <= kept[-1]]
     again = tmp_path / "again"
