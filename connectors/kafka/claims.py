@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka.client import ANEW_S, Answer, Connection, Within, at_start, close_within, opened, patiently
+from connectors.kafka.client import Answer, Connection, Within, at_start, close_within, opened, patiently
 from connectors.kafka.faults import RIGHTS, kafka_errors
 from events.errors import RunError
 
@@ -93,12 +92,7 @@ def claim(connection: Connection, group: str, claims: Mapping[At, Claim], within
         for (topic, partition), made in claims.items()
     ]
     if offsets:
-        began_s = time.monotonic()
-
-        def left() -> float:
-            return within() - (time.monotonic() - began_s)
-
-        _ask(connection, group, lambda asking: asking.commit(offsets, left), within)
+        _ask(connection, group, lambda asking: asking.commit(offsets), within)
 
 
 def _kept(connection: Connection, group: str, places: Iterable[At], within: Within) -> dict[At, tuple[int, str | None]]:
@@ -128,7 +122,7 @@ class _Asking:
     """A consumer that never joins its group, and asks the brokers for its offsets."""
 
     def __init__(self, connection: Connection, group: str) -> None:
-        self._answers = list[KafkaError | None]()
+        self._answers, self._sent = list[KafkaError | None](), False
         self.consumer = opened(Consumer, connection, None, {"group.id": group, "on_commit": self._answered})
 
     def committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
@@ -141,18 +135,18 @@ class _Asking:
         _check(_error_of(told))
         return told
 
-    def commit(self, offsets: list[TopicPartition], within: Within) -> None:
-        """Commit for the group.
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """Commit for the group; done once this returns, asked again until then.
 
         Raises:
-            KafkaException: the brokers do not answer, or the user may not.
+            KafkaException: the brokers have not answered yet, or the user may not.
         """
-        self.consumer.commit(offsets=offsets, asynchronous=True)  # the other way has no limit to its waiting
-        began_s = time.monotonic()
-        while not self._answers:
-            self.hear()
-            if time.monotonic() - began_s > min(ANEW_S, within()):
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        if not self._sent:
+            self.consumer.commit(offsets=offsets, asynchronous=True)  # the other way has no limit to its waiting
+            self._sent = True
+        if not self._answers:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        self._sent = False
         _check(self._answers.pop())
 
     def hear(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any, Final, TypeVar
@@ -178,6 +178,16 @@ def close_within(consumer: Consumer, within_s: float = CLOSE_S) -> bool:
     closing.start()
     closing.join(within_s)
     return not closing.is_alive()
+
+
+@contextmanager
+def consuming(connection: Connection, said: Said | None, own: Mapping[str, Any]) -> Iterator[Consumer]:
+    """A consumer, as `opened` makes it, until the end of the block."""
+    consumer = opened(Consumer, connection, said, own)
+    try:
+        yield consumer
+    finally:
+        close_within(consumer)
 
 
 def connect_admin(connection: Connection, within_s: float = REACH_S) -> AdminClient:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -12,7 +11,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.kafka.claims import At
-from connectors.kafka.client import Connection, Within, at_start, close_within, opened, patiently
+from connectors.kafka.client import Connection, Within, at_start, consuming, patiently
 from connectors.kafka.faults import Said, kafka_error
 from connectors.kafka.undecodable import Undecodable
 from connectors.kafka.wire import position_of
@@ -65,12 +64,9 @@ def scan(
     if not ends:
         return {}
     said = Said()
-    consumer = opened(Consumer, connection, said, {"group.id": group, "enable.partition.eof": True})
-    try:
+    with consuming(connection, said, {"group.id": group, "enable.partition.eof": True}) as consumer:
         consumer.assign([TopicPartition(*at, spans[at][0]) for at in ends])
         return _read(connection.servers, consumer, ends, own, said, within)
-    finally:
-        close_within(consumer)
 
 
 def _read(
@@ -163,18 +159,10 @@ def ends_of(connection: Connection, places: Collection[At], within: Within = at_
             low, high = consumer.get_watermark_offsets(TopicPartition(*left[-1]), timeout=_ASK_S)
             found[left.pop()] = low, high
 
+    # not by an AdminClient, which hears for a minute that nobody leads the partitions, once brokers have been away
+    looking = partial(consuming, connection, None, {"isolation.level": "read_uncommitted"})
     try:
-        patiently(partial(_looking, connection), ask, within)
+        patiently(looking, ask, within)
     except KafkaException as error:
         raise kafka_error(connection.servers, error.args[0], topic=left[-1][0], right="READ", kind=RunError) from None
     return found
-
-
-@contextmanager
-def _looking(connection: Connection) -> Iterator[Consumer]:
-    # not an AdminClient, which hears for a minute that nobody leads the partitions, once brokers have been away
-    consumer = opened(Consumer, connection, None, {"isolation.level": "read_uncommitted"})
-    try:
-        yield consumer
-    finally:
-        close_within(consumer)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from connectors.kafka.client import REACH_S, Connection, close_within, opened
+from connectors.kafka.client import REACH_S, Connection, consuming, opened
 from connectors.kafka.faults import Said, kafka_error, kafka_errors
 from connectors.tape import Universe
 from events.errors import InputError, RunError
@@ -194,21 +194,21 @@ def read_announcements(connection: Connection, topic: str, wait_s: float = 0.0) 
         InputError: the topic cannot be read, or has one of another version.
     """
     said, found = Said(), dict[str, Announcement]()
-    consumer = opened(Consumer, connection, said, {"enable.partition.eof": True})
-    try:
-        with kafka_errors(connection.servers, topic=topic, right="READ"):
-            first = _first_offset(consumer, topic)
-            consumer.assign([TopicPartition(topic, 0, first)])
-            reached_s, waits_s = time.monotonic() + REACH_S, time.monotonic() + wait_s
-            ended = False
-            while not ended or not (found or time.monotonic() >= waits_s):
-                for message in consumer.consume(_CONSUME, _POLL_S):
-                    ended |= _took(connection, topic, message, found)
-                if not ended and time.monotonic() > reached_s:
-                    why = said.why or KafkaError(KafkaError._TIMED_OUT)
-                    raise kafka_error(connection.servers, why, topic=topic, right="READ")
-    finally:
-        close_within(consumer)
+    options = {"enable.partition.eof": True}
+    with (
+        consuming(connection, said, options) as consumer,
+        kafka_errors(connection.servers, topic=topic, right="READ"),
+    ):
+        first = _first_offset(consumer, topic)
+        consumer.assign([TopicPartition(topic, 0, first)])
+        reached_s, waits_s = time.monotonic() + REACH_S, time.monotonic() + wait_s
+        ended = False
+        while not ended or not (found or time.monotonic() >= waits_s):
+            for message in consumer.consume(_CONSUME, _POLL_S):
+                ended |= _took(connection, topic, message, found)
+            if not ended and time.monotonic() > reached_s:
+                why = said.why or KafkaError(KafkaError._TIMED_OUT)
+                raise kafka_error(connection.servers, why, topic=topic, right="READ")
     return tuple(found.values())
 
 
